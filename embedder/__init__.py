@@ -1,0 +1,1 @@
+"""Text to embeddings: the node that computes the three representations, and its client."""

@@ -1,0 +1,1 @@
+"""How good retrieval is: collections with judgments, metrics, runs through the real service."""

@@ -1,0 +1,1 @@
+"""Documents into a store, as a library: sources, chunking, the pipeline between them."""

@@ -1,0 +1,1 @@
+"""The vocabulary every room shares: values, codec, errors, settings. No I/O."""

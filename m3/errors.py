@@ -1,0 +1,146 @@
+"""The error tree. Each class carries its code, its HTTP status and its exit code.
+
+A message is one plain line that says what to do. Whatever is not an `M3Error` is a bug
+(exit code 70, HTTP 500).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class M3Error(Exception):
+    """The root; never raised itself."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 70
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class InvalidInput(M3Error):
+    """The caller's words are off; the message names the item and the reason."""
+
+    code = "invalid_input"
+    status = 400
+    exit_code = 2
+
+
+class InvalidConfiguration(M3Error):
+    """A setting, a flag or a file given to us cannot be used."""
+
+    code = "invalid_configuration"
+    status = 500
+    exit_code = 2
+
+
+class InvalidCheckpoint(InvalidConfiguration):
+    """A model folder lacks something, or holds what it should not."""
+
+    code = "invalid_checkpoint"
+
+
+class NotFound(M3Error):
+    """No such collection, document or route."""
+
+    code = "not_found"
+    status = 404
+    exit_code = 2
+
+
+class AlreadyExists(M3Error):
+    """A name is taken."""
+
+    code = "already_exists"
+    status = 409
+    exit_code = 2
+
+
+class PayloadTooLarge(InvalidInput):
+    """A body or a text is over a limit; the message names both."""
+
+    code = "payload_too_large"
+    status = 413
+
+
+class Overloaded(M3Error):
+    """The queue is full: come back after `retry_after` seconds."""
+
+    code = "overloaded"
+    status = 429
+    exit_code = 3
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unreachable(M3Error):
+    """Something needed does not answer."""
+
+    code = "unreachable"
+    status = 503
+    exit_code = 3
+
+
+class EmbedderUnreachable(Unreachable):
+    """No embedder node answers at the given address."""
+
+    code = "embedder_unreachable"
+
+
+class MilvusUnreachable(Unreachable):
+    """Milvus, embedded or server, does not answer."""
+
+    code = "milvus_unreachable"
+
+
+class DeadlineExceeded(Unreachable):
+    """The caller's deadline passed before there was an answer."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
+class StorageFull(Unreachable):
+    """The disk under the state directory has no room left."""
+
+    code = "storage_full"
+    status = 507
+
+
+class StoredDataError(M3Error):
+    """Stored data is refused as inconsistent or corrupt."""
+
+    code = "stored_data"
+    status = 500
+    exit_code = 4
+
+
+class Corrupt(StoredDataError):
+    """Bytes do not match their checksum or their format."""
+
+    code = "corrupt"
+
+
+class NewerFormat(StoredDataError):
+    """Written by a newer version; older is read, newer is refused."""
+
+    code = "newer_format"
+
+
+class ModelMismatch(StoredDataError):
+    """A collection holds vectors of another model."""
+
+    code = "model_mismatch"
+    status = 409
+
+
+class IndexMissing(StoredDataError):
+    """Milvus lacks the index that the table says it has."""
+
+    code = "index_missing"
+    status = 503

@@ -1,0 +1,110 @@
+"""Settings: flags over environment over `.env` over defaults; the only reader of any of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from m3.errors import InvalidConfiguration
+from m3.types import Codec
+
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "fp8"]
+
+
+class Settings(BaseSettings):
+    """Every knob of the system, read once at start. `docs/settings.md` lists them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="M3_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    home: Path = Field(
+        default_factory=lambda: user_data_path("m3-retrieval"),
+        description="State directory: tables, registry, the embedded Milvus. Printed at start.",
+    )
+    model: str = Field(
+        default="BAAI/bge-m3", description="Model id or checkpoint folder that a node serves."
+    )
+    precision: Precision = Field(
+        default="auto", description="Arithmetic of the forward pass; `auto` asks the hardware."
+    )
+    embedder_url: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("http://127.0.0.1:7860",),
+        description="Embedder nodes or their load balancer; several, comma-separated, "
+        "may serve different models.",
+    )
+    embedder_timeout: float = Field(
+        default=120.0, gt=0, description="Seconds to wait for one encode request."
+    )
+    codec: Codec = Field(
+        default=Codec.INT8, description="How ColBERT vectors are stored: int8, bf16 or fp32."
+    )
+    milvus_uri: str | None = Field(
+        default=None, description="Unset: the embedded Milvus. `http://host:19530`: a server."
+    )
+    milvus_token: SecretStr | None = Field(
+        default=None, description="`user:password` or an API key of the Milvus server."
+    )
+    milvus_timeout: float = Field(
+        default=30.0, gt=0, description="Seconds to wait for one Milvus call."
+    )
+    engine_idle: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds without a client after which the embedded Milvus ends.",
+    )
+    tables: str | None = Field(
+        default=None, description="Where tables live; unset: `$M3_HOME/tables`."
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="Keys that the node and the search API accept."
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="The key that clients send as `Authorization: Bearer`."
+    )
+    max_batch_tokens: int = Field(
+        default=4096, ge=512, description="Tokens a node computes at once."
+    )
+    max_queue_tokens: int = Field(
+        default=262_144, ge=8192, description="Tokens a node lets wait before it answers 429."
+    )
+    max_request_texts: int = Field(default=2048, ge=1, description="Texts one request may hold.")
+    max_request_bytes: int = Field(
+        default=32 * 2**20, ge=1024, description="Bytes one request body may have."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe line that is logged."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="`auto`: console on a terminal, JSON lines elsewhere."
+    )
+
+    @field_validator("embedder_url", mode="before")
+    @classmethod
+    def _split_urls(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+        return value
+
+    @property
+    def tables_path(self) -> str:
+        return self.tables or str(self.home / "tables")
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Settings with the flags that were given (not None) on top.
+
+    Raises:
+        InvalidConfiguration: a value that cannot be used, with its name.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "M3_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidConfiguration(f"{name}: {first['msg']}") from error

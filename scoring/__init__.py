@@ -1,0 +1,1 @@
+"""The three scores and their fusion."""

@@ -1,0 +1,104 @@
+"""What every store refuses, so that the embedded engine takes nothing a server would not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import orjson
+
+from m3.codec import width
+from m3.errors import InvalidInput, NotFound
+from m3.types import Representation
+from store.contract import CollectionSpec, DocumentRows
+from store.filters import field_values
+
+MAX_ID_BYTES = 512
+MAX_VARCHAR_BYTES = 65_535
+MAX_METADATA_BYTES = 65_536
+MAX_ARRAY_ITEMS = 4_096
+MAX_FIELDS = 24
+"""Each declared field takes two of a Milvus schema's 64."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidInput for a collection name that is not allowed."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"collection name {name!r}: letters, digits, '-' and '_' only, 1 to 64 of them"
+        )
+
+
+def unknown_collection(name: str, names: Sequence[str]) -> NotFound:
+    """The error for a name that no collection has, with the names that there are."""
+    return NotFound(f"no collection {name!r}; there are: {', '.join(names) or 'none'}")
+
+
+def check_spec(spec: CollectionSpec) -> None:
+    """Raises InvalidInput for filter fields that Milvus could not hold."""
+    for field in spec.fields:
+        if not _FIELD.fullmatch(field):
+            raise InvalidInput(
+                f"filter field {field!r}: letters, digits and '_' only, not starting with a digit"
+            )
+    if len(spec.fields) > MAX_FIELDS:
+        raise InvalidInput(f"at most {MAX_FIELDS} filter fields, got {len(spec.fields)}")
+
+
+def check_documents(documents: Sequence[DocumentRows], spec: CollectionSpec) -> None:
+    """Raises InvalidInput for what a collection of this spec cannot hold, naming the document."""
+    keys = [rows.document.key for rows in documents]
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InvalidInput(f"document {twice.id!r} is given twice in one write")
+    for rows in documents:
+        try:
+            _check_document(rows, spec)
+        except InvalidInput as error:
+            raise InvalidInput(f"document {rows.document.id!r}: {error}") from error
+
+
+def _check_document(rows: DocumentRows, spec: CollectionSpec) -> None:
+    document = rows.document
+    for name, value in (
+        ("id", document.id),
+        ("source", document.source),
+        ("tenant", document.tenant),
+    ):
+        if not value or len(value.encode()) > MAX_ID_BYTES:
+            raise InvalidInput(f"{name} must have 1 to {MAX_ID_BYTES} bytes")
+    try:
+        size = len(orjson.dumps(dict(document.metadata)))
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(f"metadata is not JSON: {error}") from error
+    if size > MAX_METADATA_BYTES:
+        raise InvalidInput(f"metadata has {size} bytes; the limit is {MAX_METADATA_BYTES}")
+    for name, value in field_values(document.metadata, spec.fields).items():
+        items = cast(list[object], value if isinstance(value, list) else [value])
+        if len(items) > MAX_ARRAY_ITEMS:
+            raise InvalidInput(f"field {name!r} has over {MAX_ARRAY_ITEMS} items")
+        for item in items:
+            if isinstance(item, str) and len(item.encode()) > MAX_VARCHAR_BYTES:
+                raise InvalidInput(f"field {name!r} has over {MAX_VARCHAR_BYTES} bytes")
+    if len(rows.chunks) != len(rows.embeddings):
+        raise InvalidInput(f"{len(rows.chunks)} chunks but {len(rows.embeddings)} embeddings")
+    for embedding in rows.embeddings:
+        _check_embedding(embedding, spec)
+
+
+def _check_embedding(embedding: Representation, spec: CollectionSpec) -> None:
+    if embedding.codec is not spec.codec:
+        raise InvalidInput(f"vectors are {embedding.codec}, the collection holds {spec.codec}")
+    if embedding.dense.shape != (spec.dimension,):
+        raise InvalidInput(f"dense is {embedding.dense.shape}, not ({spec.dimension},)")
+    if embedding.codes.shape != (len(embedding.token_ids), width(spec.dimension, spec.codec)):
+        raise InvalidInput(f"ColBERT codes are {embedding.codes.shape}")
+    if not np.isfinite(embedding.dense).all() or not np.isfinite(embedding.sparse_weights).all():
+        raise InvalidInput("a vector holds NaN or infinity")
+    if (embedding.sparse_weights <= 0).any():
+        raise InvalidInput("a sparse weight is not above zero")

@@ -1,0 +1,260 @@
+"""What a store is, whatever it is made of: the values it keeps and the doors it has.
+
+`store.collection` is the real one (Lance and Milvus), `store.memory` the exact one that
+tests hold it against. Both pass `tests/store/contract.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from m3.types import (
+    Chunk,
+    Codec,
+    Document,
+    DocumentKey,
+    EmbeddingBatch,
+    Metadata,
+    Representation,
+    model_text,
+)
+from store.filters import FieldType, Filter
+
+Leg = Literal["dense", "sparse"]
+
+MAX_DEPTH = 16_384
+"""Results one search may ask of Milvus; the server's limit, held on the embedded engine too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How documents of a collection are cut.
+
+    Attributes:
+        max_tokens: of one chunk as the model reads it, title and special tokens included.
+        overlap: tokens that neighbouring chunks share.
+        whole: one chunk per document, cut off at the model's limit.
+    """
+
+    max_tokens: int = 512
+    overlap: int = 64
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSpec:
+    """What a collection's rows are; fixed for a generation's life.
+
+    Attributes:
+        fingerprint: of the model whose vectors it holds; others are refused.
+        dimension: of dense and ColBERT vectors.
+        fields: metadata fields that may be filtered on, by name.
+    """
+
+    model: str
+    fingerprint: str
+    precision: str
+    dimension: int
+    codec: Codec = Codec.INT8
+    chunking: Chunking = field(default_factory=Chunking)
+    fields: Mapping[str, FieldType] = field(default_factory=dict[str, FieldType])
+    stand_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRows:
+    """A document cut and embedded: chunk i has embedding i. Without chunks, it has no rows."""
+
+    document: Document
+    content_hash: str
+    chunks: Sequence[Chunk]
+    embeddings: Sequence[Representation]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as it came back. `id` is `source/document#position`, unique within a tenant."""
+
+    row: int
+    tenant: str
+    source: str
+    document_id: str
+    position: int
+    chunks: int
+    start: int
+    end: int
+    heading: tuple[str, ...]
+    page: int | None
+    title: str
+    text: str
+    metadata: Metadata
+
+    @property
+    def id(self) -> str:
+        return f"{self.source}/{self.document_id}#{self.position}"
+
+    @property
+    def model_text(self) -> str:
+        """What the model read."""
+        return model_text(self.title, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Chunks with their representations: chunk i is row i of `embeddings` (None without rows)."""
+
+    chunks: Sequence[StoredChunk]
+    embeddings: EmbeddingBatch | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What both legs found, from one snapshot.
+
+    Attributes:
+        rows: the union, each row once, in no particular order.
+        legs: for each leg asked, its row ids, best first, at most `depth`.
+        version: the published version it was read from.
+    """
+
+    rows: Rows
+    legs: Mapping[Leg, Sequence[int]]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as a whole: its chunks in order."""
+
+    key: DocumentKey
+    title: str
+    metadata: Metadata
+    content_hash: str
+    chunks: Sequence[StoredChunk]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts of the published version; `unpublished` commits wait for the index."""
+
+    name: str
+    generation: int
+    version: int
+    documents: int
+    chunks: int
+    bytes: int
+    unpublished: int
+    spec: CollectionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The difference between table and index, and what was done about it.
+
+    Attributes:
+        missing: rows alive in the table that the index lacks.
+        stale: rows in the index that are not alive in the table.
+        corrupt: row ids whose bytes do not match their checksum.
+        repaired: whether the index now equals the table.
+    """
+
+    chunks: int
+    missing: int
+    stale: int
+    corrupt: Sequence[int]
+    repaired: bool
+
+    @property
+    def consistent(self) -> bool:
+        return not self.corrupt and (self.repaired or not (self.missing or self.stale))
+
+
+class Collection(Protocol):
+    """Documents with their representations. Documents change whole; readers see a snapshot.
+
+    All methods may be called from any thread. They raise `MilvusUnreachable`, `IndexMissing`,
+    `StorageFull` and `Corrupt` beside what they name themselves.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def spec(self) -> CollectionSpec: ...
+
+    def replace(self, documents: Sequence[DocumentRows]) -> None:
+        """Make these the documents under their keys: each whole, visible when this returns.
+
+        Raises:
+            InvalidInput: a key twice, or metadata that does not fit the declared fields.
+        """
+        ...
+
+    def delete(self, keys: Sequence[DocumentKey]) -> int:
+        """Take documents out; those that are not there are passed over. Returns how many were."""
+        ...
+
+    def settle(self) -> None:
+        """Finish what waits for readers to move on: rows replaced a moment ago leave the index."""
+        ...
+
+    def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
+        """The content hash of each of these documents that is there."""
+        ...
+
+    def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
+        """A document's stored vectors by `text_hash` of what the model read."""
+        ...
+
+    def document(self, key: DocumentKey) -> StoredDocument | None:
+        """One document of one published version, whole, or None."""
+        ...
+
+    def candidates(
+        self,
+        query: Representation,
+        *,
+        legs: Sequence[Leg],
+        depth: int,
+        tenant: str,
+        filter: Filter | None = None,
+    ) -> Candidates:
+        """The `depth` best rows of each leg by exact inner product, and the union's rows.
+
+        A query without sparse terms finds nothing on the sparse leg. Every row is of
+        `tenant`, meets `filter`, and is alive in the snapshot.
+
+        Raises:
+            InvalidInput: a filter over fields that are not declared, or of the wrong type.
+        """
+        ...
+
+    def status(self) -> Status: ...
+
+    def verify(self, *, repair: bool = False) -> Verification:
+        """Compare index and table row by row, and checksums; `repair` makes the index equal."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """Collections by name."""
+
+    def create(self, name: str, spec: CollectionSpec) -> Collection:
+        """Raises AlreadyExists, or InvalidInput for a name that is not allowed."""
+        ...
+
+    def open(self, name: str) -> Collection:
+        """Raises NotFound."""
+        ...
+
+    def names(self) -> list[str]: ...
+
+    def drop(self, name: str) -> None:
+        """Take a collection out, table and index. Raises NotFound."""
+        ...
+
+    def close(self) -> None: ...

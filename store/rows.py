@@ -1,0 +1,193 @@
+"""A row of the table as Arrow: one chunk with all that is known of it.
+
+    key          unique to this write of this chunk; rows never change under it
+    document     digest of (tenant, source, document_id), which stand beside it
+    write        names the write; every row of one document has the same
+    content_hash of the document, chunking included       text_hash  of what the model read
+    title, text, metadata (JSON), position, chunks, start, end, heading, page
+    dense        fixed [d] fp16 (fp32 under `Codec.FP32`)
+    sparse_ids, sparse_weights, token_ids
+    codes        the ColBERT vectors as `m3.codec` writes them, [tokens * width] bytes
+    checksum     xxh3-64 over the representations
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import xxhash
+
+from m3.codec import width
+from m3.types import Codec, DocumentKey, EmbeddingBatch, Representation, offsets_of, text_hash
+from store.contract import CollectionSpec, DocumentRows, Rows, StoredChunk
+
+ROW_ID = "_rowid"
+
+TEXT_COLUMNS = (
+    "tenant",
+    "source",
+    "document_id",
+    "position",
+    "chunks",
+    "start",
+    "end",
+    "heading",
+    "page",
+    "title",
+    "text",
+    "metadata",
+)
+EMBEDDING_COLUMNS = ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes")
+
+
+def schema(spec: CollectionSpec) -> pa.Schema:
+    """The table's columns for rows of this spec."""
+    dense = pa.float32() if spec.codec is Codec.FP32 else pa.float16()
+    # Quantised vectors do not compress; trying to costs a third of the write rate.
+    as_is = {"lance-encoding:compression": "none"}
+    return pa.schema(
+        [
+            pa.field("key", pa.string(), nullable=False),
+            pa.field("document", pa.string(), nullable=False),
+            pa.field("write", pa.string(), nullable=False),
+            pa.field("content_hash", pa.string(), nullable=False),
+            pa.field("text_hash", pa.string(), nullable=False),
+            pa.field("tenant", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("document_id", pa.string(), nullable=False),
+            pa.field("position", pa.int32(), nullable=False),
+            pa.field("chunks", pa.int32(), nullable=False),
+            pa.field("start", pa.int64(), nullable=False),
+            pa.field("end", pa.int64(), nullable=False),
+            pa.field("heading", pa.list_(pa.string()), nullable=False),
+            pa.field("page", pa.int32()),
+            pa.field("title", pa.string(), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("metadata", pa.string(), nullable=False),
+            pa.field("dense", pa.list_(dense, spec.dimension), nullable=False),
+            pa.field("sparse_ids", pa.list_(pa.int32()), nullable=False),
+            pa.field("sparse_weights", pa.list_(pa.float32()), nullable=False),
+            pa.field("token_ids", pa.list_(pa.int32()), nullable=False),
+            pa.field("codes", pa.large_binary(), nullable=False, metadata=as_is),
+            pa.field("checksum", pa.uint64(), nullable=False),
+        ]
+    )
+
+
+def to_arrow(documents: Sequence[DocumentRows], spec: CollectionSpec) -> pa.Table:
+    """The rows of these documents, under one new write."""
+    write = uuid.uuid4().hex
+    rows = [row for document in documents for row in _document_rows(document, write)]
+    return pa.Table.from_pylist(rows, schema=schema(spec))
+
+
+def _document_rows(rows: DocumentRows, write: str) -> list[dict[str, Any]]:
+    document = rows.document
+    shared = {
+        "document": document.key.digest(),
+        "write": write,
+        "content_hash": rows.content_hash,
+        "tenant": document.tenant,
+        "source": document.source,
+        "document_id": document.id,
+        "chunks": len(rows.chunks),
+        "title": document.title,
+        "metadata": orjson.dumps(dict(document.metadata)).decode(),
+    }
+    return [
+        {
+            **shared,
+            "key": f"{write}-{shared['document']}-{chunk.position}",
+            "text_hash": text_hash(chunk.model_text(document.title)),
+            "position": chunk.position,
+            "start": chunk.start,
+            "end": chunk.end,
+            "heading": list(chunk.heading),
+            "page": chunk.page,
+            "text": chunk.text,
+            "dense": embedding.dense,
+            "sparse_ids": embedding.sparse_ids,
+            "sparse_weights": embedding.sparse_weights,
+            "token_ids": embedding.token_ids,
+            "codes": embedding.codes.tobytes(),
+            "checksum": checksum(embedding),
+        }
+        for chunk, embedding in zip(rows.chunks, rows.embeddings, strict=True)
+    ]
+
+
+def checksum(embedding: Representation) -> int:
+    """xxh3-64 over the bytes of the five columns."""
+    digest = xxhash.xxh3_64()
+    for column in EMBEDDING_COLUMNS:
+        digest.update(np.ascontiguousarray(getattr(embedding, column)).data)
+    return digest.intdigest()
+
+
+def to_rows(table: pa.Table, spec: CollectionSpec) -> Rows:
+    """Chunks and embeddings of a table that has the text and embedding columns and row ids."""
+    table = table.combine_chunks()
+    chunks = to_chunks(table)
+    return Rows(chunks, to_embeddings(table, spec) if chunks else None)
+
+
+def to_chunks(table: pa.Table) -> list[StoredChunk]:
+    """Chunks of a table that has the text columns and row ids."""
+    records = table.select([ROW_ID, *TEXT_COLUMNS]).to_pylist()
+    for record in records:
+        record["row"] = record.pop(ROW_ID)
+        record["heading"] = tuple(record["heading"])
+        record["metadata"] = orjson.loads(record["metadata"])
+    return [StoredChunk(**record) for record in records]
+
+
+def to_embeddings(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
+    """The embedding columns as a batch; numbers are viewed in place where Arrow allows."""
+    dense = _only_chunk(table, "dense")
+    sparse_offsets, sparse_ids = _ragged(table, "sparse_ids")
+    _, sparse_weights = _ragged(table, "sparse_weights")
+    token_offsets, token_ids = _ragged(table, "token_ids")
+    return EmbeddingBatch(
+        dense=cast(Any, dense.flatten().to_numpy()).reshape(len(table), spec.dimension),
+        sparse_offsets=sparse_offsets,
+        sparse_ids=sparse_ids,
+        sparse_weights=sparse_weights,
+        token_offsets=token_offsets,
+        token_ids=token_ids,
+        codes=_binary(table, "codes").reshape(-1, width(spec.dimension, spec.codec)),
+        tokens=np.diff(token_offsets).astype(np.int32),
+        truncated=np.zeros(len(table), np.bool_),
+        codec=spec.codec,
+        model=spec.model,
+        fingerprint=spec.fingerprint,
+    )
+
+
+def document_key(record: dict[str, Any]) -> DocumentKey:
+    """The key of a record that has tenant, source and document_id."""
+    return DocumentKey(record["tenant"], record["source"], record["document_id"])
+
+
+def _only_chunk(table: pa.Table, name: str) -> Any:
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _ragged(table: pa.Table, name: str) -> tuple[Any, Any]:
+    """Offsets from 0 and values of a list column."""
+    column = _only_chunk(table, name)
+    lengths = column.value_lengths().to_numpy()
+    return offsets_of(lengths), column.flatten().to_numpy()
+
+
+def _binary(table: pa.Table, name: str) -> Any:
+    """The bytes of a binary column's rows, one after the other, in place."""
+    column = _only_chunk(table, name)
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
