@@ -187,6 +187,8 @@ def _check(batch: EmbeddingBatch) -> None:
         batch.codes
     ):
         raise Corrupt("embedding batch: values and their ids differ in length")
+    if len(batch.codes) and not _fits(batch):
+        raise Corrupt(f"embedding batch: codes are {batch.codes.shape[1]} bytes wide")
     for offsets, total in (
         (batch.sparse_offsets, len(batch.sparse_ids)),
         (batch.token_offsets, len(batch.token_ids)),
@@ -195,3 +197,10 @@ def _check(batch: EmbeddingBatch) -> None:
             raise Corrupt("embedding batch: offsets do not span their values")
         if np.any(np.diff(offsets) < 0):
             raise Corrupt("embedding batch: offsets run backwards")
+
+
+def _fits(batch: EmbeddingBatch) -> bool:
+    """Whether codes have a width that their codec writes, of the dense vectors' dimension."""
+    size = dimension(batch.codes.shape[1], batch.codec)
+    dense = batch.dense.shape[1] or size
+    return size > 0 and size == dense and width(size, batch.codec) == batch.codes.shape[1]

@@ -43,6 +43,14 @@ class InvalidCheckpoint(InvalidConfiguration):
     code = "invalid_checkpoint"
 
 
+class Unauthorized(M3Error):
+    """A key is needed, and none that is known was sent."""
+
+    code = "unauthorized"
+    status = 401
+    exit_code = 2
+
+
 class NotFound(M3Error):
     """No such collection, document or route."""
 
@@ -86,6 +94,12 @@ class Unreachable(M3Error):
     exit_code = 3
 
 
+class NotReady(Unreachable):
+    """A server that is still loading, or already draining."""
+
+    code = "not_ready"
+
+
 class EmbedderUnreachable(Unreachable):
     """No embedder node answers at the given address."""
 
@@ -96,6 +110,13 @@ class MilvusUnreachable(Unreachable):
     """Milvus, embedded or server, does not answer."""
 
     code = "milvus_unreachable"
+
+
+class MilvusRefused(Unreachable):
+    """Milvus answers, but not with what was asked."""
+
+    code = "milvus_refused"
+    status = 502
 
 
 class DeadlineExceeded(Unreachable):

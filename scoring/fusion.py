@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from m3.codec import decode_tokens
 from m3.errors import InvalidInput
-from m3.types import F32, EmbeddingBatch, Representation
-from scoring.maxsim import maxsim
+from m3.types import F32
+
+F64: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Weights:
             raise InvalidInput(f"weights must not be negative, got {values}")
         if sum(values) == 0:
             raise InvalidInput("at least one weight must be above zero")
+        if not math.isfinite(sum(values)):
+            raise InvalidInput("weights are too large: only their ratios matter")
 
     def as_tuple(self) -> tuple[float, float, float]:
         return (self.dense, self.sparse, self.colbert)
@@ -62,40 +66,12 @@ PRESETS: Mapping[str, Weights] = {
 """Weights that BGE-M3's authors publish, by where they use them."""
 
 
-def all_scores(query: Representation, passages: EmbeddingBatch) -> F32:
-    """[n, 3] fp32: dense, sparse and ColBERT score of each passage, exact on its stored vectors."""
-    return np.stack(
-        [
-            passages.dense.astype(np.float32) @ query.dense.astype(np.float32),
-            _sparse_scores(query, passages),
-            maxsim(
-                decode_tokens(query.codes, query.codec),
-                passages.codes,
-                passages.token_offsets,
-                passages.codec,
-            ),
-        ],
-        axis=1,
-    )
-
-
-def _sparse_scores(query: Representation, passages: EmbeddingBatch) -> F32:
-    if not len(query.sparse_ids) or not len(passages.sparse_ids):
-        return np.zeros(len(passages), np.float32)
-    slots = np.searchsorted(query.sparse_ids, passages.sparse_ids)
-    slots = np.minimum(slots, len(query.sparse_ids) - 1)
-    shared = query.sparse_ids[slots] == passages.sparse_ids
-    rows = np.repeat(np.arange(len(passages)), np.diff(passages.sparse_offsets))
-    products = query.sparse_weights[slots[shared]] * passages.sparse_weights[shared]
-    return np.bincount(rows[shared], products, minlength=len(passages)).astype(np.float32)
-
-
-def fuse(scores: F32, weights: Weights) -> F32:
-    """[n] fp32: Σwᵢsᵢ / Σwᵢ over the columns of `scores` [n, 3]."""
+def fuse(scores: F32, weights: Weights) -> F64:
+    """[n] fp64: Σwᵢsᵢ / Σwᵢ over the columns of `scores` [n, 3]."""
     w = np.array(weights.as_tuple(), np.float64)
-    return (scores.astype(np.float64) @ w / w.sum()).astype(np.float32)
+    return (scores * w).sum(axis=1) / w.sum()
 
 
-def ranked(scores: F32, ids: Sequence[str]) -> list[int]:
+def ranked(scores: F64, ids: Sequence[str]) -> list[int]:
     """Row numbers, best score first, equal scores in the order of their ids."""
     return sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))

@@ -1,1 +1,1 @@
-"""What both HTTP faces share: problem+json, request ids, limits, metrics, a server that binds safely."""
+"""What both HTTP faces share: problem+json, request ids, limits, metrics, a safe server."""

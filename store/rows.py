@@ -1,21 +1,21 @@
 """A row of the table as Arrow: one chunk with all that is known of it.
 
-    key          unique to this write of this chunk; rows never change under it
-    document     digest of (tenant, source, document_id), which stand beside it
-    write        names the write; every row of one document has the same
-    content_hash of the document, chunking included       text_hash  of what the model read
-    title, text, metadata (JSON), position, chunks, start, end, heading, page
-    dense        fixed [d] fp16 (fp32 under `Codec.FP32`)
-    sparse_ids, sparse_weights, token_ids
-    codes        the ColBERT vectors as `m3.codec` writes them, [tokens * width] bytes
-    checksum     xxh3-64 over the representations
+key          unique to this write of this chunk; rows never change under it
+document     digest of (tenant, source, document_id), which stand beside it
+write        names the write; every row of one document has the same
+content_hash of the document, chunking included       text_hash  of what the model read
+title, text, metadata (JSON), position, chunks, start, end, heading, page
+dense        fixed [d] fp16 (fp32 under `Codec.FP32`)
+sparse_ids, sparse_weights, token_ids
+codes        the ColBERT vectors as `m3.codec` writes them, [tokens * width] bytes
+checksum     xxh3-64 over the representations
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import orjson
@@ -23,7 +23,16 @@ import pyarrow as pa
 import xxhash
 
 from m3.codec import width
-from m3.types import Codec, DocumentKey, EmbeddingBatch, Representation, offsets_of, text_hash
+from m3.types import (
+    I64,
+    Codec,
+    Dense,
+    DocumentKey,
+    EmbeddingBatch,
+    Representation,
+    offsets_of,
+    text_hash,
+)
 from store.contract import CollectionSpec, DocumentRows, Rows, StoredChunk
 
 ROW_ID = "_rowid"
@@ -43,6 +52,7 @@ TEXT_COLUMNS = (
     "metadata",
 )
 EMBEDDING_COLUMNS = ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes")
+INDEX_COLUMNS = ("tenant", "metadata", "dense", "sparse_ids", "sparse_weights")
 
 
 def schema(spec: CollectionSpec) -> pa.Schema:
@@ -148,12 +158,11 @@ def to_chunks(table: pa.Table) -> list[StoredChunk]:
 
 def to_embeddings(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
     """The embedding columns as a batch; numbers are viewed in place where Arrow allows."""
-    dense = _only_chunk(table, "dense")
-    sparse_offsets, sparse_ids = _ragged(table, "sparse_ids")
-    _, sparse_weights = _ragged(table, "sparse_weights")
-    token_offsets, token_ids = _ragged(table, "token_ids")
+    sparse_offsets, sparse_ids = ragged(table, "sparse_ids")
+    _, sparse_weights = ragged(table, "sparse_weights")
+    token_offsets, token_ids = ragged(table, "token_ids")
     return EmbeddingBatch(
-        dense=cast(Any, dense.flatten().to_numpy()).reshape(len(table), spec.dimension),
+        dense=dense_matrix(table),
         sparse_offsets=sparse_offsets,
         sparse_ids=sparse_ids,
         sparse_weights=sparse_weights,
@@ -168,6 +177,11 @@ def to_embeddings(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
     )
 
 
+def values(table: pa.Table, name: str) -> list[Any]:
+    """A column as Python values."""
+    return table.column(name).to_pylist()
+
+
 def document_key(record: dict[str, Any]) -> DocumentKey:
     """The key of a record that has tenant, source and document_id."""
     return DocumentKey(record["tenant"], record["source"], record["document_id"])
@@ -178,8 +192,14 @@ def _only_chunk(table: pa.Table, name: str) -> Any:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _ragged(table: pa.Table, name: str) -> tuple[Any, Any]:
-    """Offsets from 0 and values of a list column."""
+def dense_matrix(table: pa.Table) -> Dense:
+    """The dense column, [rows, d]."""
+    column = _only_chunk(table, "dense")
+    return column.flatten().to_numpy().reshape(len(table), column.type.list_size)
+
+
+def ragged(table: pa.Table, name: str) -> tuple[I64, Any]:
+    """Offsets [rows+1] from 0, and values, of a list column."""
     column = _only_chunk(table, name)
     lengths = column.value_lengths().to_numpy()
     return offsets_of(lengths), column.flatten().to_numpy()

@@ -1,0 +1,195 @@
+"""What every format hands over: documents with their place, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import orjson
+
+from m3.errors import InvalidInput
+from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, Document, Metadata
+from store.checks import MAX_ID_BYTES, MAX_METADATA_BYTES
+
+MAX_DOCUMENT_BYTES = 32 * 2**20
+"""Of one line or one text file. Nothing longer is held in memory."""
+
+BOM = b"\xef\xbb\xbf"
+
+_MAX_RAW_BYTES = 16_384
+_PEEK_BYTES = 8192
+
+Stage = Literal["parse", "chunk", "embed", "write"]
+Stream = BufferedReader | IO[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands: a file as it was named, and its line where there are lines."""
+
+    path: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.line is None else f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A document, where it was found, and how it is to be cut.
+
+    Attributes:
+        markdown: whether its text has headings and fences rather than plain paragraphs.
+        size: bytes of the source that it took, so that progress adds up to the files' sizes.
+    """
+
+    document: Document
+    place: Place
+    markdown: bool = False
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """What did not become a document in the store, and why.
+
+    Attributes:
+        document: its id, where one is known.
+        raw: the row as it stood, where it is small enough to keep.
+    """
+
+    place: Place
+    reason: str
+    stage: Stage = "parse"
+    document: str | None = None
+    raw: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What documents are called, and which fields of a record hold what."""
+
+    source: str = DEFAULT_SOURCE
+    tenant: str = DEFAULT_TENANT
+    id: str | None = None
+    """None: `_id`, or else `id`."""
+    text: str = "text"
+    title: str = "title"
+
+    def document(self, identifier: str, text: str, title: str, metadata: Metadata) -> Document:
+        """A document that a collection can hold.
+
+        Raises:
+            InvalidInput: an id, a title or metadata beyond the store's limits, or no text.
+        """
+        if not identifier:
+            raise InvalidInput("its id is empty")
+        if not text.strip():
+            raise InvalidInput("empty text")
+        try:
+            id_bytes = len(identifier.encode())
+            label_bytes = len(orjson.dumps([title, metadata]))
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput("it holds half of a surrogate pair, which is no text") from error
+        except TypeError as error:
+            raise InvalidInput(f"its title or metadata cannot be stored: {error}") from error
+        if id_bytes > MAX_ID_BYTES:
+            raise InvalidInput(f"its id has {id_bytes} bytes; at most {MAX_ID_BYTES}")
+        if label_bytes > MAX_METADATA_BYTES:
+            raise InvalidInput(
+                f"title and metadata have {label_bytes:,} bytes; at most {MAX_METADATA_BYTES:,}, "
+                "as every chunk carries them"
+            )
+        return Document(identifier, text, title, metadata, self.source, self.tenant)
+
+
+class Format(Protocol):
+    """One way of writing documents down."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def read(self, file: SourceFile, stream: Stream, fields: Fields) -> Iterator[Parsed | Reject]:
+        """The documents of one file, as they come.
+
+        Raises:
+            InvalidInput: nothing can be made of the file.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to read.
+
+    Attributes:
+        path: None is standard input.
+        name: as it is shown.
+        id: what a document is called that is the whole file: its path from the given folder.
+        size: bytes; 0 where that is not known beforehand.
+    """
+
+    path: Path | None
+    name: str
+    id: str
+    format: Format
+    size: int
+
+    def place(self, line: int | None = None) -> Place:
+        return Place(self.name, line)
+
+
+def refuse_binary(stream: Stream) -> None:
+    """Raises InvalidInput for a file that is no text; UTF-16 shows as zero bytes too."""
+    peek = getattr(stream, "peek", None)
+    if peek is not None and b"\0" in peek(_PEEK_BYTES)[:_PEEK_BYTES]:
+        raise InvalidInput("it is binary (it has zero bytes), not UTF-8 text")
+
+
+def whole_file(stream: Stream) -> tuple[str, int]:
+    """A file's text and how many bytes it took.
+
+    Raises:
+        InvalidInput: too long, binary, or not UTF-8.
+    """
+    refuse_binary(stream)
+    data = stream.read(MAX_DOCUMENT_BYTES + 1)
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise InvalidInput(too_long("the file"))
+    return decoded(data.removeprefix(BOM)), len(data)
+
+
+def decoded(data: bytes) -> str:
+    """Raises InvalidInput with the place of the first byte that is not UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"invalid UTF-8 at byte {error.start + 1}") from error
+
+
+def kept(raw: bytes) -> str | None:
+    """A row for the dead letters, or None where it is too long to keep."""
+    if len(raw) > _MAX_RAW_BYTES:
+        return None
+    return raw.decode("utf-8", "replace").rstrip("\r\n")
+
+
+def too_long(what: str) -> str:
+    return f"{what} is over {MAX_DOCUMENT_BYTES // 2**20} MB: split it"
+
+
+def plain(value: Any) -> Any:
+    """The JSON value that stands for `value`: dates as text, keys as text.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    try:
+        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+    except TypeError as error:
+        raise InvalidInput(f"its metadata cannot be written as JSON: {error}") from error

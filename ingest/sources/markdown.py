@@ -1,0 +1,82 @@
+"""Markdown: one file is one document, its front matter is metadata."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, cast
+
+import yaml
+from yaml.nodes import Node
+
+from ingest.headings import headings
+from ingest.sources.base import (
+    Fields,
+    Parsed,
+    Reject,
+    SourceFile,
+    Stream,
+    plain,
+    whole_file,
+)
+from m3.errors import InvalidInput
+
+_FRONT_MATTER = re.compile(
+    r"\A---[ \t]*\r?\n(?P<yaml>.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
+)
+
+
+class Markdown:
+    """The title is the front matter's, or the first top heading, or the file's name."""
+
+    name = "markdown"
+    suffixes = (".md", ".markdown")
+
+    def read(self, file: SourceFile, stream: Stream, fields: Fields) -> Iterator[Parsed | Reject]:
+        content, size = whole_file(stream)
+        metadata, text = _split(content)
+        title = metadata.pop(fields.title, None)
+        if title is None or isinstance(title, dict | list):
+            title = _first_heading(text) or _stem(file.id)
+        document = fields.document(file.id, text, str(title), metadata)
+        yield Parsed(document, file.place(), markdown=True, size=size)
+
+
+def _split(content: str) -> tuple[dict[str, Any], str]:
+    """Front matter and what follows it. Without a mapping at the top, all of it is text."""
+    match = _FRONT_MATTER.match(content)
+    if match is None:
+        return {}, content
+    try:
+        value = yaml.load(match["yaml"], _Loader)  # noqa: S506 - a SafeLoader that knows less
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 2}"
+        raise InvalidInput(f"malformed front matter{line}: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"malformed front matter: {error}") from error
+    if value is None:
+        return {}, content[match.end() :]
+    if not isinstance(value, dict):
+        return {}, content
+    return cast(dict[str, Any], plain(value)), content[match.end() :]
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.get_event()
+            raise yaml.composer.ComposerError(
+                None, None, "aliases are not read", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+def _first_heading(text: str) -> str:
+    return next((heading.text for heading in headings(text) if heading.level == 1), "")
+
+
+def _stem(identifier: str) -> str:
+    return PurePosixPath(identifier).name.partition(".")[0] or identifier

@@ -1,0 +1,53 @@
+"""Why a hit scores what it scores: each score's share, and the terms that matched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+
+import numpy as np
+
+from m3.types import Representation
+from scoring.fusion import Weights
+from search.rerank import Scored
+from search.response import Explanation, MatchedTerm, Scores
+
+TermName = Callable[[int], str]
+
+
+def term_names(tokenizer: str) -> TermName:
+    """Token ids to tokens, from a tokenizer's JSON as a node serves it."""
+    from tokenizers import Tokenizer  # noqa: PLC0415 - only explanations need it
+
+    loaded = Tokenizer.from_str(tokenizer)
+    return lambda id_: loaded.id_to_token(id_) or f"#{id_}"
+
+
+def explain(
+    query: Representation, hit: Scored, weights: Weights, name_of: TermName
+) -> Explanation:
+    """Contributions and matched terms of one hit."""
+    total = sum(weights.as_tuple())
+    pairs = zip(weights.as_tuple(), astuple(hit.scores), strict=True)
+    return Explanation(
+        contributions=Scores(*(weight * score / total for weight, score in pairs)),
+        terms=_matched_terms(query, hit.embedding, name_of),
+    )
+
+
+def _matched_terms(
+    query: Representation, passage: Representation, name_of: TermName
+) -> Sequence[MatchedTerm]:
+    shared, in_query, in_passage = np.intersect1d(
+        query.sparse_ids, passage.sparse_ids, assume_unique=True, return_indices=True
+    )
+    terms = [
+        MatchedTerm(name_of(id_), q, p, q * p)
+        for id_, q, p in zip(
+            shared.tolist(),
+            query.sparse_weights[in_query].tolist(),
+            passage.sparse_weights[in_passage].tolist(),
+            strict=True,
+        )
+    ]
+    return sorted(terms, key=lambda term: (-term.product, term.term))

@@ -1,0 +1,101 @@
+"""What is asked of a search, checked once for every face: HTTP, command line, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from m3.errors import InvalidInput
+from m3.types import DEFAULT_TENANT
+from scoring.fusion import METHOD_WEIGHTS, PRESETS, Method, Weights
+from store.contract import Leg
+
+MAX_CANDIDATES = 1_000
+"""Candidates one leg may bring; an exact score is computed for each."""
+DEFAULT_CANDIDATES = 100
+MAX_QUERY_CHARACTERS = 20_000
+
+_LEGS: Mapping[Method, tuple[Leg, ...]] = {
+    Method.DENSE: ("dense",),
+    Method.SPARSE: ("sparse",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One question to one collection.
+
+    Attributes:
+        weights: None: those of the method. Given ones change the scoring, not the legs: `dense`
+            with the weights of `fusion` ranks the candidates of the dense leg by all scores.
+        candidates: how deep each leg is searched. None: enough for the first page; a page
+            beyond it needs a depth, the same on every page, or the pages would not fit together.
+        filter: the JSON form that `store.filters` defines.
+
+    Raises:
+        InvalidInput: a value out of its range; the message says what would do.
+    """
+
+    query: str
+    collection: str
+    method: Method = Method.FUSION
+    weights: Weights | None = None
+    top_k: int = 10
+    candidates: int | None = None
+    offset: int = 0
+    filter: Mapping[str, Any] | None = None
+    explain: bool = False
+    tenant: str = DEFAULT_TENANT
+
+    def __post_init__(self) -> None:
+        if not self.query.strip():
+            raise InvalidInput("query is empty: send some words")
+        if len(self.query) > MAX_QUERY_CHARACTERS:
+            raise InvalidInput(
+                f"query has {len(self.query)} characters: send at most {MAX_QUERY_CHARACTERS}"
+            )
+        _check_range("top_k", self.top_k, 1, MAX_CANDIDATES)
+        _check_range("offset", self.offset, 0, MAX_CANDIDATES - 1)
+        _check_range("candidates", self.depth, 1, MAX_CANDIDATES)
+        if self.offset + self.top_k > self.depth:
+            raise InvalidInput(
+                f"offset + top_k is {self.offset + self.top_k}, but only {self.depth} candidates "
+                f"are looked at: set candidates (at most {MAX_CANDIDATES}), the same on every page"
+            )
+
+    @property
+    def depth(self) -> int:
+        """Candidates of each leg."""
+        if self.candidates is not None:
+            return self.candidates
+        return max(DEFAULT_CANDIDATES, self.top_k)
+
+    @property
+    def legs(self) -> Sequence[Leg]:
+        """Where candidates come from."""
+        return _LEGS.get(self.method, ("dense", "sparse"))
+
+    @property
+    def scoring_weights(self) -> Weights:
+        return self.weights or METHOD_WEIGHTS[self.method]
+
+
+def _check_range(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InvalidInput(f"{name} must be from {least} to {most}, got {value}")
+
+
+def method_named(name: str) -> Method:
+    """Raises InvalidInput, with the methods there are."""
+    try:
+        return Method(name)
+    except ValueError:
+        raise InvalidInput(f"unknown method {name!r}; there are: {', '.join(Method)}") from None
+
+
+def preset_named(name: str) -> Weights:
+    """Raises InvalidInput, with the presets there are."""
+    if name not in PRESETS:
+        raise InvalidInput(f"unknown weights {name!r}; presets: {', '.join(PRESETS)}")
+    return PRESETS[name]

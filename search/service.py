@@ -1,0 +1,137 @@
+"""The one way a search goes: HTTP, command line and evaluation all call `SearchService.search`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embedder.client import EmbedderClient
+from m3.errors import NotFound
+from m3.types import Representation
+from search.collections import Collections
+from search.embed import QueryEmbedder
+from search.explain import TermName, explain, term_names
+from search.request import SearchRequest
+from search.rerank import Scored, rerank
+from search.response import Hit, SearchResponse, Timings
+from store.contract import Collection, CollectionSpec, Store
+from store.filters import Filter, parse
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request that its collection has accepted."""
+
+    request: SearchRequest
+    collection: Collection
+    spec: CollectionSpec
+    filter: Filter | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    page: Sequence[Scored]
+    retrieve_seconds: float
+    rerank_seconds: float
+
+
+class SearchService:
+    """Queries to hits, over a store and an embedder node.
+
+    Candidates of the request's legs, then three exact scores for each of them, then their
+    fusion: a document that one leg found has its true score of the other.
+    """
+
+    def __init__(self, store: Store, client: EmbedderClient) -> None:
+        self.collections = Collections(store)
+        self._client = client
+        self._embedder = QueryEmbedder(client)
+        self._term_names: dict[str, TermName] = {}
+
+    async def search(self, request: SearchRequest) -> SearchResponse:
+        """The page of hits that was asked for.
+
+        Raises:
+            NotFound: no such collection.
+            InvalidInput: the filter does not fit the collection, or the query is too long.
+            ModelMismatch: no node serves the collection's model.
+            Unreachable: the node or Milvus; each by its own class.
+        """
+        began = time.perf_counter()
+        question = await asyncio.to_thread(self._accept, request)
+        accepted = time.perf_counter()
+        query = await self._embedder.embed(request.query, question.spec)
+        embedded = time.perf_counter()
+        answer = await asyncio.to_thread(_answer, question, query)
+        names = await self._names(question.spec) if request.explain else None
+        hits = [_hit(scored, query, request, names) for scored in answer.page]
+        return SearchResponse(
+            hits=hits,
+            timings_ms=Timings(
+                embed=_ms(embedded - accepted),
+                retrieve=_ms(answer.retrieve_seconds),
+                rerank=_ms(answer.rerank_seconds),
+                total=_ms(time.perf_counter() - began),
+            ),
+        )
+
+    def _accept(self, request: SearchRequest) -> _Question:
+        collection = self.collections.open(request.collection)
+        try:
+            spec = collection.spec
+        except NotFound:
+            self.collections.forget(request.collection)
+            raise
+        filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
+        return _Question(request, collection, spec, filter_)
+
+    async def _names(self, spec: CollectionSpec) -> TermName:
+        if spec.fingerprint not in self._term_names:
+            tokenizer = await self._client.tokenizer(spec.fingerprint)
+            self._term_names[spec.fingerprint] = await asyncio.to_thread(term_names, tokenizer)
+        return self._term_names[spec.fingerprint]
+
+
+def _answer(question: _Question, query: Representation) -> _Answer:
+    """Retrieve and rerank; it waits for disks and computes, so it runs off the event loop."""
+    request = question.request
+    began = time.perf_counter()
+    found = question.collection.candidates(
+        query,
+        legs=request.legs,
+        depth=request.depth,
+        tenant=request.tenant,
+        filter=question.filter,
+    )
+    retrieved = time.perf_counter()
+    order = rerank(query, found.rows, request.scoring_weights)
+    page = order[request.offset : request.offset + request.top_k]
+    return _Answer(page, retrieved - began, time.perf_counter() - retrieved)
+
+
+def _hit(
+    scored: Scored, query: Representation, request: SearchRequest, names: TermName | None
+) -> Hit:
+    chunk = scored.chunk
+    return Hit(
+        id=chunk.id,
+        document_id=chunk.document_id,
+        source=chunk.source,
+        position=chunk.position,
+        score=scored.score,
+        scores=scored.scores,
+        title=chunk.title,
+        text=chunk.text,
+        metadata=chunk.metadata,
+        heading=chunk.heading,
+        page=chunk.page,
+        start=chunk.start,
+        end=chunk.end,
+        explain=explain(query, scored, request.scoring_weights, names) if names else None,
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

@@ -1,0 +1,84 @@
+"""The outermost layer: request ids, one log line and one count per request, the last handler."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.keys import EXEMPT
+from serving.metrics import HttpMetrics
+from serving.problems import of_exception, respond
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ABANDONED = 499
+_log = structlog.stdlib.get_logger("m3.http")
+
+AnswerHeaders = Callable[[], Mapping[str, str]]
+
+
+class Observe:
+    """Every answer carries `X-Request-Id` and `headers`; nothing raised goes unanswered."""
+
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics, headers: AnswerHeaders) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status: int | None = None
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in self._headers().items():
+                    headers[name] = value
+            await send(message)
+
+        began = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, observed)
+            except Exception as error:  # noqa: BLE001 - the last handler there is
+                problem = of_exception(Request(scope), error)
+                if status is None:
+                    await respond(scope, problem)(scope, receive, observed)
+            finally:
+                self._record(scope, status or _ABANDONED, time.perf_counter() - began)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        # An unknown word for a method must not make a time series of its own.
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.observe(method, route, status, seconds)
+        log = _log.debug if scope["path"] in EXEMPT else _log.info
+        client = scope.get("client")
+        log(
+            "request",
+            method=method,
+            path=scope["path"],
+            status=status,
+            ms=round(seconds * 1000, 1),
+            client=client[0] if client else None,
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's id where it is sane, else one of ours."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,67 @@
+"""JSON bodies read strictly: what a later step could not take is refused here, with a reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
+
+MAX_DEPTH = 64
+"""Nested arrays and objects a body may have; JSON is written out again to 254 levels at most."""
+
+
+class StrictRequest(Request):
+    """A request whose JSON is UTF-8 without lone surrogates, NaN or endless nesting."""
+
+    async def json(self) -> Any:
+        """The body's value.
+
+        Raises:
+            json.JSONDecodeError: with a reason that can be shown.
+        """
+        body = await self.body()
+        value = orjson.loads(body)
+        if _deeper_than(MAX_DEPTH, value):
+            raise json.JSONDecodeError(f"nested deeper than {MAX_DEPTH} levels", "", 0)
+        return value
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    """Level by level, so that the check itself cannot run out of stack."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [child for node in level for child in _containers(node)]
+        if not level:
+            return False
+    return True
+
+
+def _containers(node: Any) -> list[Any]:
+    if isinstance(node, dict):
+        children = list(cast("dict[str, Any]", node).values())
+    elif isinstance(node, list):
+        children = cast("list[Any]", node)
+    else:
+        return []
+    return [child for child in children if isinstance(child, (dict, list))]
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its body as `StrictRequest` does."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def router(**options: Any) -> APIRouter:
+    """An `APIRouter` of strict routes."""
+    return APIRouter(route_class=StrictRoute, **options)

@@ -1,0 +1,114 @@
+"""Table and index as one collection: what the rest of the house calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from m3.types import DocumentKey, Representation
+from store.checks import check_documents
+from store.contract import (
+    Candidates,
+    CollectionSpec,
+    DocumentRows,
+    Leg,
+    Status,
+    StoredDocument,
+    Verification,
+)
+from store.filters import Filter
+from store.generations import Generations
+from store.publication import Publisher
+from store.reading import Question, Reader
+from store.rows import EMBEDDING_COLUMNS, document_key, schema, to_arrow, to_embeddings, values
+from store.verification import verify
+
+
+class StoredCollection:
+    """A collection of the registry. A write is one table commit, then its publication."""
+
+    def __init__(self, generations: Generations, pool: ThreadPoolExecutor) -> None:
+        self._generations = generations
+        self._publisher = Publisher(generations)
+        self._reader = Reader(generations, pool)
+
+    @property
+    def name(self) -> str:
+        return self._generations.name
+
+    @property
+    def spec(self) -> CollectionSpec:
+        return self._generations.current().spec
+
+    def replace(self, documents: Sequence[DocumentRows]) -> None:
+        generation = self._publisher.caught_up()
+        check_documents(documents, generation.spec)
+        if documents:
+            rows = to_arrow(documents, generation.spec)
+            digests = [rows.document.key.digest() for rows in documents]
+            self._generations.table(generation).replace(rows, digests)
+            self._publisher.publish()
+
+    def delete(self, keys: Sequence[DocumentKey]) -> int:
+        generation = self._publisher.caught_up()
+        table = self._generations.table(generation)
+        digests = [key.digest() for key in set(keys)]
+        there = sorted(set(values(table.latest().of_documents(digests, ["document"]), "document")))
+        if there:
+            table.replace(schema(generation.spec).empty_table(), there)
+            self._publisher.publish()
+        return len(there)
+
+    def settle(self) -> None:
+        self._publisher.settle()
+
+    def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
+        # A commit that was never published counts: it is published first, not embedded again.
+        table = self._generations.table(self._publisher.caught_up())
+        columns = ["tenant", "source", "document_id", "content_hash"]
+        rows = table.latest().of_documents([key.digest() for key in keys], columns)
+        return {document_key(row): row["content_hash"] for row in rows.to_pylist()}
+
+    def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
+        generation = self._generations.current()
+        latest = self._generations.table(generation).latest()
+        rows = latest.of_documents([key.digest()], ["text_hash", *EMBEDDING_COLUMNS])
+        if not len(rows):
+            return {}
+        embeddings = to_embeddings(rows.combine_chunks(), generation.spec)
+        return dict(zip(values(rows, "text_hash"), embeddings, strict=True))
+
+    def document(self, key: DocumentKey) -> StoredDocument | None:
+        return self._reader.document(key)
+
+    def candidates(
+        self,
+        query: Representation,
+        *,
+        legs: Sequence[Leg],
+        depth: int,
+        tenant: str,
+        filter: Filter | None = None,
+    ) -> Candidates:
+        return self._reader.candidates(legs, Question(query, depth, tenant, filter))
+
+    def status(self) -> Status:
+        generation = self._generations.current()
+        table = self._generations.table(generation)
+        version = table.at(generation.published)
+        return Status(
+            name=self.name,
+            generation=generation.number,
+            version=generation.published,
+            documents=version.count("position = 0"),
+            chunks=version.count(),
+            bytes=version.bytes(),
+            unpublished=table.latest_number() - generation.published,
+            spec=generation.spec,
+        )
+
+    def verify(self, *, repair: bool = False) -> Verification:
+        return verify(self._generations, self._publisher, repair=repair)
+
+    def close(self) -> None:
+        """What is open belongs to the store."""

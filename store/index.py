@@ -1,0 +1,222 @@
+"""Candidates: dense, sparse and filter columns of one generation in Milvus.
+
+The key is the table's stable row id. Nothing here is the truth: every row can be written
+again from the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from pymilvus import DataType, MilvusClient
+
+from m3.types import F32, I32, I64, Representation
+from store.checks import MAX_ARRAY_ITEMS, MAX_ID_BYTES, MAX_VARCHAR_BYTES
+from store.contract import CollectionSpec, Leg
+from store.filters import FieldType, field_values
+from store.milvus import Milvus
+from store.milvus_filters import column, columns_of, presence, quoted
+from store.rows import ROW_ID, dense_matrix, ragged
+
+T = TypeVar("T")
+
+_milvus_client: Any = MilvusClient
+"""pymilvus leaves its keyword arguments untyped."""
+
+KEY = "row"
+_TENANT = "tenant"
+_UPSERT_ROWS = 1_000
+"""With the widest vectors (1024 fp16) and long rows well under the server's 64 MB a message."""
+_DELETE_ROWS = 10_000
+_SCAN_ROWS = 10_000
+
+_NO_TERM = {0: 1e-6}
+"""Stands for a text without sparse terms, which the server refuses. Token 0 is a special
+token in XLM-R's and BERT's vocabularies, so that no query ever carries it."""
+
+_HNSW_BUILD = {"M": 30, "efConstruction": 360}
+_HNSW_MIN_EF = 400
+"""Below, recall under a filter collapses (docs/architecture.md)."""
+
+_SCALAR_TYPES: Mapping[FieldType, DataType] = {
+    FieldType.INT: DataType.INT64,
+    FieldType.FLOAT: DataType.DOUBLE,
+    FieldType.BOOL: DataType.BOOL,
+}
+
+
+class Index:
+    """One Milvus collection."""
+
+    def __init__(self, milvus: Milvus, name: str, spec: CollectionSpec) -> None:
+        self.name = name
+        self._milvus = milvus
+        self._spec = spec
+        self._loaded_at = 0
+
+    def create(self) -> None:
+        """Make it, empty; one that is there is left as it is."""
+        self._milvus.call(self._create)
+
+    def _create(self, client: Any, timeout: float) -> None:
+        if client.has_collection(self.name, timeout=timeout):
+            return
+        client.create_collection(
+            self.name,
+            schema=_schema(self._spec),
+            index_params=_index_params(embedded=self._milvus.place.embedded),
+            # A published row must be found by the next search, of whatever process.
+            consistency_level="Strong",
+            timeout=timeout,
+        )
+
+    def drop(self) -> None:
+        """Take it away; one that is not there is fine."""
+        if self.exists():
+            self._milvus.call(
+                lambda client, timeout: client.drop_collection(self.name, timeout=timeout)
+            )
+
+    def exists(self) -> bool:
+        return self._milvus.call(
+            lambda client, timeout: client.has_collection(self.name, timeout=timeout)
+        )
+
+    def upsert(self, rows: pa.Table) -> None:
+        """Write rows, of `INDEX_COLUMNS` and ids, whether they are there or not."""
+        for some in _batches(list(_records(rows, self._spec)), _UPSERT_ROWS):
+            self._milvus.call(
+                lambda client, timeout, some=some: client.upsert(self.name, some, timeout=timeout)
+            )
+
+    def delete(self, row_ids: Iterable[int]) -> None:
+        """Take rows out; those that are not there are passed over."""
+        for some in _batches(list(row_ids), _DELETE_ROWS):
+            self._milvus.call(
+                lambda client, timeout, some=some: client.delete(
+                    self.name, ids=some, timeout=timeout
+                )
+            )
+
+    def search(
+        self, leg: Leg, query: Representation, *, depth: int, tenant: str, expression: str | None
+    ) -> list[int]:
+        """Row ids by inner product, best first, at most `depth`."""
+        if leg == "sparse" and not len(query.sparse_ids):
+            return []
+        data, params = self._leg(leg, query, depth)
+        condition = f"{_TENANT} == {quoted(tenant)}"
+        if expression is not None:
+            condition = f"{condition} and ({expression})"
+
+        def run(client: Any, timeout: float) -> list[int]:
+            self._load(client, timeout)
+            found = client.search(
+                self.name,
+                data=[data],
+                anns_field=leg,
+                limit=depth,
+                filter=condition,
+                search_params={"metric_type": "IP", "params": params},
+                timeout=timeout,
+            )
+            return [int(hit["id"]) for hit in found[0]] if found else []
+
+        return self._milvus.call(run)
+
+    def _leg(self, leg: Leg, query: Representation, depth: int) -> tuple[Any, dict[str, Any]]:
+        if leg == "sparse":
+            return _sparse(query.sparse_ids, query.sparse_weights), {}
+        params = {} if self._milvus.place.embedded else {"ef": max(_HNSW_MIN_EF, 2 * depth)}
+        return query.dense.astype(np.float16), params
+
+    def row_ids(self) -> I64:
+        """[rows] int64, ascending: every row the index holds."""
+
+        def run(client: Any, timeout: float) -> list[int]:
+            self._load(client, timeout)
+            iterator = client.query_iterator(
+                self.name, batch_size=_SCAN_ROWS, filter="", output_fields=[KEY], timeout=timeout
+            )
+            ids: list[int] = []
+            try:
+                while batch := iterator.next():
+                    ids.extend(int(row[KEY]) for row in batch)
+            finally:
+                iterator.close()
+            return ids
+
+        return np.sort(np.array(self._milvus.call(run), np.int64))
+
+    def _load(self, client: Any, timeout: float) -> None:
+        """A search needs the collection loaded; a restarted engine has forgotten that it was."""
+        if self._loaded_at != self._milvus.connections:
+            client.load_collection(self.name, timeout=timeout)
+            self._loaded_at = self._milvus.connections
+
+
+def _schema(spec: CollectionSpec) -> Any:
+    schema = _milvus_client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field(KEY, DataType.INT64, is_primary=True)
+    schema.add_field("dense", DataType.FLOAT16_VECTOR, dim=spec.dimension)
+    schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
+    schema.add_field(_TENANT, DataType.VARCHAR, max_length=MAX_ID_BYTES)
+    for name, type_ in spec.fields.items():
+        schema.add_field(presence(name), DataType.BOOL)
+        _add_field(schema, column(name), type_)
+    return schema
+
+
+def _add_field(schema: Any, name: str, type_: FieldType) -> None:
+    match type_:
+        case FieldType.STRING:
+            schema.add_field(name, DataType.VARCHAR, max_length=MAX_VARCHAR_BYTES)
+        case FieldType.STRINGS:
+            schema.add_field(
+                name,
+                DataType.ARRAY,
+                element_type=DataType.VARCHAR,
+                max_capacity=MAX_ARRAY_ITEMS,
+                max_length=MAX_VARCHAR_BYTES,
+            )
+        case _:
+            schema.add_field(name, _SCALAR_TYPES[type_])
+
+
+def _index_params(*, embedded: bool) -> Any:
+    params = _milvus_client.prepare_index_params()
+    if embedded:
+        params.add_index("dense", index_type="FLAT", metric_type="IP")
+    else:
+        params.add_index("dense", index_type="HNSW", metric_type="IP", params=_HNSW_BUILD)
+    params.add_index("sparse", index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+    return params
+
+
+def _records(rows: pa.Table, spec: CollectionSpec) -> Iterator[dict[str, Any]]:
+    rows = rows.combine_chunks()
+    dense = dense_matrix(rows).astype(np.float16, copy=False)
+    offsets, term_ids = ragged(rows, "sparse_ids")
+    _, weights = ragged(rows, "sparse_weights")
+    names = rows.select([ROW_ID, "tenant", "metadata"]).to_pylist()
+    for i, name in enumerate(names):
+        terms = slice(int(offsets[i]), int(offsets[i + 1]))
+        yield {
+            KEY: name[ROW_ID],
+            "dense": dense[i],
+            "sparse": _sparse(term_ids[terms], weights[terms]) or _NO_TERM,
+            _TENANT: name["tenant"],
+            **columns_of(field_values(orjson.loads(name["metadata"]), spec.fields), spec.fields),
+        }
+
+
+def _sparse(term_ids: I32, weights: F32) -> dict[int, float]:
+    return dict(zip(term_ids.tolist(), weights.tolist(), strict=True))
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    return (list(items[i : i + size]) for i in range(0, len(items), size))

@@ -1,0 +1,157 @@
+"""The connection to Milvus, embedded or server, and what its errors mean."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from pymilvus import MilvusClient, MilvusException
+
+from m3.errors import IndexMissing, M3Error, MilvusRefused, MilvusUnreachable, StorageFull
+from m3.settings import Settings
+from store.engine import Engine
+
+# pymilvus logs every failed call with its traceback, before it raises it.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+T = TypeVar("T")
+
+_UNAVAILABLE = 2
+_COLLECTION_NOT_FOUND = 100
+_KEEPALIVE_MS = 300_000
+"""The embedded engine hangs up on clients that ping an idle connection more often."""
+
+
+class Place(Protocol):
+    """Where a Milvus is found."""
+
+    @property
+    def embedded(self) -> bool: ...
+
+    def attach(self) -> str:
+        """Its address, reachable as far as can be told."""
+        ...
+
+    def detach(self) -> None: ...
+
+    def lost(self) -> str:
+        """What to tell someone whose call found nobody there."""
+        ...
+
+
+class EmbeddedPlace:
+    """The engine of a state directory."""
+
+    embedded = True
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def attach(self) -> str:
+        return self._engine.attach()
+
+    def detach(self) -> None:
+        self._engine.detach()
+
+    def lost(self) -> str:
+        return (
+            "the embedded Milvus stopped in the middle of a call; nothing published is lost: "
+            f"run this again, it starts anew (its log: {self._engine.log})"
+        )
+
+
+class ServerPlace:
+    """A Milvus server or cluster."""
+
+    embedded = False
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def attach(self) -> str:
+        return self._uri
+
+    def detach(self) -> None:
+        """Nothing is held."""
+
+    def lost(self) -> str:
+        return f"Milvus does not answer at {self._uri}: check M3_MILVUS_URI and that it runs"
+
+
+class Milvus:
+    """One client for all collections of a process; made anew after the other side was gone."""
+
+    def __init__(self, place: Place, *, token: str = "", timeout: float = 30.0) -> None:
+        self.place = place
+        self._token = token
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._client: MilvusClient | None = None
+        self.connections = 0
+        """How often a client was made: what was loaded before may have to be loaded again."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Milvus:
+        place = (
+            ServerPlace(settings.milvus_uri)
+            if settings.milvus_uri
+            else EmbeddedPlace(Engine.of(settings))
+        )
+        token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
+        return cls(place, token=token, timeout=settings.milvus_timeout)
+
+    def call(self, function: Callable[[Any, float], T]) -> T:
+        """`function(client, timeout)`, its errors said in our words.
+
+        Raises:
+            MilvusUnreachable, IndexMissing, StorageFull, MilvusRefused
+        """
+        client = self._connected()
+        try:
+            return function(client, self._timeout)
+        except (MilvusException, grpc.RpcError) as error:
+            raise self._translated(client, error) from error
+
+    def _connected(self) -> MilvusClient:
+        with self._lock:
+            if self._client is None:
+                address = self.place.attach()
+                options = {"grpc.keepalive_time_ms": _KEEPALIVE_MS}
+                try:
+                    self._client = MilvusClient(
+                        uri=address,
+                        token=self._token,
+                        timeout=self._timeout,
+                        grpc_options=options,
+                    )
+                except MilvusException as error:
+                    raise MilvusUnreachable(self.place.lost()) from error
+                self.connections += 1
+            return self._client
+
+    def _translated(self, client: MilvusClient, error: Exception) -> M3Error:
+        text = " ".join(str(error).split())
+        code = getattr(error, "code", None)
+        if code == _COLLECTION_NOT_FOUND or "collection not found" in text.lower():
+            return IndexMissing(
+                "the index of this collection is not in Milvus: rebuild it from the table with "
+                "`m3-ingest verify COLLECTION --repair`"
+            )
+        if code == _UNAVAILABLE or isinstance(error, grpc.RpcError) or "DEADLINE" in text:
+            with self._lock:
+                if self._client is client:
+                    self._client = None
+            return MilvusUnreachable(self.place.lost())
+        if "No space left" in text or "disk" in text.lower():
+            return StorageFull(f"Milvus has no room left: {text}")
+        return MilvusRefused(f"Milvus refused a call: {text}")
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+            self.place.detach()

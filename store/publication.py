@@ -1,0 +1,110 @@
+"""Publishing: the index is brought up to the table, then readers' pointer moves.
+
+There is no other way rows get into the index, so that a writer that crashed, a second writer
+and a lost index are all the same case: the difference between two versions of the table.
+
+Rows that a publication replaces stay in the index for `READER_SECONDS`, so that a reader that
+began on the version before finds all of it; then they are swept.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from m3.types import I64
+from store.generations import Generations
+from store.index import Index
+from store.registry import Generation
+from store.rows import INDEX_COLUMNS, values
+from store.table import Table, Version
+
+READER_SECONDS = 3.0
+"""How long a reader may take to ask the index; one that takes longer starts over."""
+
+_INDEX_ROWS = 1_000
+
+
+class Publisher:
+    """Moves one collection's published version forward."""
+
+    def __init__(self, generations: Generations) -> None:
+        self._generations = generations
+
+    def caught_up(self) -> Generation:
+        """The serving generation, after publishing what a writer that crashed left behind."""
+        generation = self._generations.current()
+        if self._generations.table(generation).latest_number() != generation.published:
+            self.publish()
+        return self._generations.current()
+
+    def publish(self) -> None:
+        """Make the newest version of the table the one that readers see, whoever wrote it."""
+        with self._generations.publishing():
+            generation = self._generations.current()
+            table = self._generations.table(generation)
+            base = table.at(generation.published)
+            target, added = _consistent_latest(table, base)
+            if target.number == base.number:
+                return
+            write_rows(self._generations.index(generation), target, added)
+            replaced = len(missing(base.row_ids, target.row_ids)) > 0
+            self._generations.update(lambda g: _published(g, target.number, replaced=replaced))
+            self._sweep()
+
+    def settle(self) -> None:
+        """Wait until what was replaced has left the index."""
+        generation = self.caught_up()
+        while generation.recent:
+            time.sleep(max(0.0, generation.recent[-1].at + READER_SECONDS - time.time()))
+            self.sweep()
+            generation = self._generations.current()
+
+    def sweep(self) -> None:
+        """Delete from the index what was replaced longer ago than any reader reads."""
+        with self._generations.publishing():
+            self._sweep()
+
+    def _sweep(self) -> None:
+        generation = self._generations.current()
+        horizon = time.time() - READER_SECONDS
+        due = [publication for publication in generation.recent if publication.at <= horizon]
+        if not due:
+            return
+        table, index = self._generations.table(generation), self._generations.index(generation)
+        before = table.at(generation.swept)
+        for publication in due:
+            after = table.at(publication.version)
+            index.delete(missing(before.row_ids, after.row_ids).tolist())
+            before = after
+        self._generations.update(lambda g: g.sweep(before.number))
+
+
+def _consistent_latest(table: Table, base: Version) -> tuple[Version, I64]:
+    """The newest version, made one write a document, and the rows it has over `base`."""
+    while True:
+        latest = table.latest()
+        added = missing(latest.row_ids, base.row_ids)
+        documents = set(values(latest.take(added.tolist(), ["document"]), "document"))
+        if not table.drop_overtaken(latest, sorted(documents)):
+            return latest, added
+
+
+def _published(generation: Generation, version: int, *, replaced: bool) -> Generation:
+    published = generation.publish(version, time.time())
+    if replaced or generation.recent:
+        return published
+    return published.sweep(version)
+
+
+def missing(wanted: I64, there: I64) -> I64:
+    """What of `wanted` is not in `there`; both without doubles."""
+    return np.setdiff1d(wanted, there, assume_unique=True)
+
+
+def write_rows(index: Index, version: Version, row_ids: I64) -> None:
+    """Write these rows of a version into the index."""
+    for first in range(0, len(row_ids), _INDEX_ROWS):
+        some = row_ids[first : first + _INDEX_ROWS].tolist()
+        index.upsert(version.take(some, INDEX_COLUMNS))

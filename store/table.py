@@ -1,0 +1,204 @@
+"""The truth: rows of one generation in a Lance table. The only importer of lance.
+
+Rows are immutable under their stable row id. A write replaces whole documents in one commit;
+every commit is a version, and any version can be read while newer ones are written.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+
+from m3.errors import Corrupt, StorageFull, StoredDataError
+from m3.types import I64
+from store.contract import CollectionSpec
+from store.rows import ROW_ID, schema
+
+_STORAGE_VERSION = "2.1"
+_CONFLICT_RETRIES = 50
+_RETRY_TIMEOUT = timedelta(minutes=5)
+_IDS_PER_FILTER = 5_000
+
+
+class Version:
+    """One version of the table, unchanging."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self.number: int = dataset.version
+
+    @cached_property
+    def row_ids(self) -> I64:
+        """[rows] int64, ascending: the rows alive in this version."""
+        with _lance_errors():
+            ids = self._dataset.scanner(columns=[], with_row_id=True).to_table()
+        return np.sort(ids[ROW_ID].to_numpy().astype(np.int64))
+
+    def take(self, row_ids: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """The rows with these ids that are alive in this version, with their ids."""
+        batches = [
+            self._scan(columns, f"{ROW_ID} in ({_joined(row_ids[i : i + _IDS_PER_FILTER])})")
+            for i in range(0, len(row_ids), _IDS_PER_FILTER)
+        ]
+        return pa.concat_tables(batches) if batches else self._scan(columns, "false")
+
+    def of_documents(self, digests: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        """The rows of the documents with these digests, with their ids."""
+        return self._scan(columns, f"document in ({_quoted(digests)})" if digests else "false")
+
+    def scan(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """All rows with their ids, a bounded number at a time."""
+        with _lance_errors():
+            scanner = self._dataset.scanner(
+                columns=list(columns), with_row_id=True, batch_size=1_024
+            )
+            for batch in scanner.to_batches():
+                yield pa.Table.from_batches([batch])
+
+    def _scan(self, columns: Sequence[str], condition: str) -> pa.Table:
+        with _lance_errors():
+            return self._dataset.scanner(
+                columns=list(columns), filter=condition, with_row_id=True
+            ).to_table()
+
+    def count(self, condition: str | None = None) -> int:
+        """Rows that meet an SQL condition, or all."""
+        with _lance_errors():
+            return self._dataset.count_rows(condition)
+
+    def bytes(self) -> int:
+        """Bytes on disk of the files of this version."""
+        return sum(
+            file.file_size_bytes or 0
+            for fragment in self._dataset.get_fragments()
+            for file in fragment.metadata.files
+        )
+
+
+class Table:
+    """A Lance table at an address: a folder, or `s3://bucket/prefix`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def create(self, spec: CollectionSpec) -> int:
+        """Make an empty table; returns its first version."""
+        with _lance_errors():
+            dataset = lance.write_dataset(  # pyright: ignore[reportUnknownMemberType]
+                schema(spec).empty_table(),
+                self.uri,
+                mode="create",
+                enable_stable_row_ids=True,
+                data_storage_version=_STORAGE_VERSION,
+            )
+        return dataset.version
+
+    def at(self, version: int) -> Version:
+        """That version. Raises Corrupt where it cannot be read."""
+        with _lance_errors():
+            return Version(lance.dataset(self.uri, version=version))
+
+    def latest(self) -> Version:
+        """The newest version, published or not."""
+        with _lance_errors():
+            return Version(lance.dataset(self.uri))
+
+    def latest_number(self) -> int:
+        with _lance_errors():
+            return lance.dataset(self.uri).latest_version
+
+    def replace(self, rows: pa.Table, digests: Sequence[str]) -> int:
+        """In one commit: the rows of these documents go, the given rows come."""
+        with _lance_errors():
+            dataset = lance.dataset(self.uri)
+            if len(rows):
+                # Keys are unique to a write, so nothing ever matches: insert and delete only.
+                merge: Any = dataset.merge_insert("key")
+                (
+                    merge.when_not_matched_insert_all()
+                    .when_not_matched_by_source_delete(f"document in ({_quoted(digests)})")
+                    .conflict_retries(_CONFLICT_RETRIES)
+                    .retry_timeout(_RETRY_TIMEOUT)
+                    .execute(rows)
+                )
+            else:
+                self._delete(dataset, f"document in ({_quoted(digests)})")
+            return dataset.version
+
+    def drop_overtaken(self, version: Version, digests: Sequence[str]) -> bool:
+        """Take out all but the last write of each document in `version`; whether there was any.
+
+        Two writers that insert one document at the same time do not conflict in Lance: both
+        commits stand. Row ids grow with commits, so the last write has the highest.
+        """
+        overtaken = _overtaken(version.of_documents(digests, ["document", "write"]))
+        if overtaken:
+            condition = " or ".join(
+                f"(document = '{digest}' and write in ({_quoted(writes)}))"
+                for digest, writes in overtaken.items()
+            )
+            with _lance_errors():
+                self._delete(lance.dataset(self.uri), condition)
+        return bool(overtaken)
+
+    def _delete(self, dataset: Any, condition: str) -> None:
+        dataset.delete(condition, conflict_retries=_CONFLICT_RETRIES, retry_timeout=_RETRY_TIMEOUT)
+
+
+def _overtaken(rows: pa.Table) -> dict[str, list[str]]:
+    """For each document with several writes, all of them but the last."""
+    newest: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in rows.to_pylist():
+        writes = newest[row["document"]]
+        writes[row["write"]] = max(row[ROW_ID], writes.get(row["write"], -1))
+    return {
+        document: sorted(writes, key=lambda write: writes[write])[:-1]
+        for document, writes in newest.items()
+        if len(writes) > 1
+    }
+
+
+def _joined(ids: Iterable[int]) -> str:
+    return ",".join(map(str, ids))
+
+
+def _quoted(words: Iterable[str]) -> str:
+    """Hexadecimal words as SQL literals."""
+    return ",".join(f"'{word}'" for word in words)
+
+
+@contextmanager
+def _lance_errors() -> Generator[None]:
+    """Lance raises OSError and ValueError with its own words; say what they mean."""
+    try:
+        yield
+    except OSError as error:
+        text = str(error)
+        if error.errno == errno.ENOSPC or "No space left" in text or "os error 28" in text:
+            raise StorageFull(
+                "the disk that holds the tables is full: free some room and run this again; "
+                "what was published is safe"
+            ) from error
+        raise StoredDataError(f"the table cannot be used: {_first_line(text)}") from error
+    except ValueError as error:
+        raise Corrupt(f"the table cannot be read: {_first_line(str(error))}") from error
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0] if text else "no reason given"
+
+
+def remove(uri: str) -> None:
+    """Take a table's files away; one that is not there is fine."""
+    shutil.rmtree(Path(uri), ignore_errors=True)

@@ -1,0 +1,56 @@
+"""What tests of every room share: the stand-in checkpoint and a real node that serves it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import COMMANDS, server
+
+DATA = Path(__file__).parents[1] / "../shared/data"
+"""Real collections beside the checkout; tests that need one skip where it is missing."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """No setting of whoever runs the tests reaches them or the processes they start."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith("M3_")]:
+        if name != "M3_TEST_WEIGHTS":
+            del os.environ[name]
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real collections."""
+    if not DATA.is_dir():
+        pytest.skip(f"no collections at {DATA}")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stand-in checkpoint."""
+    from embedder.stand_in import build
+
+    return build(tmp_path_factory.mktemp("stand-in") / "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def node(stand_in: Path) -> Iterator[str]:
+    """The URL of a real embedder node that serves the stand-in."""
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments) as (url, _):
+        yield url

@@ -1,0 +1,51 @@
+"""Flags over environment over `.env` over defaults, and errors that name the setting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from m3.errors import InvalidConfiguration
+from m3.settings import load_settings
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_nearer_source_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().model == "BAAI/bge-m3"
+    Path(".env").write_text("M3_MODEL=from-file\n")
+    assert load_settings().model == "from-file"
+    monkeypatch.setenv("M3_MODEL", "from-environment")
+    assert load_settings().model == "from-environment"
+    assert load_settings(model="from-flag").model == "from-flag"
+    assert load_settings(model=None).model == "from-environment"
+
+
+def test_several_nodes_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M3_EMBEDDER_URL", "http://one:1/, http://two:2,")
+    assert load_settings().embedder_url == ("http://one:1", "http://two:2")
+
+
+def test_tables_are_under_home_unless_told(tmp_path: Path) -> None:
+    assert load_settings(home=tmp_path).tables_path == str(tmp_path / "tables")
+    assert load_settings(tables="s3://bucket/x").tables_path == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("M3_CODEC", "int4"), ("M3_EMBEDDER_TIMEOUT", "-1"), ("M3_MAX_BATCH_TOKENS", "many")],
+)
+def test_a_bad_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidConfiguration, match=name):
+        load_settings()
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = load_settings(api_key="s3cret", milvus_token="t0ken")
+    assert "s3cret" not in repr(settings)
+    assert "t0ken" not in repr(settings)

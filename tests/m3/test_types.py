@@ -1,0 +1,103 @@
+"""Names by content: equal for equal things, different for everything that differs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3.codec import width
+from m3.types import (
+    Chunk,
+    Codec,
+    Document,
+    DocumentKey,
+    Representation,
+    batch_of,
+    offsets_of,
+    text_hash,
+)
+from tests.m3.strategies import representations
+
+names = st.text(max_size=6)
+keys = st.builds(DocumentKey, names, names, names)
+documents = st.builds(
+    Document,
+    id=names,
+    text=names,
+    title=names,
+    metadata=st.dictionaries(names, st.none() | st.integers(-9, 9) | names, max_size=3),
+)
+
+
+@given(keys, keys)
+def test_a_digest_names_one_key(one: DocumentKey, other: DocumentKey) -> None:
+    assert (one.digest() == other.digest()) == (one == other)
+
+
+def test_the_parts_of_a_key_do_not_run_together() -> None:
+    assert DocumentKey("a", "bc", "d").digest() != DocumentKey("ab", "c", "d").digest()
+
+
+@given(documents, documents)
+def test_a_content_hash_names_title_text_and_metadata(one: Document, other: Document) -> None:
+    same = (one.title, one.text, one.metadata) == (other.title, other.text, other.metadata)
+    assert (one.content_hash() == other.content_hash()) == same
+
+
+@given(documents)
+def test_a_content_hash_knows_how_the_text_is_cut(document: Document) -> None:
+    assert document.content_hash("512") != document.content_hash("256")
+    renamed = dataclasses.replace(document, id=document.id + "x", source="elsewhere")
+    assert renamed.content_hash("512") == document.content_hash("512")
+
+
+def test_hashes_are_the_same_on_every_machine() -> None:
+    assert text_hash("") == "625af97a964125a29a65dc9491160b2d"
+    document = Document(id="1", text="body", title="title", metadata={"b": 1, "a": [True]})
+    assert document.content_hash("s") == "e99d3c50e14c4dea1d4369c6646f217f"
+
+
+def test_the_model_reads_the_title_first() -> None:
+    chunk = Chunk(position=0, text="body", start=0, end=4)
+    assert chunk.model_text("title") == "title\nbody"
+    assert chunk.model_text("") == "body"
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_offsets_are_running_sums(lengths: list[int]) -> None:
+    offsets = offsets_of(lengths)
+    assert offsets.dtype == np.int64
+    assert offsets[0] == 0
+    assert np.diff(offsets).tolist() == lengths
+
+
+@given(st.lists(representations(64, Codec.INT8), min_size=1, max_size=4))
+def test_a_batch_gives_its_rows_back(rows: list[Representation]) -> None:
+    batch = batch_of(rows)
+    assert len(batch) == len(rows)
+    for before, after in zip(rows, batch, strict=True):
+        for field in dataclasses.fields(before):
+            expected, got = getattr(before, field.name), getattr(after, field.name)
+            assert np.array_equal(expected, got), field.name
+
+
+def test_a_batch_needs_rows_of_one_codec() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        batch_of([])
+    with pytest.raises(ValueError, match="one codec"):
+        batch_of([_row(Codec.INT8), _row(Codec.FP32)])
+
+
+def _row(codec: Codec) -> Representation:
+    return Representation(
+        dense=np.zeros(64, codec.dense_dtype),
+        sparse_ids=np.zeros(0, np.int32),
+        sparse_weights=np.zeros(0, np.float32),
+        token_ids=np.zeros(0, np.int32),
+        codes=np.zeros((0, width(64, codec)), np.uint8),
+        codec=codec,
+    )

@@ -1,0 +1,103 @@
+"""A small library in memory, and a client that knows its queries: no node, no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from m3.errors import EmbedderUnreachable
+from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo, Representation, batch_of
+from store.contract import CollectionSpec, DocumentRows
+from store.filters import FieldType
+from store.memory import MemoryStore
+from tests.m3.strategies import VOCABULARY, codecs, representations
+
+DIMENSION = 64
+COLLECTION = "library"
+FINGERPRINT = "f00d"
+
+
+@dataclass
+class KnownQueries:
+    """What `EmbedderClient` is to the service, for queries whose embedding is known."""
+
+    queries: Mapping[str, Representation]
+    truncated: bool = False
+    down: bool = False
+    encoded: list[str] = field(default_factory=list)
+
+    async def encode(
+        self,
+        texts: Sequence[str],
+        kind: str,
+        *,
+        codec: Codec = Codec.INT8,
+        fingerprint: str | None = None,
+        **_: Any,
+    ) -> EmbeddingBatch:
+        assert (kind, codec, fingerprint) == ("query", Codec.FP32, FINGERPRINT)
+        if self.down:
+            raise EmbedderUnreachable("no node answers")
+        self.encoded += texts
+        return batch_of(
+            [self.queries[text] for text in texts],
+            truncated=np.full(len(texts), self.truncated),
+            fingerprint=FINGERPRINT,
+        )
+
+    async def tokenizer(self, fingerprint: str | None = None) -> str:
+        from tokenizers import Tokenizer
+        from tokenizers.models import WordLevel
+
+        words = {f"word{i}": i for i in range(VOCABULARY)}
+        return Tokenizer(WordLevel(words, unk_token="word0")).to_str()
+
+    async def model(self, fingerprint: str | None = None) -> ModelInfo:
+        if self.down:
+            raise EmbedderUnreachable("no node answers")
+        return ModelInfo("known", FINGERPRINT, "fp32", DIMENSION, 512)
+
+
+def spec(codec: Codec = Codec.INT8) -> CollectionSpec:
+    return CollectionSpec(
+        model="known",
+        fingerprint=FINGERPRINT,
+        precision="fp32",
+        dimension=DIMENSION,
+        codec=codec,
+        fields={"shelf": FieldType.INT},
+    )
+
+
+def library(passages: Mapping[str, Representation], codec: Codec = Codec.INT8) -> MemoryStore:
+    """A store with one collection: one passage a document, by document id."""
+    store = MemoryStore()
+    store.create(COLLECTION, spec(codec)).replace(
+        [_rows(id_, number, passage) for number, (id_, passage) in enumerate(passages.items())]
+    )
+    return store
+
+
+def _rows(id_: str, number: int, passage: Representation) -> DocumentRows:
+    text = f"text of {id_}"
+    document = Document(
+        id=id_, text=text, title=f"title of {id_}", metadata={"shelf": number % 2, "no": number}
+    )
+    chunk = Chunk(position=0, text=text, start=0, end=len(text))
+    return DocumentRows(document, document.content_hash(), [chunk], [passage])
+
+
+@st.composite
+def libraries(draw: st.DrawFn) -> tuple[Representation, dict[str, Representation], Codec]:
+    """A query and passages by document id; some passages are equal, under different ids."""
+    codec = draw(codecs)
+    query = draw(representations(DIMENSION, Codec.FP32, max_tokens=6))
+    rows = representations(DIMENSION, codec, max_tokens=9)
+    different = draw(st.lists(rows, min_size=1, max_size=12))
+    copies = draw(st.lists(st.sampled_from(different), max_size=4))
+    ids = draw(st.permutations([f"d{i:02}" for i in range(len(different) + len(copies))]))
+    return query, dict(zip(ids, different + copies, strict=True)), codec

@@ -1,0 +1,115 @@
+"""`serve` as a process: its port, its address, its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.processes import Running, running, server
+
+SMALL = [sys.executable, "-m", "tests.serving.small_server"]
+NO_KEY = "0" * 64
+
+
+@contextmanager
+def small(*arguments: str, **env: str) -> Iterator[tuple[str, Running]]:
+    with server([*SMALL, *arguments], env) as found:
+        yield found
+
+
+def ended(*arguments: str, **env: str) -> tuple[int, str]:
+    with running([*SMALL, *arguments], env) as process:
+        return process.wait(), process.output()
+
+
+def test_a_taken_port_is_named_with_what_to_do():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, output = ended("127.0.0.1", str(port))
+    assert status == 2
+    assert f"port {port} on 127.0.0.1 is taken" in output
+    assert "--port" in output
+    assert "Traceback" not in output
+
+
+def test_other_machines_are_not_served_without_keys():
+    status, output = ended("0.0.0.0", "0")
+    assert status == 2
+    assert "M3_API_KEYS_FILE" in output
+    assert "--insecure" in output
+
+
+def test_other_machines_are_served_when_told_so():
+    with small("0.0.0.0", "0", "--insecure") as (url, _):
+        assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
+
+
+def test_other_machines_are_served_with_keys(tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(NO_KEY)
+    with small("0.0.0.0", "0", M3_API_KEYS_FILE=str(keys)) as (url, _):
+        assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/slow", trust_env=False).status_code == 401
+
+
+def test_an_unknown_host_is_refused():
+    status, output = ended("no-such-host.invalid", "0", "--insecure")
+    assert status == 2
+    assert "no such address" in output
+
+
+def test_sigterm_finishes_what_is_under_way_and_ends_with_0():
+    with small("127.0.0.1", "0") as (url, process):
+        answers: list[httpx.Response] = []
+        asking = threading.Thread(
+            target=lambda: answers.append(httpx.get(f"{url}/slow", trust_env=False))
+        )
+        asking.start()
+        time.sleep(0.2)
+        process.signal(signal.SIGTERM)
+        asking.join()
+        assert answers[0].json() == "done"
+        assert process.wait() == 0
+
+
+def test_draining_shows_on_readyz_while_requests_are_still_answered():
+    with small("127.0.0.1", "0", M3_DRAIN_SECONDS="2") as (url, process):
+        process.signal(signal.SIGTERM)
+        time.sleep(0.3)
+        ready = httpx.get(f"{url}/readyz", trust_env=False)
+        assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+        assert httpx.get(f"{url}/slow", trust_env=False).status_code == 200
+        assert process.wait() == 0
+
+
+def test_sigint_is_an_interrupt():
+    with small("127.0.0.1", "0") as (_, process):
+        process.signal(signal.SIGINT)
+        # Python's own end after an uncaught KeyboardInterrupt.
+        assert process.wait() in {130, -signal.SIGINT}
+
+
+def test_a_failing_lifecycle_ends_the_server_with_its_error():
+    with small("127.0.0.1", "0") as (url, process):
+        assert httpx.post(f"{url}/fail", trust_env=False).status_code == 200
+        assert process.wait() == 2
+        assert "error: the model is gone" in process.output()
+
+
+@pytest.mark.parametrize("fmt", ["json", "console"])
+def test_each_request_is_one_log_line(fmt):
+    with small("127.0.0.1", "0", M3_LOG_FORMAT=fmt) as (url, process):
+        httpx.get(f"{url}/slow", trust_env=False, headers={"X-Request-Id": "told-by-caller"})
+        time.sleep(0.1)
+        lines = [line for line in process.output().splitlines() if "told-by-caller" in line]
+    assert len(lines) == 1
+    assert "/slow" in lines[0]
+    assert "200" in lines[0]
