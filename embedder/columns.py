@@ -4,92 +4,112 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedder.tokens import SpecialTokens
 from m3.codec import decode_tokens, encode_tokens
 from m3.types import F32, I32, I64, Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
 
 
+_EMPTY = np.zeros(0, np.int32)
+
+Lexical: TypeAlias = tuple[I64, I32, F32]
+"""The columns `sparse_offsets`, `sparse_ids` and `sparse_weights`."""
+
+
 def lexical_columns(
-    weights: F32, ids: I32, lengths: Sequence[int], special: SpecialTokens
-) -> tuple[I64, I32, F32]:
+    weights: F32, token_ids: Sequence[Sequence[int]], special: SpecialTokens
+) -> Lexical:
     """Token weights to lexical terms, as FlagEmbedding has them.
 
     Special tokens and weights ≤ 0 are dropped; a token that occurs again keeps its largest
     weight; terms stand in the order of their ids.
 
     Args:
-        weights: [T] fp32, after the ReLU; ids: [T] int32, of n texts one after the other.
-
-    Returns:
-        The columns `sparse_offsets`, `sparse_ids`, `sparse_weights`.
+        weights: [T] fp32, one for each token of all texts.
     """
-    text = np.repeat(np.arange(len(lengths)), lengths)
+    text = np.repeat(np.arange(len(token_ids)), [len(ids) for ids in token_ids])
+    ids = _flat(token_ids)
     kept = (weights > 0) & ~np.isin(ids, special.as_tuple())
-    ids, weights, text = ids[kept], weights[kept], text[kept]
+    text, ids, weights = text[kept], ids[kept], weights[kept]
     order = np.lexsort((ids, text))
-    ids, weights, text = ids[order], weights[order], text[order]
-    is_first = np.ones(len(ids), np.bool_)
-    is_first[1:] = (ids[1:] != ids[:-1]) | (text[1:] != text[:-1])
-    starts = np.flatnonzero(is_first)
+    text, ids, weights = text[order], ids[order], weights[order]
+    first = np.ones(len(ids), np.bool_)
+    first[1:] = (ids[1:] != ids[:-1]) | (text[1:] != text[:-1])
+    starts = np.flatnonzero(first)
     largest = np.maximum.reduceat(weights, starts) if len(starts) else weights
-    counts = np.bincount(text[starts], minlength=len(lengths))
-    return offsets_of(counts.tolist()), ids[starts], largest
+    terms = np.bincount(text[starts], minlength=len(token_ids))
+    return offsets_of(terms.tolist()), ids[starts], largest
+
+
+def assemble(
+    token_ids: Sequence[Sequence[int]],
+    info: ModelInfo,
+    *,
+    dense: F32 | None = None,
+    lexical: Lexical | None = None,
+    colbert: F32 | None = None,
+) -> EmbeddingBatch:
+    """An fp32 batch of the columns that are there.
+
+    Args:
+        dense: [n, d].
+        colbert: [T - n, d]: every token of every text but its first.
+    """
+    n = len(token_ids)
+    read = [ids[1:] if colbert is not None else [] for ids in token_ids]
+    offsets, ids, weights = lexical or (np.zeros(n + 1, np.int64), _EMPTY, _EMPTY.view(np.float32))
+    return EmbeddingBatch(
+        dense=dense if dense is not None else np.zeros((n, 0), np.float32),
+        sparse_offsets=offsets,
+        sparse_ids=ids,
+        sparse_weights=weights,
+        token_offsets=offsets_of([len(ids) for ids in read]),
+        token_ids=_flat(read),
+        codes=encode_tokens(colbert, Codec.FP32) if colbert is not None else np.zeros((0, 0), np.uint8),
+        tokens=np.array([len(ids) for ids in token_ids], np.int32),
+        truncated=np.zeros(n, np.bool_),
+        codec=Codec.FP32,
+        model=info.id,
+        fingerprint=info.fingerprint,
+    )
+
+
+def select(batch: EmbeddingBatch, outputs: Collection[Output]) -> EmbeddingBatch:
+    """The batch with the columns of other outputs emptied."""
+    n = len(batch)
+    nowhere = np.zeros(n + 1, np.int64)
+    if "dense" not in outputs:
+        batch = replace(batch, dense=np.zeros((n, 0), batch.dense.dtype))
+    if "sparse" not in outputs:
+        batch = replace(
+            batch,
+            sparse_offsets=nowhere,
+            sparse_ids=_EMPTY,
+            sparse_weights=_EMPTY.view(np.float32),
+        )
+    if "colbert" not in outputs:
+        batch = replace(
+            batch, token_offsets=nowhere, token_ids=_EMPTY, codes=np.zeros((0, 0), np.uint8)
+        )
+    return batch
 
 
 def convert(batch: EmbeddingBatch, codec: Codec) -> EmbeddingBatch:
     """An fp32 batch as `codec` writes it."""
     if codec is Codec.FP32:
         return batch
+    tokens = decode_tokens(batch.codes, Codec.FP32)
     return replace(
         batch,
         dense=batch.dense.astype(codec.dense_dtype),
-        codes=encode_tokens(decode_tokens(batch.codes, Codec.FP32), codec),
+        codes=encode_tokens(tokens, codec) if len(tokens) else batch.codes,
         codec=codec,
     )
 
 
-def assemble(
-    token_ids: Sequence[Sequence[int]],
-    outputs: Collection[Output],
-    info: ModelInfo,
-    *,
-    dense: F32 | None,
-    lexical: tuple[I64, I32, F32] | None,
-    colbert: F32 | None,
-) -> EmbeddingBatch:
-    """An fp32 batch of the columns that are there.
-
-    Args:
-        dense: [n, d]; lexical: as `lexical_columns` gives it.
-        colbert: [T - n, d], every token of every text but its first.
-    """
-    n = len(token_ids)
-    lengths = [len(ids) for ids in token_ids]
-    if lexical is None or "sparse" not in outputs:
-        lexical = np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
-    if dense is None or "dense" not in outputs:
-        dense = np.zeros((n, 0), np.float32)
-    has_tokens = colbert is not None and "colbert" in outputs
-    vectors = colbert if colbert is not None and has_tokens else np.zeros((0, 0), np.float32)
-    read: list[NDArray[np.int32]] = [
-        np.asarray(ids[1:] if has_tokens else [], np.int32) for ids in token_ids
-    ]
-    offsets, ids, weights = lexical
-    return EmbeddingBatch(
-        dense=dense,
-        sparse_offsets=offsets,
-        sparse_ids=ids,
-        sparse_weights=weights,
-        token_offsets=offsets_of([len(ids) for ids in read]),
-        token_ids=np.concatenate(read),
-        codes=encode_tokens(vectors, Codec.FP32),
-        tokens=np.array(lengths, np.int32),
-        truncated=np.zeros(n, np.bool_),
-        codec=Codec.FP32,
-        model=info.id,
-        fingerprint=info.fingerprint,
-    )
+def _flat(token_ids: Sequence[Sequence[int]]) -> I32:
+    return np.fromiter(chain.from_iterable(token_ids), np.int32)

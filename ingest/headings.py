@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from markdown_it import MarkdownIt
 
 _NEWLINE = re.compile(r"\r\n?|\n")
-"""What the parser counts as a line; `str.splitlines` knows more."""
+"""What the parser counts as a line break; `str.splitlines` knows more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Heading:
     """A heading of the document itself, not one in a quotation or a list.
 
     Attributes:
-        start, end: characters of the text; the line break after it is not part of it.
+        start, end: its characters in the text, without the line break after it.
         level: 1 to 6.
-        text: without markup.
+        text: without markup; never empty.
     """
 
     start: int
@@ -30,43 +30,45 @@ class Heading:
     text: str
 
 
-def headings(text: str) -> list[Heading]:
-    """All headings, in order."""
-    if "#" not in text and "=" not in text and "--" not in text and "\n-" not in text:
-        return []
-    return list(_parse(text))
+class Outline:
+    """A text's headings in order, and what stands under which."""
+
+    def __init__(self, headings: Iterable[Heading] = ()) -> None:
+        self.headings = tuple(headings)
+        self.starts = [heading.start for heading in self.headings]
+        self._paths: list[tuple[str, ...]] = [()]
+        above: list[Heading] = []
+        for heading in self.headings:
+            above = [*(other for other in above if other.level < heading.level), heading]
+            self._paths.append(tuple(other.text for other in above))
+
+    def path(self, position: int) -> tuple[str, ...]:
+        """The headings that a position stands under, highest first; a heading is under itself."""
+        return self._paths[bisect_right(self.starts, position)]
 
 
-def _parse(text: str) -> Iterator[Heading]:
+def outline(text: str) -> Outline:
+    """The outline of a markdown text."""
+    return Outline(_headings(text))
+
+
+def _headings(text: str) -> Iterator[Heading]:
     starts = [0, *(match.end() for match in _NEWLINE.finditer(text)), len(text)]
     tokens = _blocks().parse(text)
-    for i, token in enumerate(tokens):
-        if token.type == "heading_open" and token.level == 0 and token.map:
-            first, last = token.map
-            span = text[starts[first] : starts[last]].rstrip()
-            yield Heading(
-                start=starts[first],
-                end=starts[first] + len(span),
-                level=int(token.tag[1:]),
-                text=_without_markup(tokens[i + 1].content),
-            )
-
-
-def path_at(outline: Sequence[Heading], position: int) -> tuple[str, ...]:
-    """The texts of the headings that `position` stands under, the highest level first."""
-    path: list[Heading] = []
-    for heading in outline[: bisect_right(outline, position, key=lambda h: h.start)]:
-        while path and path[-1].level >= heading.level:
-            path.pop()
-        path.append(heading)
-    return tuple(heading.text for heading in path)
+    for token, content in zip(tokens, tokens[1:], strict=False):
+        if token.type != "heading_open" or token.level or token.map is None:
+            continue
+        first, last = (starts[line] for line in token.map)
+        label = _without_markup(content.content)
+        if label:
+            end = first + len(text[first:last].rstrip())
+            yield Heading(first, end, level=int(token.tag[1:]), text=label)
 
 
 def _without_markup(content: str) -> str:
     [line] = _inlines().parseInline(content)
-    return "".join(
-        token.content for token in line.children or () if token.type in ("text", "code_inline")
-    ).strip()
+    parts = (" " if child.type == "softbreak" else child.content for child in line.children or ())
+    return "".join(parts).strip()
 
 
 @cache
@@ -77,4 +79,4 @@ def _blocks() -> MarkdownIt:
 
 @cache
 def _inlines() -> MarkdownIt:
-    return MarkdownIt("commonmark")
+    return MarkdownIt("commonmark").disable("html_inline")

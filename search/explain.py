@@ -23,9 +23,7 @@ def term_names(tokenizer: str) -> TermName:
     return lambda id_: loaded.id_to_token(id_) or f"#{id_}"
 
 
-def explain(
-    query: Representation, hit: Scored, weights: Weights, name_of: TermName
-) -> Explanation:
+def explain(query: Representation, hit: Scored, weights: Weights, name_of: TermName) -> Explanation:
     """Contributions and matched terms of one hit."""
     total = sum(weights.as_tuple())
     pairs = zip(weights.as_tuple(), astuple(hit.scores), strict=True)

@@ -16,7 +16,7 @@ class Lifecycle:
     def __init__(self, check: ReadyCheck | None = None) -> None:
         self._check = check
         self.draining = False
-        self.failure: M3Error | None = None
+        self.failure: Exception | None = None
 
     async def ready(self) -> None:
         """Return when requests can be answered.
@@ -35,7 +35,7 @@ class Lifecycle:
         except M3Error as error:
             raise NotReady(error.message) from error
 
-    def fail(self, error: M3Error) -> None:
+    def fail(self, error: Exception) -> None:
         """End the server: what it needs cannot be had, and `serve` raises why."""
         self.failure = error
         self.draining = True

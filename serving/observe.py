@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.abandon import Abandoned
 from serving.keys import EXEMPT
 from serving.metrics import HttpMetrics
 from serving.problems import of_exception, respond
@@ -54,6 +55,8 @@ class Observe:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, observed)
+            except Abandoned:
+                pass
             except Exception as error:  # noqa: BLE001 - the last handler there is
                 problem = of_exception(Request(scope), error)
                 if status is None:

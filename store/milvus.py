@@ -21,8 +21,12 @@ T = TypeVar("T")
 
 _UNAVAILABLE = 2
 _COLLECTION_NOT_FOUND = 100
-_KEEPALIVE_MS = 300_000
-"""The embedded engine hangs up on clients that ping an idle connection more often."""
+_GRPC_OPTIONS = {
+    # The embedded engine hangs up on clients that ping an idle connection more often.
+    "grpc.keepalive_time_ms": 300_000,
+    # A fresh client must not wait out the back-off of the one that lost its connection.
+    "grpc.use_local_subchannel_pool": 1,
+}
 
 
 class Place(Protocol):
@@ -119,13 +123,14 @@ class Milvus:
         with self._lock:
             if self._client is None:
                 address = self.place.attach()
-                options = {"grpc.keepalive_time_ms": _KEEPALIVE_MS}
                 try:
                     self._client = MilvusClient(
                         uri=address,
                         token=self._token,
                         timeout=self._timeout,
-                        grpc_options=options,
+                        grpc_options=_GRPC_OPTIONS,
+                        # A shared one would be handed out again after it broke.
+                        dedicated=True,
                     )
                 except MilvusException as error:
                     raise MilvusUnreachable(self.place.lost()) from error

@@ -90,22 +90,30 @@ class Fields:
             raise InvalidInput("its id is empty")
         if not text.strip():
             raise InvalidInput("empty text")
-        try:
-            id_bytes = len(identifier.encode())
-            label_bytes = len(orjson.dumps([title, metadata]))
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInput("it holds half of a surrogate pair, which is no text") from error
-        except TypeError as error:
-            raise InvalidInput(f"its title or metadata cannot be stored: {error}") from error
+        if not _is_utf8(identifier):
+            raise InvalidInput("its id is not UTF-8")
+        id_bytes = len(identifier.encode())
         if id_bytes > MAX_ID_BYTES:
             raise InvalidInput(f"its id has {id_bytes} bytes; at most {MAX_ID_BYTES}")
+        try:
+            label_bytes = len(orjson.dumps([title, metadata]))
+        except TypeError as error:
+            raise InvalidInput(f"its title or metadata cannot be stored: {error}") from error
         if label_bytes > MAX_METADATA_BYTES:
             raise InvalidInput(
                 f"title and metadata have {label_bytes:,} bytes; at most {MAX_METADATA_BYTES:,}, "
                 "as every chunk carries them"
             )
         return Document(identifier, text, title, metadata, self.source, self.tenant)
+
+
+def _is_utf8(text: str) -> bool:
+    """False for half of a surrogate pair, as file names of other encodings have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Format(Protocol):
@@ -131,14 +139,14 @@ class SourceFile:
         path: None is standard input.
         name: as it is shown.
         id: what a document is called that is the whole file: its path from the given folder.
-        size: bytes; 0 where that is not known beforehand.
+        size: bytes that its documents' sizes add up to; None where that is not known beforehand.
     """
 
     path: Path | None
     name: str
     id: str
     format: Format
-    size: int
+    size: int | None = None
 
     def place(self, line: int | None = None) -> Place:
         return Place(self.name, line)

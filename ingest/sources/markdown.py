@@ -10,7 +10,7 @@ from typing import Any, cast
 import yaml
 from yaml.nodes import Node
 
-from ingest.headings import headings
+from ingest.headings import outline
 from ingest.sources.base import (
     Fields,
     Parsed,
@@ -75,7 +75,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _first_heading(text: str) -> str:
-    return next((heading.text for heading in headings(text) if heading.level == 1), "")
+    return next((heading.text for heading in outline(text).headings if heading.level == 1), "")
 
 
 def _stem(identifier: str) -> str:

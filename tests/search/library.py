@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from m3.codec import encode_tokens
 from m3.errors import EmbedderUnreachable
 from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo, Representation, batch_of
 from store.contract import CollectionSpec, DocumentRows
 from store.filters import FieldType
 from store.memory import MemoryStore
-from tests.m3.strategies import VOCABULARY, codecs, representations
+from tests.m3.strategies import VOCABULARY, codecs, representations, unit_vectors
 
 DIMENSION = 64
 COLLECTION = "library"
@@ -89,6 +90,23 @@ def _rows(id_: str, number: int, passage: Representation) -> DocumentRows:
     )
     chunk = Chunk(position=0, text=text, start=0, end=len(text))
     return DocumentRows(document, document.content_hash(), [chunk], [passage])
+
+
+def example(seed: int, codec: Codec = Codec.INT8) -> Representation:
+    """Two terms, three token vectors; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    return Representation(
+        dense=unit_vectors(rng, 1, DIMENSION)[0].astype(codec.dense_dtype),
+        sparse_ids=np.array([1, 5], np.int32),
+        sparse_weights=np.array([0.5, 0.25], np.float32),
+        token_ids=np.array([5, 6, 1], np.int32),
+        codes=encode_tokens(unit_vectors(rng, 3, DIMENSION), codec),
+        codec=codec,
+    )
+
+
+def passages_of(count: int) -> dict[str, Representation]:
+    return {f"d{i:03}": example(100 + i) for i in range(count)}
 
 
 @st.composite

@@ -17,7 +17,14 @@ from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 from search.request import SearchRequest
 from search.response import Hit, SearchResponse, as_json
 from search.service import SearchService
-from tests.search.library import COLLECTION, DIMENSION, KnownQueries, libraries, library
+from tests.search.library import (
+    COLLECTION,
+    KnownQueries,
+    example,
+    libraries,
+    library,
+    passages_of,
+)
 
 weights = (
     st.builds(Weights, *[st.floats(0.1, 2)] * 2, colbert=st.sampled_from((0.0, 0.5, 1.0)))
@@ -80,33 +87,9 @@ def test_pages_are_slices_of_one_order(world, method: Method, size: int) -> None
     assert [facts(hit) for page in pages for hit in page][: len(whole)] == whole
 
 
-def passages_of(count: int, seed: int = 0) -> dict[str, Representation]:
-    rng = np.random.default_rng(seed)
-    base = _example(rng)
-    return {f"d{i:03}": replace(base, dense=_unit(rng).astype(np.float16)) for i in range(count)}
-
-
-def _example(rng: np.random.Generator, codec: Codec = Codec.INT8) -> Representation:
-    from m3.codec import encode_tokens
-
-    return Representation(
-        dense=_unit(rng).astype(codec.dense_dtype),
-        sparse_ids=np.array([1, 5], np.int32),
-        sparse_weights=np.array([0.5, 0.25], np.float32),
-        token_ids=np.array([5, 6, 1], np.int32),
-        codes=encode_tokens(np.stack([_unit(rng) for _ in range(3)]), codec),
-        codec=codec,
-    )
-
-
-def _unit(rng: np.random.Generator) -> np.ndarray:
-    vector = rng.standard_normal(DIMENSION).astype(np.float32)
-    return vector / np.linalg.norm(vector)
-
-
 @pytest.fixture
 def query() -> Representation:
-    return _example(np.random.default_rng(1), Codec.FP32)
+    return example(1, Codec.FP32)
 
 
 @pytest.fixture
@@ -202,7 +185,7 @@ def test_a_dropped_collection_is_gone_and_may_come_back(service: SearchService) 
     service.collections.drop(COLLECTION)
     with pytest.raises(NotFound, match=COLLECTION):
         ask(service, REQUEST)
-    service.collections.store.create(COLLECTION, library({}).open(COLLECTION).spec)
+    service.collections.create(COLLECTION, library({}).open(COLLECTION).spec)
     assert ask(service, REQUEST).hits == []
 
 

@@ -1,0 +1,105 @@
+"""m3-embedder: serve a node, encode a text, build the stand-in checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from commands.console import print_json, run
+from m3.settings import Precision, load_settings
+from m3.types import EmbeddingBatch, ModelInfo
+
+app = typer.Typer(
+    help="The embedder node: text to dense, sparse and ColBERT representations.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="Model id or checkpoint folder.  [M3_MODEL; BAAI/bge-m3]", metavar="ID|DIR"),
+]
+
+
+@app.command(
+    epilog="Examples:\n\n`m3-embedder serve`\n\n`m3-embedder serve --model ./stand-in --port 0`"
+)
+def serve(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 7860,
+    model: Model = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Arithmetic.  [M3_PRECISION; auto]")
+    ] = None,
+    encoder: Annotated[
+        Literal["packed", "reference"], typer.Option(help="Ours, or FlagEmbedding's to compare.")
+    ] = "packed",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Serve other machines without keys.")
+    ] = False,
+) -> None:
+    """Serve a model over HTTP until interrupted."""
+    from embedder.app import create_node_app  # noqa: PLC0415 - keeps --help quick
+    from serving import server  # noqa: PLC0415
+    from serving.logs import configure  # noqa: PLC0415
+
+    settings = load_settings(model=model, precision=precision)
+    configure(settings)
+    server.serve(
+        create_node_app(settings, encoder=encoder, on_loaded=_announce_model),
+        host=host,
+        port=port,
+        settings=settings,
+        insecure=insecure,
+        on_ready=lambda url: typer.echo(f"m3-embedder at {url} loads {settings.model}"),
+    )
+
+
+@app.command(
+    epilog="Examples:\n\n`m3-embedder encode 'What is BGE M3?'`\n\n"
+    "`m3-embedder encode --model ./stand-in --json 'first' 'second'`"
+)
+def encode(
+    texts: Annotated[list[str], typer.Argument(help="The texts.", metavar="TEXT…")],
+    *,
+    model: Model = None,
+    json: Annotated[bool, typer.Option("--json", help="All values, as JSON.")] = False,
+) -> None:
+    """Show the representations of texts, without a node."""
+    from embedder.columns import embed  # noqa: PLC0415 - keeps --help quick
+    from embedder.node import load_encoder  # noqa: PLC0415
+    from serving.logs import configure  # noqa: PLC0415
+
+    settings = load_settings(model=model, log_level="warning")
+    configure(settings)
+    encoder = load_encoder(settings)
+
+
+@app.command("stand-in", epilog="Example:\n\n`m3-embedder stand-in ./stand-in`")
+def stand_in(
+    directory: Annotated[Path, typer.Argument(help="Made if missing.", metavar="DIR")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="The folder, as JSON.")] = False,
+) -> None:
+    """Build the small English-only checkpoint that tests and the demo run on."""
+    from embedder.stand_in import build  # noqa: PLC0415 - keeps --help quick
+
+    built = build(directory).resolve()
+    if json:
+        print_json({"directory": str(built)})
+    else:
+        typer.echo(f"English-only stand-in at {built}\nserve it: m3-embedder serve --model {built}")
+
+
+def _announce_model(info: ModelInfo) -> None:
+    kind = ", English-only stand-in" if info.stand_in else ""
+    typer.echo(f"serving {info.id} ({info.precision}{kind}), fingerprint {info.fingerprint}")
+
+
+def main() -> None:
+    """The entry point."""
+    run(app)

@@ -1,0 +1,45 @@
+"""The node as a FastAPI app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from embedder import openai, routes
+from embedder.node import EncoderName, Node
+from m3.settings import Settings
+from m3.types import ModelInfo
+from serving.application import create_app
+
+
+def create_node_app(
+    settings: Settings,
+    *,
+    encoder: EncoderName = "packed",
+    on_loaded: Callable[[ModelInfo], None] | None = None,
+) -> FastAPI:
+    """A node that loads `settings.model` once it is served.
+
+    Args:
+        encoder: ours, or FlagEmbedding's to compare with.
+        on_loaded: told what was loaded.
+
+    Raises:
+        InvalidConfiguration: a keys file that cannot be used.
+    """
+    node = Node(settings, encoder=encoder, on_loaded=on_loaded)
+    app = create_app(
+        title="m3-embedder",
+        description="Dense, sparse and ColBERT representations of texts, by BGE-M3.",
+        settings=settings,
+        lifespan=node.lifespan,
+        lifecycle=node.lifecycle,
+        registry=node.registry,
+        answer_headers=lambda: {"X-Queue-Tokens": str(node.queued_tokens)},
+        error_shapes={openai.PATH: openai.error_shape},
+    )
+    app.state.node = node
+    app.include_router(routes.routes)
+    app.include_router(openai.routes)
+    return app

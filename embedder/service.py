@@ -1,0 +1,90 @@
+"""What a node does with texts, whatever door they came through."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from embedder.batching import Batcher
+from embedder.columns import convert
+from embedder.encoder import Encoder
+from embedder.metrics import NodeMetrics
+from embedder.tokens import TokenizedText
+from m3.errors import InvalidInput
+from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output
+
+SHORTEST = 3
+"""Tokens below which nothing of a text would be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingService:
+    """A loaded encoder behind its queue."""
+
+    encoder: Encoder
+    batcher: Batcher
+    metrics: NodeMetrics
+
+    @property
+    def info(self) -> ModelInfo:
+        return self.encoder.info
+
+    async def encode(
+        self,
+        texts: Sequence[str],
+        kind: Kind,
+        *,
+        outputs: Collection[Output] = OUTPUTS,
+        codec: Codec = Codec.FP32,
+        max_length: int | None = None,
+        truncate: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - bounds the wait in the queue too
+    ) -> EmbeddingBatch:
+        """Texts to embeddings.
+
+        Raises:
+            InvalidInput: a length the model does not have, or a text that is too long where
+                it may not be cut; the message names the item.
+            M3Error: what `Batcher.submit` raises.
+        """
+        tokenized = await self.tokenize(texts, max_length)
+        if not truncate:
+            refuse_truncated(tokenized, max_length or self.info.max_tokens)
+        return await self.encode_tokens(
+            tokenized, kind, outputs=outputs, codec=codec, timeout=timeout
+        )
+
+    async def encode_tokens(
+        self,
+        tokenized: Sequence[TokenizedText],
+        kind: Kind,
+        *,
+        outputs: Collection[Output] = OUTPUTS,
+        codec: Codec = Codec.FP32,
+        timeout: float | None = None,  # noqa: ASYNC109 - bounds the wait in the queue too
+    ) -> EmbeddingBatch:
+        """As `encode`, for what is tokenised already."""
+        batch = await self.batcher.submit(tokenized, kind, outputs, timeout)
+        with self.metrics.seconds.labels("write").time():
+            return await asyncio.to_thread(convert, batch, codec)
+
+    async def tokenize(
+        self, texts: Sequence[str], max_length: int | None = None
+    ) -> list[TokenizedText]:
+        """What the model would read of each text."""
+        limit = self.info.max_tokens
+        length = max_length if max_length is not None else limit
+        if not SHORTEST <= length <= limit:
+            raise InvalidInput(f"max_length: {length} is not within {SHORTEST} and {limit}")
+        with self.metrics.seconds.labels("tokenize").time():
+            return await asyncio.to_thread(self.encoder.tokenizer.tokenize, texts, length)
+
+
+def refuse_truncated(tokenized: Sequence[TokenizedText], limit: int) -> None:
+    """Raises InvalidInput for the first text that was longer than `limit`."""
+    for index, text in enumerate(tokenized):
+        if text.truncated:
+            raise InvalidInput(
+                f"input[{index}]: the text is longer than {limit} tokens and truncate is false"
+            )

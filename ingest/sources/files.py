@@ -1,0 +1,156 @@
+"""Paths to files, and files to documents."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest.sources.base import Fields, Format, Parsed, Reject, SourceFile, Stream
+from ingest.sources.jsonl import Jsonl
+from ingest.sources.markdown import Markdown
+from ingest.sources.text import Text
+from m3.errors import InvalidInput
+
+FORMATS: Mapping[str, Format] = {format_.name: format_ for format_ in (Jsonl(), Text(), Markdown())}
+"""By name. A format is added here and nowhere else."""
+
+STDIN = "-"
+_GZIP = ".gz"
+_BY_SUFFIX = {suffix: format_ for format_ in FORMATS.values() for suffix in format_.suffixes}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files to read, and how many others the folders hold, by suffix."""
+
+    files: Sequence[SourceFile]
+    passed_over: Mapping[str, int] = field(default_factory=Counter[str])
+
+    @property
+    def bytes(self) -> int | None:
+        """Of all files together, or None where one of them does not say."""
+        sizes = [file.size for file in self.files if file.size is not None]
+        return sum(sizes) if len(sizes) == len(self.files) else None
+
+
+def discover(paths: Iterable[str], format_name: str | None = None) -> Found:
+    """The files under `paths`: files, folders with all they hold, `-` for standard input.
+
+    A format that is named is taken for every file; else the suffix decides, and folders'
+    files of other suffixes are passed over. Hidden files are, too, and folders behind links,
+    so that a loop of them ends.
+
+    Raises:
+        InvalidInput: a path that is not there, a format nobody knows, or nothing to read.
+    """
+    forced = _named(format_name)
+    files: list[SourceFile] = []
+    passed_over = Counter[str]()
+    for given in paths:
+        path = Path(given)
+        if given == STDIN:
+            files.append(SourceFile(None, "stdin", "stdin", forced or FORMATS["jsonl"]))
+        elif path.is_dir():
+            files += _in_folder(path, forced, passed_over)
+        elif path.exists():
+            files.append(_source_file(path, path.name, forced or _by_suffix(path)))
+        else:
+            raise InvalidInput(f"there is no file or folder {given}")
+    return Found(files, passed_over)
+
+
+def read(files: Iterable[SourceFile], fields: Fields) -> Iterator[Parsed | Reject]:
+    """All documents of all files, in order, as they come; nothing a file holds stops the rest."""
+    for file in files:
+        try:
+            with _opened(file) as stream:
+                yield from file.format.read(file, stream, fields)
+        except InvalidInput as error:
+            yield Reject(file.place(), error.message, size=file.size or 0)
+        except (OSError, EOFError, zlib.error) as error:
+            yield Reject(file.place(), f"cannot be read: {error}")
+
+
+def _named(name: str | None) -> Format | None:
+    if name is None or name in FORMATS:
+        return FORMATS[name] if name else None
+    raise InvalidInput(f"format {name!r} is not known; there are: {', '.join(FORMATS)}")
+
+
+def _in_folder(folder: Path, forced: Format | None, passed_over: Counter[str]) -> list[SourceFile]:
+    found: list[SourceFile] = []
+    for path in _walk(folder):
+        format_ = forced or _BY_SUFFIX.get(_suffix(path))
+        if format_ is None:
+            passed_over[_suffix(path) or path.name] += 1
+        else:
+            found.append(_source_file(path, path.relative_to(folder).as_posix(), format_))
+    if not found:
+        others = f" ({sum(passed_over.values())} other files)" if passed_over else ""
+        known = ", ".join(_BY_SUFFIX)
+        raise InvalidInput(f"folder {folder} holds no documents{others}; known suffixes: {known}")
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every file below, in the order of names; sockets and pipes would never end."""
+    for root, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(root, name)
+            # A link that leads nowhere stays: reading it says so.
+            if not name.startswith(".") and (path.is_file() or not path.exists()):
+                yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise InvalidInput(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+
+def _by_suffix(path: Path) -> Format:
+    format_ = _BY_SUFFIX.get(_suffix(path))
+    if format_ is None:
+        known = ", ".join(FORMATS)
+        raise InvalidInput(f"cannot tell the format of {path}: name it with --format ({known})")
+    return format_
+
+
+def _suffix(path: Path) -> str:
+    return path.with_suffix("").suffix.lower() if path.suffix == _GZIP else path.suffix.lower()
+
+
+def _source_file(path: Path, identifier: str, format_: Format) -> SourceFile:
+    """What a packed file or a pipe holds is not known before it is read."""
+    known = path.is_file() and path.suffix != _GZIP
+    return SourceFile(
+        path=path,
+        name=_shown(str(path)),
+        id=identifier.removesuffix(_GZIP),
+        format=format_,
+        size=path.stat().st_size if known else None,
+    )
+
+
+def _shown(name: str) -> str:
+    """A file name for people and JSON: bytes that are no UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+@contextmanager
+def _opened(file: SourceFile) -> Iterator[Stream]:
+    if file.path is None:
+        yield sys.stdin.buffer
+        return
+    with file.path.open("rb") as raw:
+        if file.path.suffix == _GZIP:
+            with gzip.open(raw) as unpacked:
+                yield unpacked
+        else:
+            yield raw

@@ -1,0 +1,71 @@
+"""The search API as an app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from m3.errors import EmbedderUnreachable
+from m3.settings import Settings
+from search.collection_routes import collection_routes, document_routes
+from search.metrics import SearchMetrics
+from search.parts import Parts
+from search.routes import routes
+from serving.application import create_app
+from serving.lifecycle import Lifecycle
+
+_PROBE_SECONDS = 5.0
+
+_DESCRIPTION = """Retrieval with all three representations of BGE-M3.
+
+Candidates come from dense and learned sparse vectors; every candidate is scored exactly by
+dense, sparse and ColBERT."""
+
+OpenParts = Callable[[], AbstractAsyncContextManager[Parts]]
+
+
+def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
+    """The app; its parts are opened when it starts and closed when it ends.
+
+    Raises:
+        InvalidConfiguration: a keys file that cannot be used.
+    """
+    registry = CollectorRegistry()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with open_parts() as parts:
+            app.state.parts = parts
+            yield
+
+    async def ready() -> None:
+        parts: Parts = app.state.parts
+        await asyncio.to_thread(parts.service.collections.names)
+        await _node_answers(parts)
+
+    app = create_app(
+        title="m3-retrieval search",
+        description=_DESCRIPTION,
+        settings=settings,
+        lifespan=lifespan,
+        lifecycle=Lifecycle(ready),
+        registry=registry,
+    )
+    app.include_router(routes(SearchMetrics(registry)))
+    app.include_router(collection_routes(settings))
+    app.include_router(document_routes())
+    return app
+
+
+async def _node_answers(parts: Parts) -> None:
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await parts.client.model()
+    except TimeoutError:
+        raise EmbedderUnreachable(
+            f"no embedder node answered within {_PROBE_SECONDS:g} s: is it started?"
+        ) from None

@@ -1,0 +1,144 @@
+"""Collections and their documents over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+
+from m3.errors import NotFound
+from m3.settings import Settings
+from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, Document, DocumentKey
+from search.models import CollectionBody, DocumentBody
+from search.parts import Parts, Written, parts_of
+from search.views import (
+    CollectionsView,
+    DocumentView,
+    StatusView,
+    collection_view,
+    document_view,
+    status_view,
+)
+from serving import openapi, strict
+
+_Parts = Annotated[Parts, Depends(parts_of)]
+_Source = Annotated[str, Query(description="Where the document is from.")]
+
+_DOCUMENT = "/v1/collections/{collection}/documents/{document_id:path}"
+
+
+def collection_routes(settings: Settings) -> APIRouter:
+    """Listing, making, showing and dropping collections."""
+    router = strict.router(tags=["collections"])
+
+    @router.get("/v1/collections", summary="All collections")
+    def show_all(parts: _Parts) -> CollectionsView:
+        collections = parts.service.collections
+        return CollectionsView(
+            [collection_view(name, collections.open(name).spec) for name in collections.names()]
+        )
+
+    @router.post(
+        "/v1/collections",
+        summary="Make a collection",
+        status_code=HTTPStatus.CREATED,
+        responses=openapi.problems(409, 503),
+    )
+    async def make(body: CollectionBody, parts: _Parts) -> StatusView:
+        """Empty, for the model that the embedder node serves now."""
+        spec = body.spec(await parts.client.model(), settings.codec)
+        made = await asyncio.to_thread(parts.service.collections.create, body.name, spec)
+        return status_view(await asyncio.to_thread(made.status))
+
+    @router.get(
+        "/v1/collections/{collection}",
+        summary="One collection and its counts",
+        responses=openapi.problems(404),
+    )
+    def show(collection: str, parts: _Parts) -> StatusView:
+        return status_view(parts.service.collections.open(collection).status())
+
+    @router.delete(
+        "/v1/collections/{collection}",
+        summary="Drop a collection with all its documents",
+        status_code=HTTPStatus.NO_CONTENT,
+        response_class=Response,
+        responses=openapi.problems(404, 503),
+    )
+    def drop(collection: str, parts: _Parts) -> None:
+        parts.service.collections.drop(collection)
+
+    del show_all, make, show, drop
+    return router
+
+
+def document_routes() -> APIRouter:
+    """Writing, showing and deleting one document. An id may hold slashes."""
+    router = strict.router(tags=["documents"])
+
+    @router.put(
+        _DOCUMENT,
+        summary="Write a document",
+        responses={
+            201: {"description": "There was none under this id.", "model": Written},
+            **openapi.problems(404, 409, 429, 503),
+        },
+    )
+    async def write(
+        *,
+        collection: str,
+        document_id: str,
+        body: DocumentBody,
+        parts: _Parts,
+        response: Response,
+        source: _Source = DEFAULT_SOURCE,
+    ) -> Written:
+        """Whole, in place of the one under its id; searchable when this is answered.
+
+        An unchanged document is not embedded again.
+        """
+        document = Document(
+            id=document_id,
+            text=body.text,
+            title=body.title,
+            metadata=body.metadata,
+            source=source,
+            tenant=DEFAULT_TENANT,
+        )
+        written = await parts.writer.write(collection, document)
+        if written.outcome == "created":
+            response.status_code = HTTPStatus.CREATED
+        return written
+
+    @router.get(_DOCUMENT, summary="One document", responses=openapi.problems(404))
+    def show(
+        collection: str, document_id: str, parts: _Parts, source: _Source = DEFAULT_SOURCE
+    ) -> DocumentView:
+        key = DocumentKey(DEFAULT_TENANT, source, document_id)
+        document = parts.service.collections.open(collection).document(key)
+        if document is None:
+            raise _no_document(key)
+        return document_view(document)
+
+    @router.delete(
+        _DOCUMENT,
+        summary="Delete a document",
+        status_code=HTTPStatus.NO_CONTENT,
+        response_class=Response,
+        responses=openapi.problems(404, 503),
+    )
+    def delete(
+        collection: str, document_id: str, parts: _Parts, source: _Source = DEFAULT_SOURCE
+    ) -> None:
+        key = DocumentKey(DEFAULT_TENANT, source, document_id)
+        if not parts.service.collections.open(collection).delete([key]):
+            raise _no_document(key)
+
+    del write, show, delete
+    return router
+
+
+def _no_document(key: DocumentKey) -> NotFound:
+    return NotFound(f"no document {key.id!r} from source {key.source!r}")

@@ -1,0 +1,49 @@
+"""What the HTTP face is made of; the composition root puts it together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from embedder.client import EmbedderClient
+from fastapi import Request
+
+from m3.types import Document
+from search.service import SearchService
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a document: searchable when this is told."""
+
+    outcome: Literal["created", "replaced", "unchanged"]
+    chunks: int
+
+
+class DocumentWriter(Protocol):
+    """Documents into a collection: cut, embedded, stored."""
+
+    async def write(self, collection: str, document: Document) -> Written:
+        """Make this the document under its key.
+
+        Raises:
+            NotFound: no such collection.
+            InvalidInput: a document that the collection cannot hold.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Open as long as the app runs."""
+
+    service: SearchService
+    client: EmbedderClient
+    writer: DocumentWriter
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the app that a request came to."""
+    parts = request.app.state.parts
+    assert isinstance(parts, Parts)  # noqa: S101 - set by the app's lifespan alone
+    return parts

@@ -1,0 +1,123 @@
+"""Collections and documents as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from m3.types import Codec, Metadata
+from store.contract import Chunking, CollectionSpec, Status, StoredDocument
+from store.filters import FieldType
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionView:
+    """What a collection's rows are. `stand_in`: made by the English-only stand-in model."""
+
+    name: str
+    model: str
+    fingerprint: str
+    precision: str
+    dimension: int
+    codec: Codec
+    chunking: Chunking
+    fields: Mapping[str, FieldType]
+    stand_in: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionsView:
+    """All collections, by name."""
+
+    collections: Sequence[CollectionView]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A collection and the counts of its published version.
+
+    Attributes:
+        bytes: on disk, index apart.
+        unpublished: commits that the index does not have yet.
+    """
+
+    collection: CollectionView
+    generation: int
+    version: int
+    documents: int
+    chunks: int
+    bytes: int
+    unpublished: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkView:
+    """A passage; `start` and `end` count characters of its document's text."""
+
+    id: str
+    position: int
+    text: str
+    start: int
+    end: int
+    heading: Sequence[str]
+    page: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A document as it is stored, its chunks in order."""
+
+    id: str
+    source: str
+    title: str
+    metadata: Metadata
+    content_hash: str
+    chunks: Sequence[ChunkView]
+
+
+def collection_view(name: str, spec: CollectionSpec) -> CollectionView:
+    return CollectionView(
+        name=name,
+        model=spec.model,
+        fingerprint=spec.fingerprint,
+        precision=spec.precision,
+        dimension=spec.dimension,
+        codec=spec.codec,
+        chunking=spec.chunking,
+        fields=spec.fields,
+        stand_in=spec.stand_in,
+    )
+
+
+def status_view(status: Status) -> StatusView:
+    return StatusView(
+        collection=collection_view(status.name, status.spec),
+        generation=status.generation,
+        version=status.version,
+        documents=status.documents,
+        chunks=status.chunks,
+        bytes=status.bytes,
+        unpublished=status.unpublished,
+    )
+
+
+def document_view(document: StoredDocument) -> DocumentView:
+    return DocumentView(
+        id=document.key.id,
+        source=document.key.source,
+        title=document.title,
+        metadata=document.metadata,
+        content_hash=document.content_hash,
+        chunks=[
+            ChunkView(
+                id=chunk.id,
+                position=chunk.position,
+                text=chunk.text,
+                start=chunk.start,
+                end=chunk.end,
+                heading=chunk.heading,
+                page=chunk.page,
+            )
+            for chunk in document.chunks
+        ],
+    )

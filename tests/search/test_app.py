@@ -1,0 +1,237 @@
+"""The HTTP face over a library in memory: the contract's JSON, and what bad input gets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from m3.settings import Settings
+from m3.types import Codec, Document
+from scoring.fusion import Method
+from search.app import create
+from search.parts import Parts, Written
+from search.service import SearchService
+from tests.search.library import COLLECTION, KnownQueries, example, library, passages_of
+
+pytestmark = pytest.mark.anyio
+
+DOCUMENTS = f"/v1/collections/{COLLECTION}/documents"
+
+
+@dataclass
+class Notes:
+    """A writer that notes what it is given."""
+
+    documents: list[tuple[str, Document]] = field(default_factory=list)
+
+    async def write(self, collection: str, document: Document) -> Written:
+        known = [(name, noted.id) for name, noted in self.documents]
+        self.documents.append((collection, document))
+        return Written("replaced" if (collection, document.id) in known else "created", 1)
+
+
+@pytest.fixture
+def node() -> KnownQueries:
+    return KnownQueries({"q": example(1, Codec.FP32)})
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+async def api(node: KnownQueries, notes: Notes) -> AsyncIterator[httpx.AsyncClient]:
+    @asynccontextmanager
+    async def parts():
+        yield Parts(SearchService(library(passages_of(30)), node), node, notes)
+
+    app = create(Settings(), parts)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
+    ):
+        yield client
+
+
+async def search(api: httpx.AsyncClient, **fields: Any) -> httpx.Response:
+    return await api.post("/v1/search", json={"query": "q", "collection": COLLECTION, **fields})
+
+
+def reason(answer: httpx.Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.json()["detail"]
+
+
+async def test_a_search_answers_the_contracts_json(api):
+    answer = await search(api, top_k=3)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body.keys() == {"hits", "timings_ms", "degraded"}
+    assert body["degraded"] == []
+    assert body["timings_ms"].keys() == {"embed", "retrieve", "rerank", "total"}
+    assert len(body["hits"]) == 3
+    for hit in body["hits"]:
+        assert hit["scores"].keys() == {"dense", "sparse", "colbert"}
+        assert "explain" not in hit
+    scores = [hit["score"] for hit in body["hits"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("method", Method)
+async def test_every_method_fuses_its_own_weights(api, method):
+    hit = (await search(api, method=method)).json()["hits"][0]
+    weights = {"dense": (1, 0, 0), "sparse": (0, 1, 0), "colbert": (0, 0, 1)}.get(
+        method, (1, 0.3, 0) if method is Method.DENSE_SPARSE else (1, 0.3, 1)
+    )
+    fused = sum(w * s for w, s in zip(weights, hit["scores"].values(), strict=True))
+    assert hit["score"] == pytest.approx(fused / sum(weights))
+
+
+async def test_weights_are_an_object_or_a_preset(api):
+    by_object = (await search(api, weights={"dense": 0.4, "sparse": 0.2, "colbert": 0.4})).json()
+    by_name = (await search(api, weights="model-card")).json()
+    assert by_object["hits"] == by_name["hits"]
+    partial = (await search(api, weights={"sparse": 2})).json()["hits"][0]
+    assert partial["score"] == pytest.approx(partial["scores"]["sparse"])
+
+
+async def test_explain_names_shares_and_terms(api):
+    hit = (await search(api, explain=True)).json()["hits"][0]
+    assert sum(hit["explain"]["contributions"].values()) == pytest.approx(hit["score"])
+    assert [term["term"] for term in hit["explain"]["terms"]] == ["word1", "word5"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"query": " "}, 400, "query is empty"),
+        ({"query": None}, 400, "query: Input should be a valid string"),
+        ({"collection": "elsewhere"}, 404, "no collection 'elsewhere'; there are: library"),
+        ({"method": "bm25"}, 400, "method: Input should be 'dense', 'sparse'"),
+        ({"weights": {"dense": -1, "sparse": 1}}, 400, "weights must not be negative"),
+        ({"weights": {"dense": 0}}, 400, "at least one weight must be above zero"),
+        ({"weights": {}}, 400, "at least one weight must be above zero"),
+        ({"weights": {"bm25": 1}}, 400, "bm25: Extra inputs are not permitted"),
+        ({"weights": {"dense": "1"}}, 400, "dense: Input should be a valid number"),
+        ({"weights": "best"}, 400, "unknown weights 'best'; presets: model-card"),
+        ({"top_k": 0}, 400, "top_k must be from 1 to 1000, got 0"),
+        ({"top_k": 20_000}, 400, "top_k must be from 1 to 1000, got 20000"),
+        ({"top_k": "10"}, 400, "top_k: Input should be a valid integer"),
+        ({"candidates": 5}, 400, "set candidates"),
+        ({"offset": 95}, 400, "offset + top_k is 105"),
+        ({"topk": 5}, 400, "topk: Extra inputs are not permitted"),
+        ({"filter": {"field": "x", "op": "eq", "value": 1}}, 400, "'x' is not declared"),
+        ({"filter": {"field": "shelf", "op": "like", "value": 1}}, 400, "these do: "),
+        ({"filter": "shelf == 1"}, 400, "filter: Input should be a valid dictionary"),
+    ],
+)
+async def test_bad_input_is_refused_with_what_to_change(api, fields, status, words):
+    assert words in reason(await search(api, **fields), status)
+
+
+async def test_nan_weights_are_refused(api):
+    body = b'{"query": "q", "collection": "library", "weights": {"dense": NaN}}'
+    answer = await api.post(
+        "/v1/search", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert "JSON" in reason(answer, 400)
+
+
+async def test_a_node_that_is_down_is_named(api, node):
+    assert (await api.get("/readyz")).status_code == 200
+    node.down = True
+    assert "no node answers" in reason(await search(api), 503)
+    assert "no node answers" in reason(await api.get("/readyz"), 503)
+    assert (await api.get("/livez")).status_code == 200
+
+
+async def test_phases_are_counted(api):
+    await search(api)
+    metrics = (await api.get("/metrics")).text
+    assert 'm3_searches_total{method="fusion"} 1.0' in metrics
+    for phase in ("embed", "retrieve", "rerank", "total"):
+        assert f'm3_search_seconds_count{{phase="{phase}"}} 1.0' in metrics
+
+
+async def test_a_collection_lives_and_dies(api):
+    made = await api.post(
+        "/v1/collections", json={"name": "fresh", "fields": {"lang": "string"}, "codec": "bf16"}
+    )
+    assert made.status_code == 201, made.text
+    view = made.json()["collection"]
+    assert (view["name"], view["model"], view["codec"]) == ("fresh", "known", "bf16")
+    assert view["fields"] == {"lang": "string"}
+    assert view["chunking"] == {"max_tokens": 512, "overlap": 64, "whole": False}
+    assert (await api.get("/v1/collections/fresh")).json() == made.json()
+    listed = (await api.get("/v1/collections")).json()["collections"]
+    assert [collection["name"] for collection in listed] == ["fresh", COLLECTION]
+    assert (await search(api, collection="fresh")).json()["hits"] == []
+    assert (await api.delete("/v1/collections/fresh")).status_code == 204
+    assert "no collection 'fresh'" in reason(await api.get("/v1/collections/fresh"), 404)
+    assert "no collection 'fresh'" in reason(await search(api, collection="fresh"), 404)
+    assert "no collection 'fresh'" in reason(await api.delete("/v1/collections/fresh"), 404)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"name": COLLECTION}, 409, "exists already"),
+        ({"name": "no/slash"}, 400, "letters, digits"),
+        ({"name": "x", "fields": {"lang": "text"}}, 400, "fields.lang: Input should be 'string'"),
+        ({"name": "x", "fields": {"2nd": "int"}}, 400, "not starting with a digit"),
+        ({"name": "x", "codec": "int4"}, 400, "codec: Input should be 'int8', 'bf16' or 'fp32'"),
+        ({"name": "x", "chunking": {"max_tokens": 513}}, 400, "reads at most 512"),
+        ({"name": "x", "chunking": {"max_tokens": 64, "overlap": 33}}, 400, "at most half"),
+    ],
+)
+async def test_collections_that_cannot_be_are_refused(api, fields, status, words):
+    assert words in reason(await api.post("/v1/collections", json=fields), status)
+
+
+async def test_a_document_is_shown_and_deleted(api):
+    shown = (await api.get(f"{DOCUMENTS}/d003")).json()
+    assert (shown["id"], shown["source"], shown["title"]) == ("d003", "default", "title of d003")
+    assert [chunk["text"] for chunk in shown["chunks"]] == ["text of d003"]
+    elsewhere = await api.get(f"{DOCUMENTS}/d003", params={"source": "wiki"})
+    assert "no document 'd003' from source 'wiki'" in reason(elsewhere, 404)
+    assert (await api.delete(f"{DOCUMENTS}/d003")).status_code == 204
+    assert "no document 'd003'" in reason(await api.get(f"{DOCUMENTS}/d003"), 404)
+    assert "no document 'd003'" in reason(await api.delete(f"{DOCUMENTS}/d003"), 404)
+
+
+async def test_a_document_goes_to_the_writer_as_it_is(api, notes):
+    body = {"text": "words", "title": "Title", "metadata": {"lang": "en", "n": [1, None]}}
+    path = f"{DOCUMENTS}/folder/page%201.md"
+    first = await api.put(path, params={"source": "wiki"}, json=body)
+    assert first.status_code == 201
+    assert first.json() == {"outcome": "created", "chunks": 1}
+    assert (await api.put(path, params={"source": "wiki"}, json=body)).status_code == 200
+    expected = Document(id="folder/page 1.md", source="wiki", **body)
+    assert notes.documents == [(COLLECTION, expected)] * 2
+
+
+async def test_a_document_without_text_is_refused(api, notes):
+    assert "text: Field required" in reason(await api.put(f"{DOCUMENTS}/x", json={}), 400)
+    assert not notes.documents
+
+
+async def test_the_description_holds_the_contract(api):
+    schema = (await api.get("/openapi.json")).json()
+    assert {
+        "/v1/search",
+        "/v1/collections",
+        "/v1/collections/{collection}",
+        "/v1/collections/{collection}/documents/{document_id}",
+    } <= schema["paths"].keys()
+    search_body = schema["components"]["schemas"]["SearchBody"]
+    assert search_body["additionalProperties"] is False
+    assert search_body["properties"]["top_k"]["maximum"] == 1000
+    hit = schema["components"]["schemas"]["Hit"]
+    assert {"id", "document_id", "score", "scores"} <= hit["properties"].keys()

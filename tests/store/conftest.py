@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from m3.settings import Settings, load_settings
+from store.contract import Store
+from store.engine import Engine
+from store.opening import open_store
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def engine_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state directory whose embedded Milvus all store tests share."""
+    home = tmp_path_factory.mktemp("home")
+    yield home
+    Engine.of(load_settings(home=home)).stop()
+
+
+@pytest.fixture
+def settings(engine_home: Path) -> Settings:
+    """Shared engine, tables of the test's own."""
+    return load_settings(home=engine_home, tables=str(engine_home / f"tables-{next(_numbers)}"))
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    store = open_store(settings)
+    yield store
+    for name in store.names():
+        store.drop(name)
+    store.close()

@@ -1,0 +1,226 @@
+"""What every store does; each implementation subclasses this."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from m3.errors import AlreadyExists, InvalidInput, NotFound
+from m3.types import Codec, text_hash
+from scoring.definition import dense_score
+from store.contract import Collection, CollectionSpec, Store
+from store.filters import FieldType, parse
+from tests.store.examples import FIELDS, SPEC, document_rows, key, query
+
+
+class StoreContract:
+    """Subclasses provide the fixture `store`."""
+
+    @pytest.fixture
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(7)
+
+    @pytest.fixture
+    def collection(self, store: Store, request: pytest.FixtureRequest) -> Collection:
+        return store.create(f"{request.node.name[:50].replace('[', '-').rstrip(']')}", SPEC)
+
+    def test_a_written_document_comes_back_whole(self, collection, rng):
+        written = document_rows(rng, "a", chunks=3, metadata={"lang": "de", "deep": {"x": [1]}})
+        collection.replace([written])
+        read = collection.document(key("a"))
+        assert [chunk.text for chunk in read.chunks] == ["text-0", "text-1", "text-2"]
+        assert [chunk.position for chunk in read.chunks] == [0, 1, 2]
+        assert {chunk.chunks for chunk in read.chunks} == {3}
+        assert read.chunks[1].heading == ("Part", "1")
+        assert [chunk.page for chunk in read.chunks] == [None, 1, 2]
+        assert read.title == "Title of a"
+        assert read.metadata == {"lang": "de", "deep": {"x": [1]}}
+        assert read.content_hash == written.content_hash
+
+    def test_representations_come_back_bit_by_bit(self, collection, rng):
+        written = [document_rows(rng, f"d{i}", chunks=2) for i in range(5)]
+        collection.replace(written)
+        found = collection.candidates(query(rng), legs=["dense"], depth=100, tenant="default")
+        by_id = {c.id: e for c, e in zip(found.rows.chunks, found.rows.embeddings, strict=True)}
+        for rows in written:
+            for chunk, expected in zip(rows.chunks, rows.embeddings, strict=True):
+                read = by_id[f"default/{rows.document.id}#{chunk.position}"]
+                for name in ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes"):
+                    np.testing.assert_array_equal(getattr(read, name), getattr(expected, name))
+
+    def test_a_changed_document_is_replaced_whole(self, collection, rng):
+        collection.replace([document_rows(rng, "a", chunks=5), document_rows(rng, "b")])
+        collection.replace([document_rows(rng, "a", chunks=2, word="changed")])
+        assert [c.text for c in collection.document(key("a")).chunks] == ["changed-0", "changed-1"]
+        found = collection.candidates(query(rng), legs=["dense"], depth=100, tenant="default")
+        assert sorted(c.id for c in found.rows.chunks) == [
+            "default/a#0",
+            "default/a#1",
+            "default/b#0",
+        ]
+
+    def test_a_document_without_chunks_is_not_there(self, collection, rng):
+        collection.replace([document_rows(rng, "a")])
+        collection.replace([document_rows(rng, "a", chunks=0)])
+        assert collection.document(key("a")) is None
+        assert collection.content_hashes([key("a")]) == {}
+
+    def test_deleting(self, collection, rng):
+        collection.replace([document_rows(rng, "a", chunks=2), document_rows(rng, "b")])
+        assert collection.delete([key("a"), key("never")]) == 1
+        assert collection.document(key("a")) is None
+        found = collection.candidates(query(rng), legs=["dense"], depth=10, tenant="default")
+        assert [c.document_id for c in found.rows.chunks] == ["b"]
+        assert collection.delete([key("a")]) == 0
+
+    def test_tenant_and_source_are_part_of_who_a_document_is(self, collection, rng):
+        collection.replace(
+            [
+                document_rows(rng, "a", word="one", tenant="one"),
+                document_rows(rng, "a", word="two", tenant="two"),
+                document_rows(rng, "a", word="three", tenant="one", source="other"),
+            ]
+        )
+        assert collection.document(key("a", tenant="two")).chunks[0].text == "two-0"
+        assert collection.delete([key("a", tenant="one")]) == 1
+        assert collection.document(key("a", tenant="one", source="other")) is not None
+        found = collection.candidates(query(rng), legs=["dense", "sparse"], depth=9, tenant="two")
+        assert [c.tenant for c in found.rows.chunks] == ["two"]
+
+    def test_content_hashes_and_stored_vectors_are_found_again(self, collection, rng):
+        written = document_rows(rng, "a", chunks=2)
+        collection.replace([written])
+        assert collection.content_hashes([key("a"), key("b")]) == {key("a"): written.content_hash}
+        stored = collection.embeddings_by_text(key("a"))
+        expected = text_hash(written.chunks[1].model_text("Title of a"))
+        np.testing.assert_array_equal(stored[expected].codes, written.embeddings[1].codes)
+        assert collection.embeddings_by_text(key("b")) == {}
+
+    def test_dense_candidates_are_the_best_in_order(self, collection, rng):
+        written = [document_rows(rng, f"d{i:02}") for i in range(40)]
+        collection.replace(written)
+        asked = query(rng)
+        found = collection.candidates(asked, legs=["dense"], depth=7, tenant="default")
+        by_row = {chunk.row: chunk.document_id for chunk in found.rows.chunks}
+        scores = {r.document.id: dense_score(asked.dense, r.embeddings[0].dense) for r in written}
+        best = sorted(scores, key=lambda name: -scores[name])[:7]
+        assert [by_row[row] for row in found.legs["dense"]] == best
+
+    def test_a_text_without_terms_is_stored_and_found_by_dense_alone(self, collection, rng):
+        collection.replace([document_rows(rng, "bare", terms=0), document_rows(rng, "full")])
+        found = collection.candidates(
+            query(rng, terms=50), legs=["dense", "sparse"], depth=9, tenant="default"
+        )
+        by_row = {chunk.row: chunk.document_id for chunk in found.rows.chunks}
+        assert {by_row[row] for row in found.legs["dense"]} == {"bare", "full"}
+        assert {by_row[row] for row in found.legs["sparse"]} == {"full"}
+
+    def test_a_query_without_terms_finds_nothing_on_the_sparse_leg(self, collection, rng):
+        collection.replace([document_rows(rng, "a")])
+        found = collection.candidates(
+            query(rng, terms=0), legs=["sparse"], depth=9, tenant="default"
+        )
+        assert found.legs == {"sparse": []}
+        assert found.rows.chunks == []
+        assert found.rows.embeddings is None
+
+    def test_an_empty_collection_answers(self, collection, rng):
+        found = collection.candidates(
+            query(rng), legs=["dense", "sparse"], depth=9, tenant="default"
+        )
+        assert found.rows.chunks == []
+        assert collection.status().chunks == 0
+        assert collection.verify().consistent
+
+    def test_a_filter_restricts_both_legs(self, collection, rng):
+        collection.replace(
+            [document_rows(rng, f"d{i}", metadata={"year": 2000 + i}) for i in range(9)]
+        )
+        wanted = parse({"field": "year", "op": "gte", "value": 2006}, FIELDS)
+        found = collection.candidates(
+            query(rng, terms=50), legs=["dense", "sparse"], depth=9, tenant="default", filter=wanted
+        )
+        assert {c.document_id for c in found.rows.chunks} == {"d6", "d7", "d8"}
+        assert all(len(ids) == 3 for ids in found.legs.values())
+
+    def test_depth_is_met_where_a_filter_hides_the_best(self, collection, rng):
+        """`contains` cannot be negated in Milvus: the search has to go deeper by itself."""
+        collection.replace(
+            [
+                document_rows(rng, f"d{i:03}", metadata={"tags": ["x"] if i % 20 else ["y"]})
+                for i in range(200)
+            ]
+        )
+        wanted = parse({"not": {"field": "tags", "op": "contains", "value": "x"}}, FIELDS)
+        found = collection.candidates(
+            query(rng), legs=["dense"], depth=10, tenant="default", filter=wanted
+        )
+        assert len(found.legs["dense"]) == 10
+        assert {tuple(c.metadata["tags"]) for c in found.rows.chunks} == {("y",)}
+
+    def test_status_counts(self, collection, rng):
+        collection.replace([document_rows(rng, "a", chunks=3), document_rows(rng, "b")])
+        status = collection.status()
+        assert (status.documents, status.chunks, status.unpublished) == (2, 4, 0)
+        assert status.bytes > 0
+        assert status.spec == SPEC
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"metadata": {"year": "old"}}, "year"),
+            ({"metadata": {"year": 2**63}}, "64 bits"),
+            ({"metadata": {"price": float("nan")}}, "finite"),
+            ({"metadata": {"tags": "not a list"}}, "tags"),
+            ({"metadata": {"big": "x" * 70_000}}, "65536"),
+            ({"tenant": ""}, "tenant"),
+            ({"source": "s" * 513}, "source"),
+        ],
+    )
+    def test_what_cannot_be_held_is_refused_by_name(self, collection, rng, change, words):
+        with pytest.raises(InvalidInput, match=words):
+            collection.replace([document_rows(rng, "good"), document_rows(rng, "bad", **change)])
+        assert collection.status().documents == 0, "a refused write leaves nothing behind"
+
+    def test_a_key_twice_in_one_write_is_refused(self, collection, rng):
+        with pytest.raises(InvalidInput, match="twice"):
+            collection.replace([document_rows(rng, "a"), document_rows(rng, "a")])
+
+    def test_vectors_that_do_not_fit_are_refused(self, store, rng):
+        narrow = dataclasses.replace(SPEC, dimension=8, fields={})
+        other = store.create("other", narrow)
+        with pytest.raises(InvalidInput, match="dense"):
+            other.replace([document_rows(rng, "a")])
+        bf16 = store.create("bf16", dataclasses.replace(SPEC, codec=Codec.BF16))
+        with pytest.raises(InvalidInput, match="int8"):
+            bf16.replace([document_rows(rng, "a")])
+
+    def test_not_a_number_is_refused(self, collection, rng):
+        rows = document_rows(rng, "a")
+        broken = dataclasses.replace(rows.embeddings[0], dense=rows.embeddings[0].dense * np.nan)
+        with pytest.raises(InvalidInput, match="NaN"):
+            collection.replace([dataclasses.replace(rows, embeddings=[broken])])
+
+    def test_names(self, store):
+        store.create("b", SPEC)
+        store.create("a-1_x", SPEC)
+        assert store.names() == ["a-1_x", "b"]
+        with pytest.raises(AlreadyExists, match="'b'"):
+            store.create("b", SPEC)
+        store.drop("b")
+        with pytest.raises(NotFound, match="a-1_x"):
+            store.open("b")
+        store.create("b", SPEC)
+        assert store.open("b").status().chunks == 0
+
+    @pytest.mark.parametrize("name", ["", "a b", "../up", "a/b", "x" * 65, "ü"])
+    def test_names_that_are_not_allowed(self, store, name):
+        with pytest.raises(InvalidInput, match="collection name"):
+            store.create(name, SPEC)
+
+    def test_field_names_that_are_not_allowed(self, store):
+        spec: CollectionSpec = dataclasses.replace(SPEC, fields={"a b": FieldType.INT})
+        with pytest.raises(InvalidInput, match="a b"):
+            store.create("fields", spec)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import errno
+import threading
+
+import orjson
+import pytest
+
+from m3.errors import Corrupt, InvalidConfiguration, NewerFormat, NotFound, StorageFull
+from m3.settings import load_settings
+from store.opening import open_store
+from store.registry import FORMAT, Generation, Registry
+from tests.store.examples import SPEC
+
+
+@pytest.fixture
+def registry(tmp_path):
+    registry = Registry(tmp_path)
+    registry.create("docs", SPEC, lambda _: 1)
+    return registry
+
+
+def test_a_record_comes_back(registry):
+    generation = registry.read("docs").generation
+    assert generation.spec == SPEC
+    assert (generation.published, generation.swept, generation.recent) == (1, 1, ())
+
+
+def test_a_newer_format_is_refused(registry, tmp_path):
+    path = tmp_path / "docs/collection.json"
+    path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"format": FORMAT + 1}))
+    with pytest.raises(NewerFormat, match="upgrade"):
+        registry.read("docs")
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff\xfe", b'{"format": 1, "name": "docs"}'])
+def test_a_record_that_cannot_be_read_is_refused(registry, tmp_path, data):
+    (tmp_path / "docs/collection.json").write_bytes(data)
+    with pytest.raises(Corrupt, match="docs"):
+        registry.read("docs")
+
+
+def test_updates_of_many_writers_are_all_kept(registry):
+    def publish_many():
+        for _ in range(50):
+            registry.update("docs", lambda r: r.with_generation(_next(r.generation)))
+
+    threads = [threading.Thread(target=publish_many) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert registry.read("docs").generation.published == 201
+
+
+def _next(generation: Generation) -> Generation:
+    return generation.publish(generation.published + 1, at=0.0)
+
+
+def test_the_published_version_never_goes_backwards(registry):
+    generation = registry.read("docs").generation.publish(7, at=1.0)
+    assert generation.publish(5, at=2.0) is generation
+
+
+def test_a_collection_that_cannot_be_made_leaves_nothing(tmp_path):
+    def fail(_):
+        raise StorageFull("no room")
+
+    registry = Registry(tmp_path)
+    with pytest.raises(StorageFull):
+        registry.create("docs", SPEC, fail)
+    assert registry.names() == []
+    with pytest.raises(NotFound):
+        registry.read("docs")
+
+
+def test_a_full_disk_keeps_the_record(registry, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("store.registry.os.fsync", full)
+    with pytest.raises(StorageFull, match="No space left"):
+        registry.update("docs", lambda r: r.with_generation(_next(r.generation)))
+    assert registry.read("docs").generation.published == 1
+    assert [p.name for p in (registry.root / "docs").glob("collection.*")] != []
+
+
+def test_places_that_cannot_hold_tables(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidConfiguration, match="M3_HOME"):
+        open_store(load_settings(home=tmp_path / "file"))
+    with pytest.raises(InvalidConfiguration, match="s3://bucket"):
+        open_store(load_settings(home=tmp_path, tables="s3://bucket/tables"))
