@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import numpy as np
 import typer
 
 from commands.console import print_json, run
 from m3.settings import Precision, load_settings
-from m3.types import EmbeddingBatch, ModelInfo
+from m3.types import OUTPUTS, ModelInfo, Representation
+
+_SHOWN = 8
 
 app = typer.Typer(
     help="The embedder node: text to dense, sparse and ColBERT representations.",
@@ -70,13 +75,22 @@ def encode(
     json: Annotated[bool, typer.Option("--json", help="All values, as JSON.")] = False,
 ) -> None:
     """Show the representations of texts, without a node."""
-    from embedder.columns import embed  # noqa: PLC0415 - keeps --help quick
+    from embedder.answers import encode_answer  # noqa: PLC0415 - keeps --help quick
     from embedder.node import load_encoder  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
 
     settings = load_settings(model=model, log_level="warning")
     configure(settings)
     encoder = load_encoder(settings)
+    tokenized = encoder.tokenizer.tokenize(texts, encoder.info.max_tokens)
+    batch = encoder.encode([text.ids for text in tokenized], OUTPUTS)
+    batch = replace(batch, truncated=np.array([text.truncated for text in tokenized]))
+    if json:
+        typer.echo(encode_answer(batch, OUTPUTS))
+        return
+    _announce_model(encoder.info)
+    for text, row, tokens in zip(texts, batch, batch.tokens.tolist(), strict=True):
+        typer.echo(_summary(text, row, tokens, encoder.tokenizer.pieces))
 
 
 @app.command("stand-in", epilog="Example:\n\n`m3-embedder stand-in ./stand-in`")
@@ -93,6 +107,24 @@ def stand_in(
         print_json({"directory": str(built)})
     else:
         typer.echo(f"English-only stand-in at {built}\nserve it: m3-embedder serve --model {built}")
+
+
+def _summary(
+    text: str, row: Representation, tokens: int, pieces: Callable[[list[int]], list[str]]
+) -> str:
+    """One text's representations in a few lines: what a person can check by eye."""
+    heaviest = np.argsort(-row.sparse_weights)[:_SHOWN]
+    terms = pieces(row.sparse_ids[heaviest].tolist())
+    weights = row.sparse_weights[heaviest].tolist()
+    lexical = "  ".join(f"{term} {weight:.3f}" for term, weight in zip(terms, weights, strict=True))
+    dense = " ".join(f"{value:+.3f}" for value in row.dense[:_SHOWN].tolist())
+    return (
+        f"\n{text}\n"
+        f"  tokens   {tokens}\n"
+        f"  dense    {dense} … {len(row.dense)} dimensions\n"
+        f"  sparse   {lexical} … {len(row.sparse_ids)} terms\n"
+        f"  colbert  {len(row.token_ids)} vectors"
+    )
 
 
 def _announce_model(info: ModelInfo) -> None:

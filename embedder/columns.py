@@ -13,7 +13,6 @@ from embedder.tokens import SpecialTokens
 from m3.codec import decode_tokens, encode_tokens
 from m3.types import F32, I32, I64, Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
 
-
 _EMPTY = np.zeros(0, np.int32)
 
 Lexical: TypeAlias = tuple[I64, I32, F32]
@@ -69,7 +68,9 @@ def assemble(
         sparse_weights=weights,
         token_offsets=offsets_of([len(ids) for ids in read]),
         token_ids=_flat(read),
-        codes=encode_tokens(colbert, Codec.FP32) if colbert is not None else np.zeros((0, 0), np.uint8),
+        codes=encode_tokens(colbert, Codec.FP32)
+        if colbert is not None
+        else np.zeros((0, 0), np.uint8),
         tokens=np.array([len(ids) for ids in token_ids], np.int32),
         truncated=np.zeros(n, np.bool_),
         codec=Codec.FP32,

@@ -48,8 +48,8 @@ def find(model: str) -> tuple[Path, str | None]:
 def _download(model: str) -> Path:
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - seconds, for hub ids alone
     from huggingface_hub.errors import (  # noqa: PLC0415
-        HFValidationError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )

@@ -105,7 +105,9 @@ class Node:
                 max_queue_tokens=self.settings.max_queue_tokens,
                 metrics=self._metrics,
             )
-            service = EmbeddingService(encoder, await stack.enter_async_context(batcher), self._metrics)
+            service = EmbeddingService(
+                encoder, await stack.enter_async_context(batcher), self._metrics
+            )
             # The first batch sets up threads and buffers; no caller should wait for that.
             await service.encode(["warm-up"], "query", outputs=OUTPUTS)
         except Exception as error:  # noqa: BLE001 - `serve` ends with it

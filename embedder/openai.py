@@ -153,7 +153,8 @@ async def _encode(
         return await service.encode(texts, kind, outputs=("dense",), truncate=truncate)
     limit, tokenizer = service.info.max_tokens, service.encoder.tokenizer
     tokenized = [
-        _read(tokenizer, ids, index, limit) for index, ids in enumerate(cast("list[list[int]]", inputs))
+        _read(tokenizer, ids, index, limit)
+        for index, ids in enumerate(cast("list[list[int]]", inputs))
     ]
     if not truncate:
         refuse_truncated(tokenized, limit)

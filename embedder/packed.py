@@ -65,9 +65,7 @@ class PackedEncoder:
             token_ids,
             self._info,
             dense=self._dense(hidden, lengths) if "dense" in outputs else None,
-            lexical=lexical_columns(
-                self._token_weights(hidden), token_ids, self._tokenizer.special
-            )
+            lexical=lexical_columns(self._token_weights(hidden), token_ids, self._tokenizer.special)
             if "sparse" in outputs
             else None,
             colbert=self._colbert(hidden, lengths) if "colbert" in outputs else None,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from email.message import Message
 from typing import Annotated, Any
 
-import numpy as np
-import orjson
 from fastapi import Depends, Request
 from starlette.responses import Response
 
+from embedder.answers import encode_answer
 from embedder.node import node_of, service_of
 from embedder.schemas import (
     EncodeAnswer,
@@ -24,9 +23,9 @@ from embedder.schemas import (
     TokenizeRequest,
 )
 from embedder.service import EmbeddingService
-from m3.codec import MEDIA_TYPE, decode_tokens, to_bytes
+from m3.codec import MEDIA_TYPE, to_bytes
 from m3.errors import InvalidInput
-from m3.types import Codec, EmbeddingBatch, Output
+from m3.types import Codec
 from serving.abandon import unless_abandoned
 from serving.openapi import problems
 from serving.strict import router
@@ -46,8 +45,11 @@ routes = router(prefix="/v1", tags=["embeddings"])
     },
 )
 async def encode(request: Request, body: EncodeRequest, service: Service) -> Response:
-    """JSON in fp32; with `Accept: application/vnd.m3.embeddings;codec=int8|bf16|fp32` the
-    binary form, in which queries always travel as fp32."""
+    """JSON in fp32, or the binary form of `m3/codec.py`.
+
+    The latter for `Accept: application/vnd.m3.embeddings;codec=int8|bf16|fp32`; queries are
+    fp32 in it, whatever the codec.
+    """
     refuse_too_many(request, body.input)
     codec = _binary_codec(request)
     batch = await unless_abandoned(
@@ -64,7 +66,7 @@ async def encode(request: Request, body: EncodeRequest, service: Service) -> Res
     )
     if codec:
         return Response(await asyncio.to_thread(to_bytes, batch), media_type=MEDIA_TYPE)
-    content = await asyncio.to_thread(_json, batch, body.outputs)
+    content = await asyncio.to_thread(encode_answer, batch, body.outputs)
     return Response(content, media_type="application/json")
 
 
@@ -78,9 +80,7 @@ async def tokenize(request: Request, body: TokenizeRequest, service: Service) ->
         model=service.info.id,
         fingerprint=service.info.fingerprint,
         data=[
-            TokenizedItem(
-                index=i, ids=text.ids, pieces=pieces(text.ids), truncated=text.truncated
-            )
+            TokenizedItem(index=i, ids=text.ids, pieces=pieces(text.ids), truncated=text.truncated)
             for i, text in enumerate(tokenized)
         ],
     )
@@ -132,29 +132,3 @@ def _binary_codec(request: Request) -> Codec | None:
             known = ", ".join(Codec)
             raise InvalidInput(f"Accept: there is no codec {name!r}; take {known}") from error
     return None
-
-
-def _json(batch: EmbeddingBatch, outputs: Collection[Output]) -> bytes:
-    answer = {
-        "model": batch.model,
-        "fingerprint": batch.fingerprint,
-        "data": [_item(batch, i, outputs) for i in range(len(batch))],
-        "usage": {"total_tokens": int(batch.tokens.sum())},
-    }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _item(batch: EmbeddingBatch, index: int, outputs: Collection[Output]) -> dict[str, Any]:
-    row = batch.row(index)
-    item: dict[str, Any] = {
-        "index": index,
-        "tokens": int(batch.tokens[index]),
-        "truncated": bool(batch.truncated[index]),
-    }
-    if "dense" in outputs:
-        item["dense"] = row.dense
-    if "sparse" in outputs:
-        item["sparse"] = {"indices": row.sparse_ids, "values": row.sparse_weights}
-    if "colbert" in outputs:
-        item["colbert"] = np.ascontiguousarray(decode_tokens(row.codes, batch.codec))
-    return item

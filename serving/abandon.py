@@ -11,7 +11,7 @@ from starlette.requests import Request
 T = TypeVar("T")
 
 
-class Abandoned(Exception):  # noqa: N818 - no error: there is nobody to tell
+class Abandoned(Exception):
     """The caller hung up."""
 
 

@@ -76,9 +76,7 @@ def running(
             started.kill()
 
 
-def wait_until(
-    check: Callable[[], str | None], process: Running, *, seconds: float = 60
-) -> str:
+def wait_until(check: Callable[[], str | None], process: Running, *, seconds: float = 60) -> str:
     """Ask `check` until it answers something; the process must not end meanwhile."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -6,8 +6,8 @@ are `heads.safetensors` beside this file. MODEL_CARD.md says where both come fro
 
 from __future__ import annotations
 
-import hashlib
 import errno
+import hashlib
 import shutil
 import tempfile
 from importlib.util import find_spec

@@ -1,0 +1,114 @@
+"""Test collections in BEIR's layout: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from m3.errors import InvalidInput
+from m3.types import Document
+
+_CORPUS = "corpus.jsonl"
+_QUERIES = "queries.jsonl"
+_QRELS = "qrels/test.tsv"
+
+
+@dataclass(frozen=True, slots=True)
+class TestCollection:
+    """Documents, questions about them, and which documents answer which question.
+
+    Attributes:
+        queries: the judged ones, by id.
+        qrels: for each judged query, grades by document id; above 0 is relevant.
+    """
+
+    __test__ = False
+
+    name: str
+    folder: Path
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+
+    def documents(self) -> Iterator[Document]:
+        """The corpus as it is read; documents with neither text nor title cannot be found.
+
+        Raises:
+            InvalidInput: a line that is not a document, or an id twice; with file and line.
+        """
+        for id_, record in _records(self.folder / _CORPUS):
+            text, title = record["text"], record.get("title") or ""
+            if text.strip() or title.strip():
+                yield Document(id_, text, title) if text.strip() else Document(id_, title)
+
+
+def load(folder: Path) -> TestCollection:
+    """Queries and judgments of a folder; its corpus is read when it is asked for.
+
+    Raises:
+        InvalidInput: a file is missing or not what it should be; the message names it.
+    """
+    for name in (_CORPUS, _QUERIES, _QRELS):
+        if not (folder / name).is_file():
+            raise InvalidInput(
+                f"{folder / name} is missing: a folder in BEIR layout has {_CORPUS}, {_QUERIES} "
+                f"and {_QRELS}"
+            )
+    qrels = _qrels(folder / _QRELS)
+    texts = {id_: record["text"] for id_, record in _records(folder / _QUERIES)}
+    if missing := [id_ for id_ in qrels if id_ not in texts]:
+        raise InvalidInput(f"{folder / _QRELS} judges query {missing[0]!r}, not in {_QUERIES}")
+    queries = {id_: texts[id_] for id_ in qrels}
+    return TestCollection(folder.resolve().name, folder, queries, qrels)
+
+
+def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Id and record of each line; blank lines are passed over."""
+    seen = set[str]()
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            record = _record(line, f"{path}:{number}")
+            id_: str = record["_id"]
+            if id_ in seen:
+                raise InvalidInput(f"{path}:{number}: _id {id_!r} is there twice")
+            seen.add(id_)
+            yield id_, record
+
+
+def _record(line: bytes, place: str) -> Mapping[str, Any]:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"{place}: invalid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{place}: expected an object")
+    record = cast("dict[str, Any]", value)
+    for name in ("_id", "text"):
+        if not isinstance(record.get(name), str):
+            raise InvalidInput(f"{place}: expected a string under {name!r}")
+    if not isinstance(record.get("title") or "", str):
+        raise InvalidInput(f"{place}: expected a string under 'title'")
+    return record
+
+
+def _qrels(path: Path) -> Mapping[str, Mapping[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines()[1:], 2):
+        if not line.strip():
+            continue
+        try:
+            query, document, grade = line.split("\t")
+            qrels.setdefault(query, {})[document] = int(grade)
+        except ValueError:
+            raise InvalidInput(
+                f"{path}:{number}: expected query id, document id and a whole number, "
+                "with tabs between"
+            ) from None
+    if not qrels:
+        raise InvalidInput(f"{path} holds no judgment below its header")
+    return qrels
