@@ -88,7 +88,7 @@ def encode(
     if json:
         typer.echo(encode_answer(batch, OUTPUTS))
         return
-    _announce_model(encoder.info)
+    typer.echo(_described(encoder.info))
     for text, row, tokens in zip(texts, batch, batch.tokens.tolist(), strict=True):
         typer.echo(_summary(text, row, tokens, encoder.tokenizer.pieces))
 
@@ -128,8 +128,12 @@ def _summary(
 
 
 def _announce_model(info: ModelInfo) -> None:
+    typer.echo(f"m3-embedder serves {_described(info)}")
+
+
+def _described(info: ModelInfo) -> str:
     kind = ", English-only stand-in" if info.stand_in else ""
-    typer.echo(f"serving {info.id} ({info.precision}{kind}), fingerprint {info.fingerprint}")
+    return f"{info.id} ({info.precision}{kind}), fingerprint {info.fingerprint}"
 
 
 def main() -> None:

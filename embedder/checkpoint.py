@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 import orjson
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -103,7 +103,7 @@ class Checkpoint:
 
     def weights(self) -> dict[str, Tensor]:
         """The encoder's tensors by name, without the prefix some files put before them."""
-        tensors = _read_tensors(_weights_file(self.path))
+        tensors = read_tensors(_weights_file(self.path))
         prefixes = ("bert.", "roberta.", "model.")
         return {
             next((name[len(p) :] for p in prefixes if name.startswith(p)), name): tensor
@@ -178,12 +178,12 @@ def _pooling(path: Path) -> Pooling:
 def _heads(path: Path, dimension: int) -> Heads:
     both = path / "heads.safetensors"
     if both.exists():
-        tensors = _read_tensors(both)
+        tensors = read_tensors(both)
     else:
         tensors = {
             f"{head}.{name}": tensor
             for head in ("sparse_linear", "colbert_linear")
-            for name, tensor in _read_tensors(path / f"{head}.pt").items()
+            for name, tensor in read_tensors(path / f"{head}.pt").items()
         }
     d = dimension
     shapes = {
@@ -284,7 +284,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _read_tensors(file: Path) -> Mapping[str, Tensor]:
+def read_tensors(file: Path) -> Mapping[str, Tensor]:
     """Tensors by name, from safetensors or from a pickle that may hold nothing but tensors."""
     try:
         if file.suffix == ".safetensors":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-import httpx
 import numpy as np
 import orjson
 
@@ -21,7 +21,7 @@ _REQUEST_TOKENS = 4096
 """Estimated tokens of one request, so that a balancer that counts requests counts work."""
 _REQUEST_TEXTS = 256
 _BYTES_PER_TOKEN = 4
-"""UTF-8 bytes a token has, roughly, in English and in Chinese alike."""
+"""UTF-8 bytes of a token, roughly, in English and in Chinese alike."""
 _CONCURRENCY = 4
 
 
@@ -39,11 +39,14 @@ class EmbedderClient:
         Args:
             timeout: seconds for one request, its retries included.
             api_key: sent as `Authorization: Bearer`.
+
+        Raises:
+            InvalidInput: no URL; InvalidConfiguration: what is no URL.
         """
         if not urls:
             raise InvalidInput("an embedder client needs at least one URL (M3_EMBEDDER_URL)")
         self._urls = tuple(urls)
-        self._transport = Transport(timeout=timeout, api_key=api_key)
+        self._transport = Transport(self._urls, timeout=timeout, api_key=api_key)
         self._models: dict[str, ModelInfo] = {}
 
     @classmethod
@@ -78,38 +81,169 @@ class EmbedderClient:
     ) -> EmbeddingBatch:
         """The representations of n ≥ 1 texts, in their order.
 
-        Many texts travel as several requests, some at a time. Texts longer than the model
-        or `max_length` are cut, and `truncated` says which.
+        Many texts travel as several requests, some at a time. Texts longer than the model's
+        limit or `max_length` are cut, and `truncated` says which.
 
         Args:
             codec: of passages; queries are always fp32.
             outputs: columns of others are empty.
-            fingerprint: the model that must have made the vectors; any, unless given.
+            fingerprint: the model to use; unset, that of the first URL.
 
         Raises:
-            InvalidInput: no texts, an empty one, or a length the model does not have.
+            InvalidInput: no text, an empty one, or a length the model does not have.
             ModelMismatch: no node serves that model.
             EmbedderUnreachable: no node answers.
-            Overloaded: nodes stayed full for as long as `timeout`.
+            Overloaded: the nodes stayed full for as long as the timeout.
         """
         if not texts:
             raise InvalidInput("there is no text to encode")
-        urls = await self._urls_of(fingerprint)
         gate = asyncio.Semaphore(_CONCURRENCY)
 
         async def part(start: int, stop: int) -> EmbeddingBatch:
-            body = {"input": list(texts[start:stop]), "kind": kind, "outputs": list(outputs)}
-            if max_length is not None:
-                body["max_length"] = max_length
+            body: dict[str, Any] = {
+                "input": list(texts[start:stop]),
+                "kind": kind,
+                "outputs": list(outputs),
+                "max_length": max_length,
+            }
             async with gate:
-                return await self._encode(urls, body, codec, start)
+                return await self._encode(body, codec, fingerprint, start)
 
         spans = _spans(texts, max_length)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part(*span)) for span in spans]
-        return self._joined([task.result() for task in tasks], fingerprint)
+        if len(spans) == 1:
+            return await part(*spans[0])
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = [group.create_task(part(*span)) for span in spans]
+        except BaseExceptionGroup as failed:
+            # The first failure cancelled the rest; callers expect it bare.
+            raise failed.exceptions[0] from failed
+        return _joined([part.result() for part in parts])
 
     async def model(self, fingerprint: str | None = None) -> ModelInfo:
-        """The model of that fingerprint, or of the first node that answers."""
-        urls = await self._urls_of(fingerprint)
-        return self._models.get(urls[0]) or await self._ask_model(urls[0])
+        """The model of that fingerprint; unset, that of the first URL that answers.
+
+        Raises:
+            ModelMismatch: no node serves it.
+            EmbedderUnreachable: no node answers.
+        """
+        nodes = await self._nodes(fingerprint)
+        return self._models.get(nodes[0]) or await self._ask(nodes[0])
+
+    async def tokenizer(self, fingerprint: str | None = None) -> str:
+        """That model's tokenizer, for `tokenizers.Tokenizer.from_str`. Raises as `model`."""
+        answer = await self._transport.send("GET", await self._nodes(fingerprint), "/v1/tokenizer")
+        return answer.text
+
+    async def _encode(
+        self, body: dict[str, Any], codec: Codec, fingerprint: str | None, offset: int
+    ) -> EmbeddingBatch:
+        """One request, to a node of that model even if the nodes' models have just changed."""
+        headers = {"Content-Type": "application/json", "Accept": f"{MEDIA_TYPE};codec={codec}"}
+        content = _body(body, offset)
+        for known in (True, False):
+            if not known:
+                self._models.clear()
+            nodes = await self._nodes(fingerprint)
+            try:
+                answer = await self._transport.send(
+                    "POST", nodes, "/v1/encode", content=content, headers=headers
+                )
+            except InvalidInput as error:
+                raise type(error)(_renumbered(error.message, offset)) from error
+            except EmbedderUnreachable:
+                if known and len(nodes) < len(self._urls):
+                    continue
+                raise
+            batch = from_bytes(answer.content)
+            if fingerprint in (None, batch.fingerprint):
+                return batch
+        raise ModelMismatch(f"the embedder changed its model: {fingerprint} is not served any more")
+
+    async def _nodes(self, fingerprint: str | None) -> list[str]:
+        """The URLs that serve a model, asked of them once."""
+        if fingerprint is None and len(self._urls) == 1:
+            return list(self._urls)
+        nodes = self._serving(fingerprint)
+        if not nodes:
+            await self._discover()
+            nodes = self._serving(fingerprint)
+        if not nodes:
+            served = ", ".join(sorted({f"{m.id} ({m.fingerprint})" for m in self._models.values()}))
+            raise ModelMismatch(
+                f"no embedder serves the model {fingerprint}; there is {served}: "
+                "start a node with that model and add its URL to M3_EMBEDDER_URL"
+            )
+        return nodes
+
+    def _serving(self, fingerprint: str | None) -> list[str]:
+        known = [(url, self._models[url].fingerprint) for url in self._urls if url in self._models]
+        wanted = fingerprint or (known[0][1] if known else None)
+        return [url for url, found in known if found == wanted]
+
+    async def _discover(self) -> None:
+        """Ask every URL not known yet for its model. Raises when none is known after that."""
+        unknown = [url for url in self._urls if url not in self._models]
+        asked = await asyncio.gather(*map(self._ask, unknown), return_exceptions=True)
+        failures = [error for error in asked if isinstance(error, BaseException)]
+        if failures and not self._models:
+            raise failures[0]
+
+    async def _ask(self, url: str) -> ModelInfo:
+        answer = await self._transport.send("GET", [url], "/v1/models")
+        listed = orjson.loads(answer.content)["data"][0]
+        model = ModelInfo(**{name: listed[name] for name in ModelInfo.__slots__})
+        self._models[url] = model
+        return model
+
+
+def _spans(texts: Sequence[str], max_length: int | None) -> list[tuple[int, int]]:
+    """Runs of texts of about `_REQUEST_TOKENS` each, or of one longer text."""
+    spans: list[tuple[int, int]] = []
+    start, tokens = 0, 0
+    for i, text in enumerate(texts):
+        estimate = len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN + 2
+        estimate = min(estimate, max_length or estimate)
+        if i > start and (tokens + estimate > _REQUEST_TOKENS or i - start == _REQUEST_TEXTS):
+            spans.append((start, i))
+            start, tokens = i, 0
+        tokens += estimate
+    spans.append((start, len(texts)))
+    return spans
+
+
+def _body(body: dict[str, Any], offset: int) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        for index, text in enumerate(body["input"]):
+            if not isinstance(text, str) or (not text.isascii() and not _is_utf8(text)):
+                raise InvalidInput(f"input[{offset + index}]: not a valid text") from error
+        raise
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _renumbered(message: str, offset: int) -> str:
+    """A node counts the items of its request; the caller counts those of the call."""
+    return re.sub(
+        r"^input\[(\d+)\]", lambda found: f"input[{int(found[1]) + offset}]", message, count=1
+    )
+
+
+def _joined(parts: Sequence[EmbeddingBatch]) -> EmbeddingBatch:
+    if len({part.fingerprint for part in parts}) > 1:
+        raise ModelMismatch("the embedder changed its model during the call: try again")
+    return batch_of(
+        [row for part in parts for row in part],
+        tokens=np.concatenate([part.tokens for part in parts]),
+        truncated=np.concatenate([part.truncated for part in parts]),
+        model=parts[0].model,
+        fingerprint=parts[0].fingerprint,
+    )

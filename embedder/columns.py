@@ -13,7 +13,9 @@ from embedder.tokens import SpecialTokens
 from m3.codec import decode_tokens, encode_tokens
 from m3.types import F32, I32, I64, Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
 
-_EMPTY = np.zeros(0, np.int32)
+_NO_IDS = np.zeros(0, np.int32)
+_NO_WEIGHTS = np.zeros(0, np.float32)
+_NO_CODES = np.zeros((0, 0), np.uint8)
 
 Lexical: TypeAlias = tuple[I64, I32, F32]
 """The columns `sparse_offsets`, `sparse_ids` and `sparse_weights`."""
@@ -59,8 +61,8 @@ def assemble(
         colbert: [T - n, d]: every token of every text but its first.
     """
     n = len(token_ids)
-    read = [ids[1:] if colbert is not None else [] for ids in token_ids]
-    offsets, ids, weights = lexical or (np.zeros(n + 1, np.int64), _EMPTY, _EMPTY.view(np.float32))
+    read: list[Sequence[int]] = [ids[1:] for ids in token_ids] if colbert is not None else [()] * n
+    offsets, ids, weights = lexical or (np.zeros(n + 1, np.int64), _NO_IDS, _NO_WEIGHTS)
     return EmbeddingBatch(
         dense=dense if dense is not None else np.zeros((n, 0), np.float32),
         sparse_offsets=offsets,
@@ -89,13 +91,11 @@ def select(batch: EmbeddingBatch, outputs: Collection[Output]) -> EmbeddingBatch
         batch = replace(
             batch,
             sparse_offsets=nowhere,
-            sparse_ids=_EMPTY,
-            sparse_weights=_EMPTY.view(np.float32),
+            sparse_ids=_NO_IDS,
+            sparse_weights=_NO_WEIGHTS,
         )
     if "colbert" not in outputs:
-        batch = replace(
-            batch, token_offsets=nowhere, token_ids=_EMPTY, codes=np.zeros((0, 0), np.uint8)
-        )
+        batch = replace(batch, token_offsets=nowhere, token_ids=_NO_IDS, codes=_NO_CODES)
     return batch
 
 

@@ -46,7 +46,7 @@ def find(model: str) -> tuple[Path, str | None]:
 
 
 def _download(model: str) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 - seconds, for hub ids alone
+    import huggingface_hub  # noqa: PLC0415 - a second, for hub ids alone
     from huggingface_hub.errors import (  # noqa: PLC0415
         HfHubHTTPError,
         HFValidationError,
@@ -55,7 +55,8 @@ def _download(model: str) -> Path:
     )
 
     try:
-        return Path(snapshot_download(model, allow_patterns=list(_FILES)))
+        folder: str = huggingface_hub.snapshot_download(model, allow_patterns=list(_FILES))
+        return Path(folder)
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise InvalidCheckpoint(
             f"{model} is neither a folder here nor a model on the Hugging Face hub"

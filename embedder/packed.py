@@ -89,7 +89,7 @@ class PackedEncoder:
         """[T - n, d] fp32, normalised: every token but the first of each text."""
         kept = np.ones(len(hidden), np.bool_)
         kept[np.cumsum([0, *lengths[:-1]])] = False
-        tokens = hidden[torch.from_numpy(kept).to(hidden.device)]
+        tokens = hidden[torch.tensor(kept, device=hidden.device)]
         vectors = F.linear(tokens, self._heads.colbert_weight, self._heads.colbert_bias)
         return F.normalize(vectors, dim=-1).cpu().numpy()
 

@@ -66,12 +66,13 @@ class Packing:
         shifts = starts - (np.cumsum(given) - given)
         restore = np.repeat(shifts, given) + np.arange(given.sum())
         ids = np.concatenate([np.asarray(token_ids[i], np.int64) for i in order])
-        return cls(*(torch.from_numpy(a).to(device) for a in (ids, lengths, restore)))
+        return cls(*(torch.tensor(part, device=device) for part in (ids, lengths, restore)))
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
         """(first token, texts, length of each): the texts of each length."""
         start = 0
-        for length, group in groupby(self.lengths.tolist()):
+        lengths: list[int] = self.lengths.tolist()
+        for length, group in groupby(lengths):
             texts = len(list(group))
             yield start, texts, length
             start += texts * length

@@ -1,6 +1,6 @@
-"""Requests to nodes: retried where that is safe and helps, refused in words that say what to do.
+"""Requests to nodes: sent again where that helps, refused in words that say what to do.
 
-Encoding is a pure function, so that sending a request again never harms.
+Encoding is a pure function, so that sending a request twice never harms.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import httpx
 import orjson
@@ -27,26 +26,31 @@ from m3.errors import (
 
 _CONNECT_SECONDS = 5.0
 _FAILURES = 6
-"""Times that nobody may answer, about three seconds with the waits between."""
+"""Attempts that may fail: about three seconds with the waits between them."""
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
-_AGAIN = frozenset({502, 503, 504})
+_GATEWAY = frozenset({502, 503, 504})
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """What an answer that is no success says."""
+class _AgainError(Exception):
+    """What would be raised, were it not worth another try; `wait` where the node named one."""
 
-    status: int
-    code: str
-    detail: str
-    retry_after: float
+    def __init__(self, error: M3Error, wait: float | None = None) -> None:
+        super().__init__(error)
+        self.error = error
+        self.wait = wait
 
 
 class Transport:
     """An HTTP client for nodes. Safe for many tasks of one event loop."""
 
-    def __init__(self, *, timeout: float, api_key: str | None) -> None:
+    def __init__(self, urls: Sequence[str], *, timeout: float, api_key: str | None) -> None:
+        """Raises InvalidConfiguration for what is no URL."""
+        for url in urls:
+            if not url.startswith(("http://", "https://")):
+                raise InvalidConfiguration(
+                    f"M3_EMBEDDER_URL: {url!r} must begin with http:// or https://"
+                )
         self._timeout = timeout
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # The environment's proxies are for the world outside.
@@ -65,49 +69,97 @@ class Transport:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        """A successful answer of one of `urls`, which are tried in turn.
+        """A successful answer from one of `urls`, which take turns.
 
-        Full nodes are waited for as long as the timeout, silent ones for a few seconds.
+        A full node is waited for as long as the timeout, a silent one for a few seconds.
 
         Raises:
             M3Error: the class that the node's problem document names.
             EmbedderUnreachable: no node answers.
         """
         deadline = time.monotonic() + self._timeout
-        headers = {**(headers or {}), **_trace()}
         self._turn += 1
         failures = 0
         while True:
             url = urls[(self._turn + failures) % len(urls)]
-            timeout = httpx.Timeout(
-                max(deadline - time.monotonic(), 0.001), connect=_CONNECT_SECONDS
+            request = self._client.build_request(
+                method,
+                url + path,
+                content=content,
+                headers={**(headers or {}), **_trace()},
+                timeout=httpx.Timeout(
+                    max(deadline - time.monotonic(), 0.01), connect=_CONNECT_SECONDS
+                ),
             )
             try:
-                answer = await self._client.request(
-                    method, url + path, content=content, headers=headers, timeout=timeout
-                )
-            except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-                raise EmbedderUnreachable(
-                    f"the embedder at {url} did not answer within {self._timeout:g} s: "
-                    "see its log, or allow more with M3_EMBEDDER_TIMEOUT"
-                ) from error
-            except httpx.TransportError as error:
-                failures += 1
-                if failures >= _FAILURES:
-                    raise unreachable(urls, str(error)) from error
-                wait = _FIRST_WAIT * 2 ** (failures - 1)
-            else:
-                if answer.is_success:
-                    return answer
-                refusal = _refusal(answer)
-                if refusal.status == Overloaded.status:
-                    wait = refusal.retry_after
-                elif refusal.status in _AGAIN and refusal.code != DeadlineExceeded.code:
-                    failures += 1
-                    wait = _FIRST_WAIT * 2 ** (failures - 1)
-                else:
-                    _raise(url, refusal)
+                return await self._once(url, request)
+            except _AgainError as again:
+                failures += again.wait is None
+                wait = again.wait if again.wait is not None else _FIRST_WAIT * 2 ** (failures - 1)
                 if failures >= _FAILURES or time.monotonic() + wait > deadline:
-                    _raise(url, refusal)
+                    raise again.error from again
             # Spread out, so that callers refused together do not come back together.
-            await asyncio.sleep(min(wait, _LONGEST_WAIT) * random.uniform(0.75, 1.25))  # noqa: S311
+            await asyncio.sleep(min(wait, _LONGEST_WAIT) * random.uniform(1.0, 1.25))  # noqa: S311
+
+    async def _once(self, url: str, request: httpx.Request) -> httpx.Response:
+        try:
+            answer = await self._client.send(request)
+        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
+            # Not again: a text that takes too long takes too long elsewhere.
+            raise EmbedderUnreachable(
+                f"the embedder at {url} did not answer within {self._timeout:g} s: "
+                "see its log, or allow more with M3_EMBEDDER_TIMEOUT"
+            ) from error
+        except httpx.TransportError as error:
+            raise _AgainError(_unreachable(url, str(error) or type(error).__name__)) from error
+        if answer.is_success:
+            return answer
+        error = _error_of(url, answer)
+        if isinstance(error, Overloaded):
+            raise _AgainError(error, error.retry_after)
+        if answer.status_code in _GATEWAY and not isinstance(error, DeadlineExceeded):
+            raise _AgainError(error)
+        raise error
+
+
+def _unreachable(url: str, reason: str) -> EmbedderUnreachable:
+    return EmbedderUnreachable(
+        f"no embedder node answers at {url} ({reason}): "
+        "start one with `m3-embedder serve`, or set M3_EMBEDDER_URL"
+    )
+
+
+def _error_of(url: str, answer: httpx.Response) -> M3Error:
+    """The error that a problem document names; a proxy's own pages count as unreachable."""
+    try:
+        value = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        value = None
+    problem = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    detail = str(problem.get("detail", f"status {answer.status_code}"))
+    if answer.status_code == Overloaded.status:
+        return Overloaded(f"the embedder at {url} is full: {detail}", _retry_after(answer))
+    if answer.status_code == Unauthorized.status:
+        return Unauthorized(f"the embedder at {url} wants a key that it knows: set M3_API_KEY")
+    kind = _kinds(M3Error).get(str(problem.get("code")))
+    return kind(detail) if kind else _unreachable(url, detail)
+
+
+def _kinds(root: type[M3Error]) -> dict[str, type[M3Error]]:
+    """Every error below the root by its code."""
+    found: dict[str, type[M3Error]] = {}
+    for kind in root.__subclasses__():
+        found |= {kind.code: kind} | _kinds(kind)
+    return found
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    """Seconds; a date, which the header may hold too, counts as one second."""
+    value = answer.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else 1.0
+
+
+def _trace() -> dict[str, str]:
+    """The id of the request being served, so that one id finds all its log lines."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return {"X-Request-Id": request_id} if request_id else {}

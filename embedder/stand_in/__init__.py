@@ -97,12 +97,12 @@ def _is_built(directory: Path, marker: dict[str, Any]) -> bool:
 
 def _write(target: Path, source: Path, marker: dict[str, Any]) -> None:
     import torch  # noqa: PLC0415 - two seconds, and not needed where the folder is there
-    from safetensors.torch import load_file  # noqa: PLC0415
+    from embedder.checkpoint import read_tensors  # noqa: PLC0415
 
     for name in _COPIED:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
-    heads = load_file(_HERE / "heads.safetensors")
+    heads = read_tensors(_HERE / "heads.safetensors")
     for head in ("sparse_linear", "colbert_linear"):
         state = {name: heads[f"{head}.{name}"] for name in ("weight", "bias")}
         torch.save(state, target / f"{head}.pt")
