@@ -46,7 +46,9 @@ def find(model: str) -> tuple[Path, str | None]:
 
 
 def _download(model: str) -> Path:
-    import huggingface_hub  # noqa: PLC0415 - a second, for hub ids alone
+    from huggingface_hub import (  # noqa: PLC0415 - a second, for hub ids alone
+        snapshot_download,  # pyright: ignore[reportUnknownVariableType]
+    )
     from huggingface_hub.errors import (  # noqa: PLC0415
         HfHubHTTPError,
         HFValidationError,
@@ -55,8 +57,7 @@ def _download(model: str) -> Path:
     )
 
     try:
-        folder: str = huggingface_hub.snapshot_download(model, allow_patterns=list(_FILES))
-        return Path(folder)
+        return Path(snapshot_download(model, allow_patterns=list(_FILES)))
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise InvalidCheckpoint(
             f"{model} is neither a folder here nor a model on the Hugging Face hub"

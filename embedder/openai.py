@@ -30,8 +30,8 @@ def _one_kind(value: Any) -> Any:
     items = cast("list[Any]", value) if isinstance(value, list) else [value]
     if not items:
         raise ValueError("there must be at least one text")
-    if all(isinstance(item, int) for item in items) and isinstance(value, list):
-        return value
+    if isinstance(value, list) and all(isinstance(item, int) for item in items):
+        return items
     wanted = list if isinstance(items[0], list) else str
     for index, item in enumerate(items):
         ids = cast("list[Any]", item) if isinstance(item, list) else []
@@ -39,7 +39,7 @@ def _one_kind(value: Any) -> Any:
             raise ValueError(f"item {index} is neither a text nor token ids like the others")
         if not (item.strip() if isinstance(item, str) else item):
             raise ValueError(f"item {index} is empty")
-    return value
+    return cast("Any", value)
 
 
 Ids = list[StrictInt]

@@ -6,7 +6,7 @@ length together. So nothing is computed for padding, and no text sees its batch 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from embedder.checkpoint import Checkpoint
 from m3.errors import InvalidCheckpoint
+from m3.types import I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +51,44 @@ class Packing:
         ids: [T] int64, the tokens of the sorted texts.
         lengths: [n] int64, of the sorted texts.
         restore: [T] int64, where each token of the unsorted texts stands.
+        runs: (first token, texts, length of each): the texts of each length.
     """
 
     ids: Tensor
     lengths: Tensor
     restore: Tensor
+    runs: list[tuple[int, int, int]]
 
     @classmethod
     def of(cls, token_ids: Sequence[Sequence[int]], device: torch.device) -> Packing:
-        given = np.array([len(ids) for ids in token_ids], np.int64)
+        given: I64 = np.array([len(ids) for ids in token_ids], np.int64)
         order = np.argsort(given, kind="stable")
-        lengths = given[order]
+        lengths: I64 = given[order]
         starts = np.empty_like(given)
         starts[order] = np.cumsum(lengths) - lengths
-        shifts = starts - (np.cumsum(given) - given)
-        restore = np.repeat(shifts, given) + np.arange(given.sum())
+        shifts: I64 = starts - (np.cumsum(given) - given)
+        restore = np.repeat(shifts, given) + np.arange(int(given.sum()))
         ids = np.concatenate([np.asarray(token_ids[i], np.int64) for i in order])
-        return cls(*(torch.tensor(part, device=device) for part in (ids, lengths, restore)))
-
-    def runs(self) -> Iterator[tuple[int, int, int]]:
-        """(first token, texts, length of each): the texts of each length."""
-        start = 0
-        lengths: list[int] = self.lengths.tolist()
-        for length, group in groupby(lengths):
-            texts = len(list(group))
-            yield start, texts, length
-            start += texts * length
+        return cls(
+            torch.tensor(ids, device=device),
+            torch.tensor(lengths, device=device),
+            torch.tensor(restore, device=device),
+            _runs(sorted(len(ids) for ids in token_ids)),
+        )
 
     def per_token(self, values: Tensor) -> Tensor:
         """[n] -> [T]: each text's value at each of its tokens."""
         return values.repeat_interleave(self.lengths)
+
+
+def _runs(lengths: list[int]) -> list[tuple[int, int, int]]:
+    runs: list[tuple[int, int, int]] = []
+    start = 0
+    for length, group in groupby(lengths):
+        texts = len(list(group))
+        runs.append((start, texts, length))
+        start += texts * length
+    return runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,7 @@ class Layer:
         """[T, d] -> [T, d]; each text attends to itself alone."""
         qkv = self.qkv(x)
         result = torch.empty_like(x)
-        for start, texts, length in packing.runs():
+        for start, texts, length in packing.runs:
             stop = start + texts * length
             # [3, texts, heads, length, d / heads]
             parts = qkv[start:stop].view(texts, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)

@@ -165,3 +165,11 @@ class IndexMissing(StoredDataError):
 
     code = "index_missing"
     status = 503
+
+
+def kind_of(code: str) -> type[M3Error] | None:
+    """The class whose `code` a problem document carries, or None for one that is not ours."""
+    known = [M3Error]
+    for kind in known:
+        known += kind.__subclasses__()
+    return next((kind for kind in known if kind.code == code), None)

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from m3.errors import EmbedderUnreachable
 from m3.settings import Settings
 from search.collection_routes import collection_routes, document_routes
 from search.metrics import SearchMetrics
@@ -17,8 +16,6 @@ from search.parts import Parts
 from search.routes import routes
 from serving.application import create_app
 from serving.lifecycle import Lifecycle
-
-_PROBE_SECONDS = 5.0
 
 _DESCRIPTION = """Retrieval with all three representations of BGE-M3.
 
@@ -45,7 +42,7 @@ def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
     async def ready() -> None:
         parts: Parts = app.state.parts
         await asyncio.to_thread(parts.service.collections.names)
-        await _node_answers(parts)
+        await parts.node_ready()
 
     app = create_app(
         title="m3-retrieval search",
@@ -59,13 +56,3 @@ def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
     app.include_router(collection_routes(settings))
     app.include_router(document_routes())
     return app
-
-
-async def _node_answers(parts: Parts) -> None:
-    try:
-        async with asyncio.timeout(_PROBE_SECONDS):
-            await parts.client.model()
-    except TimeoutError:
-        raise EmbedderUnreachable(
-            f"no embedder node answered within {_PROBE_SECONDS:g} s: is it started?"
-        ) from None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from embedder.client import EmbedderClient
 from fastapi import Request
 
+from embedder.client import EmbedderClient
 from m3.types import Document
 from search.service import SearchService
+from serving.lifecycle import ReadyCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,16 @@ class DocumentWriter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Open as long as the app runs."""
+    """Open as long as the app runs.
+
+    Attributes:
+        node_ready: returns when an embedder node could answer, and raises where none could.
+    """
 
     service: SearchService
     client: EmbedderClient
     writer: DocumentWriter
+    node_ready: ReadyCheck
 
 
 def parts_of(request: Request) -> Parts:

@@ -75,7 +75,7 @@ class StoredCollection:
         rows = latest.of_documents([key.digest()], ["text_hash", *EMBEDDING_COLUMNS])
         if not len(rows):
             return {}
-        embeddings = to_embeddings(rows.combine_chunks(), generation.spec)
+        embeddings = to_embeddings(rows, generation.spec)
         return dict(zip(values(rows, "text_hash"), embeddings, strict=True))
 
     def document(self, key: DocumentKey) -> StoredDocument | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 
 import pyarrow as pa
 
@@ -21,6 +22,7 @@ from store.contract import (
     Candidates,
     CollectionSpec,
     Leg,
+    Rows,
     StoredChunk,
     StoredDocument,
 )
@@ -29,7 +31,7 @@ from store.generations import Generations
 from store.milvus_filters import to_milvus
 from store.publication import READER_SECONDS
 from store.registry import Generation
-from store.rows import EMBEDDING_COLUMNS, ROW_ID, TEXT_COLUMNS, to_chunks, to_rows, values
+from store.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
 from store.table import Version
 
 _ATTEMPTS = 3
@@ -99,8 +101,8 @@ class Reader:
         asked = dict.fromkeys(legs, question.depth)
         while True:
             found = self._search(snapshot.generation, asked, question)
-            rows = self._rows(snapshot, found, question)
-            alive = set[int](values(rows, ROW_ID))
+            table, chunks = self._rows(snapshot, found, question)
+            alive = {chunk.row for chunk in chunks}
             legs_kept: dict[Leg, list[int]] = {
                 leg: [row for row in ids if row in alive][: question.depth]
                 for leg, ids in found.items()
@@ -112,9 +114,9 @@ class Reader:
             }
             if not deeper:
                 kept = set[int]().union(*legs_kept.values())
-                rows = _only(rows, [row in kept for row in values(rows, ROW_ID)])
-                spec = snapshot.generation.spec
-                return Candidates(to_rows(rows, spec), legs_kept, snapshot.version.number)
+                table, chunks = _only(table, chunks, [chunk.row in kept for chunk in chunks])
+                embeddings = to_embeddings(table, snapshot.generation.spec) if chunks else None
+                return Candidates(Rows(chunks, embeddings), legs_kept, snapshot.version.number)
             asked.update(deeper)
 
     def _search(
@@ -138,12 +140,12 @@ class Reader:
 
     def _rows(
         self, snapshot: _Snapshot, found: Mapping[Leg, Sequence[int]], question: Question
-    ) -> pa.Table:
-        """Those found rows that the snapshot has and the question allows, by row id."""
+    ) -> tuple[pa.Table, list[StoredChunk]]:
+        """Those found rows that the snapshot has and the question allows."""
         union = sorted(set[int]().union(*found.values()))
-        rows = snapshot.version.take(union, [*TEXT_COLUMNS, *EMBEDDING_COLUMNS])
-        spec = snapshot.generation.spec
-        return _only(rows, [question.allows(chunk, spec) for chunk in to_chunks(rows)])
+        table = snapshot.version.take(union, [*TEXT_COLUMNS, *EMBEDDING_COLUMNS])
+        chunks, spec = to_chunks(table), snapshot.generation.spec
+        return _only(table, chunks, [question.allows(chunk, spec) for chunk in chunks])
 
     def _snapshot(self) -> _Snapshot:
         """What readers see now. Opening a version takes a millisecond, so the last is kept."""
@@ -158,5 +160,9 @@ class Reader:
         return kept
 
 
-def _only(rows: pa.Table, keep: Sequence[bool]) -> pa.Table:
-    return rows if all(keep) else rows.filter(pa.array(keep, pa.bool_()))
+def _only(
+    table: pa.Table, chunks: list[StoredChunk], keep: Sequence[bool]
+) -> tuple[pa.Table, list[StoredChunk]]:
+    if all(keep):
+        return table, chunks
+    return table.filter(pa.array(keep, pa.bool_())), list(compress(chunks, keep))

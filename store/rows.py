@@ -33,7 +33,7 @@ from m3.types import (
     offsets_of,
     text_hash,
 )
-from store.contract import CollectionSpec, DocumentRows, Rows, StoredChunk
+from store.contract import CollectionSpec, DocumentRows, StoredChunk
 
 ROW_ID = "_rowid"
 
@@ -139,13 +139,6 @@ def checksum(embedding: Representation) -> int:
     return digest.intdigest()
 
 
-def to_rows(table: pa.Table, spec: CollectionSpec) -> Rows:
-    """Chunks and embeddings of a table that has the text and embedding columns and row ids."""
-    table = table.combine_chunks()
-    chunks = to_chunks(table)
-    return Rows(chunks, to_embeddings(table, spec) if chunks else None)
-
-
 def to_chunks(table: pa.Table) -> list[StoredChunk]:
     """Chunks of a table that has the text columns and row ids."""
     records = table.select([ROW_ID, *TEXT_COLUMNS]).to_pylist()
@@ -158,6 +151,7 @@ def to_chunks(table: pa.Table) -> list[StoredChunk]:
 
 def to_embeddings(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
     """The embedding columns as a batch; numbers are viewed in place where Arrow allows."""
+    table = table.combine_chunks()
     sparse_offsets, sparse_ids = ragged(table, "sparse_ids")
     _, sparse_weights = ragged(table, "sparse_weights")
     token_offsets, token_ids = ragged(table, "token_ids")

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 
-from embedder.checkpoint import MARKER
+from embedder.checkpoint import MARKER, read_tensors
 from m3.errors import InvalidConfiguration, StorageFull
 
 NAME = "m3-stand-in-minilm"
@@ -85,20 +86,18 @@ def _is_built(directory: Path, marker: dict[str, Any]) -> bool:
     if not directory.exists():
         return False
     try:
-        found = orjson.loads((directory / MARKER).read_bytes())
+        found: Any = orjson.loads((directory / MARKER).read_bytes())
     except (OSError, orjson.JSONDecodeError):
-        found = {}
+        found = None
     if found == marker:
         return True
-    if directory.is_dir() and (found.get("name") == NAME or not any(directory.iterdir())):
+    ours = isinstance(found, dict) and "ingredients" in found
+    if directory.is_dir() and (ours or not any(directory.iterdir())):
         return False
     raise InvalidConfiguration(f"{directory} holds something else: name a folder of its own")
 
 
 def _write(target: Path, source: Path, marker: dict[str, Any]) -> None:
-    import torch  # noqa: PLC0415 - two seconds, and not needed where the folder is there
-    from embedder.checkpoint import read_tensors  # noqa: PLC0415
-
     for name in _COPIED:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import pytest
 
 from m3 import errors
-from m3.errors import M3Error, Overloaded
+from m3.errors import M3Error, Overloaded, kind_of
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 EXIT_CODES = {2, 3, 4}
@@ -42,3 +42,12 @@ def test_a_bug_is_what_no_class_answers_for() -> None:
 
 def test_overload_says_when_to_come_back() -> None:
     assert Overloaded("full", retry_after=2.5).retry_after == 2.5
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_class_is_found_by_its_code(kind: type[M3Error]) -> None:
+    assert kind_of(kind.code) is kind
+
+
+def test_codes_of_others_are_not_ours() -> None:
+    assert kind_of("teapot") is None

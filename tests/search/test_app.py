@@ -49,7 +49,8 @@ def notes() -> Notes:
 async def api(node: KnownQueries, notes: Notes) -> AsyncIterator[httpx.AsyncClient]:
     @asynccontextmanager
     async def parts():
-        yield Parts(SearchService(library(passages_of(30)), node), node, notes)
+        service = SearchService(library(passages_of(30)), node)
+        yield Parts(service, node, notes, node_ready=node.model)
 
     app = create(Settings(), parts)
     async with (

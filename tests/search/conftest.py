@@ -1,0 +1,86 @@
+"""XQuAD's paragraphs with their real representations, in memory, and FlagEmbedding beside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedder.client import EmbedderClient
+from evaluation.beir import TestCollection, load
+from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo
+from store.contract import CollectionSpec, DocumentRows
+from store.memory import MemoryStore
+
+
+@pytest.fixture(scope="session")
+def xquad(data: Path) -> TestCollection:
+    return load(data / "xquad-en")
+
+
+@pytest.fixture(scope="session")
+def paragraphs(xquad: TestCollection) -> list[Document]:
+    return list(xquad.documents())
+
+
+@pytest.fixture(scope="session")
+def embedded(
+    node: str, paragraphs: list[Document]
+) -> tuple[ModelInfo, Mapping[Codec, EmbeddingBatch]]:
+    """The node's model, and the paragraphs as it represents them in each codec."""
+
+    async def encode() -> tuple[ModelInfo, Mapping[Codec, EmbeddingBatch]]:
+        async with EmbedderClient([node]) as client:
+            texts = [document.text for document in paragraphs]
+            return await client.model(), {
+                codec: await client.encode(texts, "passage", codec=codec) for codec in Codec
+            }
+
+    return asyncio.run(encode())
+
+
+@pytest.fixture(scope="session")
+def paragraph_store(
+    paragraphs: list[Document], embedded: tuple[ModelInfo, Mapping[Codec, EmbeddingBatch]]
+) -> MemoryStore:
+    """One collection a codec, named after it; one chunk a paragraph."""
+    model, batches = embedded
+    store = MemoryStore()
+    for codec, batch in batches.items():
+        spec = CollectionSpec(
+            model=model.id,
+            fingerprint=model.fingerprint,
+            precision=model.precision,
+            dimension=model.dimension,
+            codec=codec,
+        )
+        store.create(codec, spec).replace(
+            [
+                DocumentRows(
+                    document,
+                    document.content_hash(),
+                    [Chunk(0, document.text, 0, len(document.text))],
+                    [batch.row(i)],
+                )
+                for i, document in enumerate(paragraphs)
+            ]
+        )
+    return store
+
+
+@pytest.fixture(scope="session")
+def flag(stand_in: Path) -> Any:
+    """FlagEmbedding on the stand-in, in fp32."""
+    from FlagEmbedding import BGEM3FlagModel
+
+    return BGEM3FlagModel(
+        str(stand_in),
+        use_fp16=False,
+        pooling_method="mean",
+        devices="cpu",
+        query_max_length=512,
+        passage_max_length=512,
+    )
