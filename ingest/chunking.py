@@ -1,31 +1,27 @@
-"""Documents to passages that the model can read: cut by its own tokenizer, at borders of meaning."""
+"""Documents to passages that the model can read, cut by its own tokenizer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
 from ingest.headings import Outline, outline
+from ingest.splitting import CHARACTERS_PER_TOKEN, Span, Splitting, WordCounts, past_blank
 from m3.errors import InvalidInput
 from m3.types import Chunk, Document, model_text
 from store.contract import Chunking
 
 VERSION = 1
-"""Of the rules below; part of a document's content hash, so that other rules cut anew."""
+"""Of the rules here; part of the content hash, so that other rules cut a document anew."""
 
 MIN_TOKENS = 16
 MAX_DOCUMENT_TOKENS = 2**21
-"""All chunks of a document are written at once; this many tokens are 2 GB of ColBERT codes."""
+"""A document is written at once: this many tokens are 2 GB of BGE-M3's ColBERT codes."""
 
 _TITLE_SHARE = 4
-"""A title takes at most a quarter of a chunk: what is longer is cut for the model, and only there."""
-
-_CHARACTERS_PER_TOKEN = 16
-"""A chunk has at most so many on average; base64 or blank tables are cut rather than run on."""
+_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +36,113 @@ class Passage:
     chunk: Chunk
     text: str
     tokens: int
+
+
+class Chunker:
+    """Cuts documents so that no passage is over `chunking.max_tokens` as the model reads it.
+
+    A title takes at most a quarter of that: what is longer is cut for the model, and only
+    there. Not safe for several threads at once.
+
+    Args:
+        tokenizer: the node's, as JSON.
+        model_tokens: what the model reads of one text.
+
+    Raises:
+        InvalidInput: a chunking that no text could be cut by.
+    """
+
+    def __init__(self, tokenizer: str, chunking: Chunking, model_tokens: int) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._counts = WordCounts(self._tokenizer)
+        self._special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._chunking = chunking
+        self._limit = model_tokens if chunking.whole else chunking.max_tokens
+        _check(chunking, model_tokens)
+
+    def salt(self, *, markdown: bool) -> str:
+        """Names how a text would be cut; equal salts cut equal texts equally."""
+        chunking = self._chunking
+        way = "whole" if chunking.whole else f"{chunking.max_tokens}/{chunking.overlap}"
+        return f"chunks {VERSION} {way}{' markdown' if markdown else ''}"
+
+    def passages(self, document: Document, *, markdown: bool = False) -> list[Passage]:
+        """The document's passages in order: at least one, none without text.
+
+        Raises:
+            InvalidInput: no text, or more than one write can take.
+        """
+        if not document.text.strip():
+            raise InvalidInput("empty text")
+        title = self._shortened(document.title)
+        if self._chunking.whole:
+            return [self._whole(document, title)]
+        passages = self._fitting(document.text, title, outline(document.text) if markdown else None)
+        tokens = sum(passage.tokens for passage in passages)
+        if tokens > MAX_DOCUMENT_TOKENS:
+            raise InvalidInput(
+                f"the document has {tokens:,} tokens; at most {MAX_DOCUMENT_TOKENS:,}: split it"
+            )
+        return passages
+
+    def _fitting(self, text: str, title: str, headings: Outline | None) -> list[Passage]:
+        """Cut, count what was cut, and where a passage came out too long cut smaller."""
+        capacity = self._limit - self._special - self._counts(title, self._limit)
+        while capacity > 0:
+            splitting = Splitting(self._counts, capacity, self._chunking.overlap)
+            spans = splitting.markdown(text, headings) if headings else splitting.plain(text)
+            passages = self._measured(_chunks(text, spans, headings or Outline()), title)
+            over = max(passage.tokens for passage in passages) - self._limit
+            if over <= 0:
+                return passages
+            capacity -= max(over, capacity // 8)
+        raise InvalidInput(f"the text cannot be cut into passages of {self._limit} tokens")
+
+    def _measured(self, chunks: Sequence[Chunk], title: str) -> list[Passage]:
+        passages: list[Passage] = []
+        for first in range(0, len(chunks), _BATCH):
+            batch = chunks[first : first + _BATCH]
+            texts = [chunk.model_text(title) for chunk in batch]
+            counts = [len(encoded.ids) for encoded in self._tokenizer.encode_batch_fast(texts)]
+            passages += map(Passage, batch, texts, counts)
+        return passages
+
+    def _whole(self, document: Document, title: str) -> Passage:
+        """All of it as one chunk; of a huge text, the model is sent only what it could read."""
+        chunk = Chunk(0, document.text, 0, len(document.text))
+        text = model_text(title, document.text)[: self._limit * CHARACTERS_PER_TOKEN]
+        return Passage(chunk, text, min(self._limit, len(self._tokenizer.encode(text).ids)))
+
+    def _shortened(self, title: str) -> str:
+        limit = self._limit // _TITLE_SHARE
+        title = title[: limit * CHARACTERS_PER_TOKEN]
+        ends = [end for _, end in self._tokenizer.encode(title, add_special_tokens=False).offsets]
+        return title[: ends[limit - 1]] if len(ends) > limit else title
+
+
+def _chunks(text: str, spans: Sequence[Span], headings: Outline) -> list[Chunk]:
+    chunks: list[Chunk] = []
+    covered = 0
+    for position, (start, end) in enumerate(spans):
+        # What a chunk shares with the one before it may stand under another heading.
+        own = past_blank(text, max(start, covered))
+        heading = headings.path(min(own, end - 1))
+        chunks.append(Chunk(position, text[start:end], start, end, heading))
+        covered = end
+    return chunks
+
+
+def _check(chunking: Chunking, model_tokens: int) -> None:
+    if chunking.whole:
+        return
+    if not MIN_TOKENS <= chunking.max_tokens <= model_tokens:
+        raise InvalidInput(
+            f"chunks of {chunking.max_tokens} tokens: this model takes {MIN_TOKENS} to "
+            f"{model_tokens}"
+        )
+    if not 0 <= chunking.overlap <= chunking.max_tokens // 2:
+        raise InvalidInput(
+            f"an overlap of {chunking.overlap} tokens: 0 to half of {chunking.max_tokens} is possible"
+        )

@@ -1,0 +1,1 @@
+"""Benchmarks: each against its peer in one interleaved run, medians and ratios, never a test."""

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from m3.settings import load_settings
+from store.engine import Engine
+from tests.processes import COMMANDS
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A state directory and a node, and the installed commands run against them."""
+
+    home: Path
+    node: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "M3_HOME": str(self.home),
+            "M3_EMBEDDER_URL": self.node,
+            **self.settings,
+        }
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        command, *rest = map(str, arguments)
+        return subprocess.Popen(
+            [COMMANDS / command, *rest],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+        )
+
+    def run(self, *arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; its exit code has to be the expected one."""
+        process = self.start(*arguments)
+        output, errors = process.communicate(timeout=240)
+        done = subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+        assert done.returncode == expect, f"{done.returncode}: {output}\n{errors}"
+        return done
+
+    @property
+    def engine(self) -> Engine:
+        return Engine.of(load_settings(home=self.home))
+
+
+@pytest.fixture
+def machine(tmp_path: Path, node: str) -> Iterator[Machine]:
+    machine = Machine(tmp_path / "home", node)
+    yield machine
+    machine.engine.stop()
