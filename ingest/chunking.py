@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from ingest.headings import Outline, outline
 from ingest.splitting import CHARACTERS_PER_TOKEN, Span, Splitting, WordCounts, past_blank
 from m3.errors import InvalidInput
-from m3.types import Chunk, Document, model_text
+from m3.types import Chunk, Document
 from store.contract import Chunking
 
 VERSION = 1
@@ -31,18 +31,20 @@ class Passage:
     Attributes:
         text: title and chunk, as the model reads them.
         tokens: of `text`, special ones included.
+        truncated: whether the model reads less than all of the chunk.
     """
 
     chunk: Chunk
     text: str
     tokens: int
+    truncated: bool = False
 
 
 class Chunker:
     """Cuts documents so that no passage is over `chunking.max_tokens` as the model reads it.
 
     A title takes at most a quarter of that: what is longer is cut for the model, and only
-    there. Not safe for several threads at once.
+    there. Safe for several threads at once.
 
     Args:
         tokenizer: the node's, as JSON.
@@ -112,8 +114,11 @@ class Chunker:
     def _whole(self, document: Document, title: str) -> Passage:
         """All of it as one chunk; of a huge text, the model is sent only what it could read."""
         chunk = Chunk(0, document.text, 0, len(document.text))
-        text = model_text(title, document.text)[: self._limit * CHARACTERS_PER_TOKEN]
-        return Passage(chunk, text, min(self._limit, len(self._tokenizer.encode(text).ids)))
+        full = chunk.model_text(title)
+        text = full[: self._limit * CHARACTERS_PER_TOKEN]
+        tokens = len(self._tokenizer.encode(text).ids)
+        truncated = tokens > self._limit or len(text) < len(full)
+        return Passage(chunk, text, min(tokens, self._limit), truncated)
 
     def _shortened(self, title: str) -> str:
         limit = self._limit // _TITLE_SHARE
@@ -144,5 +149,6 @@ def _check(chunking: Chunking, model_tokens: int) -> None:
         )
     if not 0 <= chunking.overlap <= chunking.max_tokens // 2:
         raise InvalidInput(
-            f"an overlap of {chunking.overlap} tokens: 0 to half of {chunking.max_tokens} is possible"
+            f"an overlap of {chunking.overlap} tokens: it can be 0 to half of a chunk's "
+            f"{chunking.max_tokens}"
         )

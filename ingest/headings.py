@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 
@@ -55,7 +56,7 @@ def outline(text: str) -> Outline:
 def _headings(text: str) -> Iterator[Heading]:
     starts = [0, *(match.end() for match in _NEWLINE.finditer(text)), len(text)]
     tokens = _blocks().parse(text)
-    for token, content in zip(tokens, tokens[1:], strict=False):
+    for token, content in pairwise(tokens):
         if token.type != "heading_open" or token.level or token.map is None:
             continue
         first, last = (starts[line] for line in token.map)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
-from ingest.headings import Heading, Outline
+from ingest.headings import Outline
 
 Span: TypeAlias = tuple[int, int]
 
@@ -94,7 +94,8 @@ class Splitting:
     def _spans(
         self, splitter: TextSplitter | MarkdownSplitter, text: str, borders: Sequence[int]
     ) -> Iterator[Span]:
-        for start, stop in _stretches(text):
+        for first, stop in _stretches(text):
+            start = first
             while start < stop:
                 end, at_border = self._window_end(start, stop, borders)
                 spans = [
@@ -102,9 +103,8 @@ class Splitting:
                     for offset, piece in splitter.chunk_indices(text[start:end])
                 ]
                 # The last span of a window that ends anywhere is cut again with what follows.
-                resume = end if at_border or len(spans) < 2 else spans.pop()[0]
+                start = end if at_border or len(spans) < 2 else spans.pop()[0]
                 yield from spans
-                start = resume
 
     def _window_end(self, start: int, stop: int, borders: Sequence[int]) -> tuple[int, bool]:
         """Where the window from `start` ends, and whether that is a border anyway."""
@@ -118,16 +118,16 @@ class Splitting:
 
     def _headings_lead(self, spans: list[Span], text: str, outline: Outline) -> list[Span]:
         """Headings at the end of a span go to the next one, where it has room for them."""
-        result: list[Span] = []
-        for start, end in reversed(spans):
-            if result:
-                cut = _trailing_headings(text, start, end, outline)
-                next_start, next_end = result[-1]
-                if cut < end and self._size(text[cut:next_end]) <= self._capacity:
-                    result[-1] = (min(cut, next_start), next_end)
-                    end = start + len(text[start:cut].rstrip())
-            if start < end:
+        result = spans[-1:]
+        for start, end in reversed(spans[:-1]):
+            next_start, next_end = result[-1]
+            cut = _trailing_headings(text, start, end, outline)
+            if cut == end or self._size(text[min(cut, next_start) : next_end]) > self._capacity:
                 result.append((start, end))
+                continue
+            result[-1] = (min(cut, next_start), next_end)
+            if rest := text[start:cut].rstrip():
+                result.append((start, start + len(rest)))
         return result[::-1]
 
 
@@ -145,7 +145,7 @@ def _trailing_headings(text: str, start: int, end: int, outline: Outline) -> int
     cut = end
     index = bisect_right(outline.starts, end - 1) - 1
     while index >= 0 and outline.starts[index] >= start:
-        heading: Heading = outline.headings[index]
+        heading = outline.headings[index]
         if text[heading.end : cut].strip():
             break
         cut = heading.start

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from embedder.client import EmbedderClient
-
 from m3.errors import InvalidInput
 from m3.types import Codec, Representation
 from store.contract import CollectionSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_TENANT, Codec, ModelInfo
@@ -76,6 +76,20 @@ class SearchBody(_Body):
                 return preset_named(name)
             case WeightsBody(dense=dense, sparse=sparse, colbert=colbert):
                 return Weights(dense, sparse, colbert)
+
+
+def search_request(body: Any) -> SearchRequest:
+    """A search from its JSON form, where no HTTP face reads it.
+
+    Raises:
+        InvalidInput: in the words that the HTTP face uses.
+    """
+    try:
+        return SearchBody.model_validate(body).request()
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(f"{place}: {first['msg']}") from error
 
 
 class ChunkingBody(_Body):

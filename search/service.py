@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedder.client import EmbedderClient
-
 from m3.errors import NotFound
 from m3.types import Representation
 from search.collections import Collections

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import orjson
 
@@ -22,8 +22,8 @@ BOM = b"\xef\xbb\xbf"
 _MAX_RAW_BYTES = 16_384
 _PEEK_BYTES = 8192
 
-Stage = Literal["parse", "chunk", "embed", "write"]
-Stream = BufferedReader | IO[bytes]
+Stage: TypeAlias = Literal["parse", "chunk", "embed", "write"]
+Stream: TypeAlias = BufferedIOBase
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,10 @@ class Parsed:
     place: Place
     markdown: bool = False
     size: int = 0
+
+    def reject(self, stage: Stage, reason: str) -> Reject:
+        """Why this document went no further."""
+        return Reject(self.place, reason, stage, self.document.id, size=self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,11 @@ def _is_utf8(text: str) -> bool:
 class Format(Protocol):
     """One way of writing documents down."""
 
-    name: str
-    suffixes: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]: ...
 
     def read(self, file: SourceFile, stream: Stream, fields: Fields) -> Iterator[Parsed | Reject]:
         """The documents of one file, as they come.

@@ -7,10 +7,11 @@ import os
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from ingest.sources.base import Fields, Format, Parsed, Reject, SourceFile, Stream
 from ingest.sources.jsonl import Jsonl
@@ -144,9 +145,9 @@ def _shown(name: str) -> str:
 
 
 @contextmanager
-def _opened(file: SourceFile) -> Iterator[Stream]:
+def _opened(file: SourceFile) -> Generator[Stream]:
     if file.path is None:
-        yield sys.stdin.buffer
+        yield cast(Stream, sys.stdin.buffer)
         return
     with file.path.open("rb") as raw:
         if file.path.suffix == _GZIP:

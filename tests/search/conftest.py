@@ -15,6 +15,8 @@ from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo
 from store.contract import CollectionSpec, DocumentRows
 from store.memory import MemoryStore
 
+CODECS = (Codec.INT8, Codec.FP32)
+
 
 @pytest.fixture(scope="session")
 def xquad(data: Path) -> TestCollection:
@@ -36,7 +38,7 @@ def embedded(
         async with EmbedderClient([node]) as client:
             texts = [document.text for document in paragraphs]
             return await client.model(), {
-                codec: await client.encode(texts, "passage", codec=codec) for codec in Codec
+                codec: await client.encode(texts, "passage", codec=codec) for codec in CODECS
             }
 
     return asyncio.run(encode())

@@ -1,0 +1,89 @@
+"""How far a run has come: a bar on a terminal, plain lines elsewhere, all on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ingest.report import Report
+
+_LINE_SECONDS = 5.0
+
+
+class Display(Protocol):
+    """Something that a run is shown on."""
+
+    def update(self, report: Report) -> None: ...
+
+    def note(self, line: str) -> None:
+        """A line of its own, such as a document that failed."""
+        ...
+
+
+@contextmanager
+def display(total_bytes: int | None) -> Generator[Display]:
+    """For the length of a run; `total_bytes` of its sources, where that is known."""
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not screen.is_terminal:
+        yield _Lines(screen, total_bytes)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(show_speed=False),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=screen, transient=True) as progress:
+        yield _Bar(progress, total_bytes)
+
+
+class _Bar:
+    def __init__(self, progress: Progress, total_bytes: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task("ingesting", total=total_bytes, counts="")
+
+    def update(self, report: Report) -> None:
+        self._progress.update(self._task, completed=report.bytes, counts=counts(report))
+
+    def note(self, line: str) -> None:
+        self._progress.console.print(line, markup=False)
+
+
+class _Lines:
+    """A line every few seconds, for logs."""
+
+    def __init__(self, screen: Console, total_bytes: int | None) -> None:
+        self._screen = screen
+        self._total_bytes = total_bytes
+        self._shown = time.monotonic()
+
+    def update(self, report: Report) -> None:
+        if time.monotonic() - self._shown < _LINE_SECONDS:
+            return
+        self._shown = time.monotonic()
+        self.note(f"{counts(report)}{self._left(report)}")
+
+    def note(self, line: str) -> None:
+        self._screen.print(line, markup=False)
+
+    def _left(self, report: Report) -> str:
+        if not self._total_bytes or not report.bytes:
+            return ""
+        part = min(1.0, report.bytes / self._total_bytes)
+        return f", {part:.0%}, about {report.seconds * (1 - part) / part:,.0f} s left"
+
+
+def counts(report: Report) -> str:
+    """What is done and how fast."""
+    done = report.written + report.unchanged + report.failed
+    seconds = max(report.seconds, 1e-3)
+    return (
+        f"{done:,} documents ({done / seconds:,.0f}/s), {report.chunks:,} chunks, "
+        f"{report.tokens / seconds:,.0f} tokens/s"
+    )

@@ -1,0 +1,93 @@
+"""Which documents need writing, and what of them the model has to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ingest.chunking import Chunker, Passage
+from ingest.sources import Parsed, Place, Reject
+from m3.errors import InvalidInput
+from m3.types import Document, DocumentKey
+from store.contract import Collection
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A document that is not in the collection as it is now, cut.
+
+    Attributes:
+        stored: whether an older version is there, whose vectors may serve again.
+    """
+
+    parsed: Parsed
+    content_hash: str
+    passages: Sequence[Passage]
+    stored: bool
+
+    @property
+    def document(self) -> Document:
+        return self.parsed.document
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is to be done about some documents."""
+
+    changed: list[Work] = field(default_factory=list[Work])
+    unchanged: list[Parsed] = field(default_factory=list[Parsed])
+    rejects: list[Reject] = field(default_factory=list[Reject])
+
+
+class Planner:
+    """Compares documents with the collection and cuts those that differ.
+
+    Remembers the key of every document of a run: about 200 bytes each.
+
+    Args:
+        collection: None is one without documents.
+    """
+
+    def __init__(self, chunker: Chunker, collection: Collection | None) -> None:
+        self._chunker = chunker
+        self._collection = collection
+        self._seen: dict[bytes, Place] = {}
+
+    def plan(self, items: Iterable[Parsed | Reject]) -> Plan:
+        """Blocks on the store and on the tokenizer."""
+        plan = Plan()
+        found: list[Parsed] = []
+        for item in items:
+            if isinstance(item, Reject):
+                plan.rejects.append(item)
+            elif (first := self._first_place(item)) is not None:
+                reason = f"id {item.document.id!r} was given before, at {first}"
+                plan.rejects.append(item.reject("parse", reason))
+            else:
+                found.append(item)
+        stored = self._stored([item.document.key for item in found])
+        for item in found:
+            self._one(item, stored.get(item.document.key), plan)
+        return plan
+
+    def _stored(self, keys: Sequence[DocumentKey]) -> dict[DocumentKey, str]:
+        return self._collection.content_hashes(keys) if self._collection and keys else {}
+
+    def _first_place(self, item: Parsed) -> Place | None:
+        """Where this run has met the document's key before."""
+        key = bytes.fromhex(item.document.key.digest())
+        first = self._seen.setdefault(key, item.place)
+        return None if first is item.place else first
+
+    def _one(self, item: Parsed, stored: str | None, plan: Plan) -> None:
+        salt = self._chunker.salt(markdown=item.markdown)
+        content_hash = item.document.content_hash(salt)
+        if stored == content_hash:
+            plan.unchanged.append(item)
+            return
+        try:
+            passages = self._chunker.passages(item.document, markdown=item.markdown)
+        except InvalidInput as error:
+            plan.rejects.append(item.reject("chunk", error.message))
+        else:
+            plan.changed.append(Work(item, content_hash, passages, stored is not None))
