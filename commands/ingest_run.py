@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,14 +10,12 @@ from anyio import to_thread
 
 from commands.ingest_progress import Display, display
 from embedder.client import EmbedderClient
-from ingest.chunking import Chunker
 from ingest.deadletters import DeadLetters
 from ingest.pipeline import ingest, open_chunker, survey
 from ingest.report import Report
 from ingest.sources import Fields, Found, Reject, read
 from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound
 from m3.settings import Settings
-from m3.types import ModelInfo
 from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.filters import FieldType
 from store.opening import open_store
@@ -27,7 +25,7 @@ _SHOWN_REJECTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the flags say of the collection; None is whatever it has, or the default.
+    """What the flags say of the collection; None is whatever it has, or else the default.
 
     Attributes:
         fields: metadata fields to filter on, by name.
@@ -39,39 +37,42 @@ class Wish:
     whole: bool = False
     fields: Mapping[str, FieldType] = field(default_factory=dict[str, FieldType])
 
+    def __post_init__(self) -> None:
+        if self.whole and (self.max_tokens, self.overlap) != (None, None):
+            raise InvalidInput("--whole does not cut: leave out --max-tokens and --overlap")
+
     def chunking(self, model_tokens: int) -> Chunking:
-        """For a collection that is made now."""
+        """Of a collection that is made now."""
         default = Chunking()
-        if self.whole:
-            return Chunking(whole=True)
-        max_tokens = self.max_tokens or min(default.max_tokens, model_tokens)
-        overlap = self.overlap if self.overlap is not None else default.overlap
-        return Chunking(max_tokens, min(overlap, max_tokens // 2), whole=False)
+        tokens = self.max_tokens if self.max_tokens is not None else default.max_tokens
+        if self.max_tokens is None:
+            tokens = min(tokens, model_tokens)
+        overlap = self.overlap if self.overlap is not None else min(default.overlap, tokens // 2)
+        return Chunking(tokens, overlap, self.whole)
 
     def check(self, spec: CollectionSpec) -> None:
         """Raises InvalidInput where a flag contradicts the collection that is there."""
-        kept = spec.chunking
-        asked = {
-            "--max-tokens": self.max_tokens in (None, kept.max_tokens),
-            "--overlap": self.overlap in (None, kept.overlap),
-            "--whole": self.whole in (False, kept.whole),
-            "--field": not self.fields or dict(self.fields) == dict(spec.fields),
+        made = spec.chunking
+        fits = {
+            "--max-tokens": self.max_tokens in (None, made.max_tokens),
+            "--overlap": self.overlap in (None, made.overlap),
+            "--whole": not self.whole or made.whole,
+            "--field": not self.fields or self.fields == spec.fields,
         }
-        for flag, fits in asked.items():
-            if not fits:
-                raise InvalidInput(
-                    f"collection {self.collection!r} was made with another {flag}: "
-                    "leave the flag out, or take another collection"
-                )
+        for flag in (flag for flag, fit in fits.items() if not fit):
+            raise InvalidInput(
+                f"collection {self.collection!r} was made with another {flag}: leave the flag "
+                "out, or name another collection"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run, and where its dead letters are, if there are any."""
+    """What came of a run, with what model, and where its dead letters are, if there are any."""
 
     report: Report
-    dead_letters: Path | None
-    stand_in: bool
+    spec: CollectionSpec
+    dead_letters: Path | None = None
 
 
 async def run_ingest(
@@ -80,14 +81,105 @@ async def run_ingest(
     """Open or make the collection and bring the documents into it.
 
     Raises:
+        InvalidInput: a flag contradicts the collection.
         ModelMismatch: the collection holds vectors of a model that no node serves.
         M3Error: as `ingest.pipeline.ingest`.
     """
-    async with EmbedderClient.from_settings(settings) as client:
-        store = await to_thread.run_sync(open_store, settings)
-        try:
-            with display(found.bytes) as screen:
-                run = _dry_run if dry_run else _run
-                return await run(found, fields, wish, settings, client, store, screen)
-        finally:
-            await to_thread.run_sync(store.close)
+    store = await to_thread.run_sync(open_store, settings)
+    try:
+        async with EmbedderClient.from_settings(settings) as client:
+            collection = await to_thread.run_sync(_existing, store, wish)
+            spec = await _spec(collection, wish, client, settings)
+            chunker = await open_chunker(client, spec.chunking, spec.fingerprint)
+            items = read(found.files, fields)
+            with (
+                display(found.bytes) as screen,
+                DeadLetters(settings.home, wish.collection) as letters,
+            ):
+                if dry_run:
+                    report = await survey(
+                        items,
+                        collection,
+                        chunker,
+                        on_reject=lambda reject: screen.note(_line(reject)),
+                        on_progress=screen.update,
+                    )
+                    return Outcome(report, spec)
+                report = await ingest(
+                    items,
+                    collection or await to_thread.run_sync(_made, store, wish.collection, spec),
+                    client,
+                    chunker=chunker,
+                    on_reject=_Rejects(letters, screen).add,
+                    on_progress=screen.update,
+                )
+                return Outcome(report, spec, letters.path)
+    finally:
+        await to_thread.run_sync(store.close)
+
+
+class _Rejects:
+    """Every failed document goes to the dead letters, the first few are shown too."""
+
+    def __init__(self, letters: DeadLetters, screen: Display) -> None:
+        self._letters = letters
+        self._screen = screen
+        self._left = _SHOWN_REJECTS
+
+    def add(self, reject: Reject) -> None:
+        self._letters.add(reject)
+        if self._left:
+            self._left -= 1
+            more = "" if self._left else " (further ones are not shown)"
+            self._screen.note(_line(reject) + more)
+
+
+def _line(reject: Reject) -> str:
+    document = f" (document {reject.document!r})" if reject.document else ""
+    return f"failed: {reject.place}: {reject.reason}{document}"
+
+
+def _existing(store: Store, wish: Wish) -> Collection | None:
+    try:
+        collection = store.open(wish.collection)
+    except NotFound:
+        return None
+    wish.check(collection.spec)
+    return collection
+
+
+def _made(store: Store, name: str, spec: CollectionSpec) -> Collection:
+    try:
+        return store.create(name, spec)
+    except AlreadyExists:
+        # Another run was quicker; it is as good if it made the same.
+        collection = store.open(name)
+        if collection.spec != spec:
+            raise
+        return collection
+
+
+async def _spec(
+    collection: Collection | None, wish: Wish, client: EmbedderClient, settings: Settings
+) -> CollectionSpec:
+    """The collection's, which a node has to serve the model of; or one for the node's model."""
+    if collection is None:
+        model = await client.model()
+        return CollectionSpec(
+            model=model.id,
+            fingerprint=model.fingerprint,
+            precision=model.precision,
+            dimension=model.dimension,
+            codec=settings.codec,
+            chunking=wish.chunking(model.max_tokens),
+            fields=wish.fields,
+            stand_in=model.stand_in,
+        )
+    spec = collection.spec
+    try:
+        await client.model(spec.fingerprint)
+    except ModelMismatch as error:
+        raise ModelMismatch(
+            f"collection {wish.collection!r} holds vectors of {spec.model}: {error}"
+        ) from error
+    return spec

@@ -29,6 +29,8 @@ engine = typer.Typer(
 )
 app.add_typer(engine, name="engine")
 
+_SOME_FAILED = 1
+
 Home = Annotated[
     Path | None, typer.Option(help="State directory.  [M3_HOME]", metavar="DIR", show_default=False)
 ]
@@ -55,7 +57,7 @@ def serve(
     home: Home = None,
 ) -> None:
     """Serve the search API until interrupted."""
-    from commands.search_parts import open_parts  # noqa: PLC0415 - keeps --help quick
+    from commands.search_serve import open_parts  # noqa: PLC0415 - keeps --help quick
     from search.app import create  # noqa: PLC0415
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
@@ -162,17 +164,17 @@ def evaluate(
     Its documents are ingested, one chunk each up to the model's limit; every judged query is
     searched 200 candidates deep with each method.
     """
-    from commands.search_eval import measure_folder  # noqa: PLC0415 - keeps --help quick
+    from commands.search_eval import measure_folder, show_quality  # noqa: PLC0415
 
     settings = load_settings(embedder_url=embedder_url, home=home)
     chosen = methods.split(",") if methods is not None else None
-    result = asyncio.run(measure_folder(folder, settings, collection, chosen))
+    measured = asyncio.run(measure_folder(folder, settings, collection, chosen))
     if json:
-        print_json(result)
-        return
-    from commands.search_tables import show_quality  # noqa: PLC0415
-
-    show_quality(result)
+        print_json(measured.quality)
+    else:
+        show_quality(measured.quality, measured.collection)
+    if measured.failed:
+        raise typer.Exit(_SOME_FAILED)
 
 
 @engine.command("start", epilog="Example:\n\n`m3-search engine start --home ./state`")

@@ -1,4 +1,4 @@
-"""Search results for people."""
+"""Hits for people."""
 
 from __future__ import annotations
 
@@ -56,18 +56,3 @@ def _explanation(hit: dict[str, Any]) -> str:
         f"{term['term']} {term['query_weight']:.3f}×{term['passage_weight']:.3f}" for term in terms
     )
     return f"{hit['id']}\n  {hit['score']:.4f} = {sum_}\n  terms: {matched or 'none shared'}"
-
-
-def show_quality(result: dict[str, Any]) -> None:
-    """A table of methods and metrics."""
-    rows: dict[str, dict[str, float]] = result["results"]
-    table = Table(
-        title=f"{result['dataset']}: {result['documents']} documents, {result['queries']} queries",
-        title_justify="left",
-    )
-    table.add_column("method")
-    for metric in next(iter(rows.values())):
-        table.add_column(metric, justify="right")
-    for method, metrics in rows.items():
-        table.add_row(method, *(f"{value:.4f}" for value in metrics.values()))
-    Console(highlight=False).print(table)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import orjson
 
+from ingest.sources import Parsed, Place
 from m3.errors import InvalidInput
 from m3.types import Document
 
@@ -33,16 +34,31 @@ class TestCollection:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
 
-    def documents(self) -> Iterator[Document]:
-        """The corpus as it is read; documents with neither text nor title cannot be found.
+    @property
+    def corpus(self) -> Path:
+        return self.folder / _CORPUS
+
+    def documents(self) -> Iterator[Parsed]:
+        """The corpus as it is read. Documents with neither text nor title are passed over.
 
         Raises:
             InvalidInput: a line that is not a document, or an id twice; with file and line.
         """
-        for id_, record in _records(self.folder / _CORPUS):
-            text, title = record["text"], record.get("title") or ""
+        for line in _lines(self.corpus):
+            text, title = line.record["text"], line.record.get("title") or ""
             if text.strip() or title.strip():
-                yield Document(id_, text, title) if text.strip() else Document(id_, title)
+                whole = Document(line.id, text, title) if text.strip() else Document(line.id, title)
+                yield Parsed(whole, line.place, size=line.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A record with its id, where it stands and how many bytes it has."""
+
+    id: str
+    record: Mapping[str, Any]
+    place: Place
+    size: int
 
 
 def load(folder: Path) -> TestCollection:
@@ -58,29 +74,30 @@ def load(folder: Path) -> TestCollection:
                 f"and {_QRELS}"
             )
     qrels = _qrels(folder / _QRELS)
-    texts = {id_: record["text"] for id_, record in _records(folder / _QUERIES)}
+    texts = {line.id: line.record["text"] for line in _lines(folder / _QUERIES)}
     if missing := [id_ for id_ in qrels if id_ not in texts]:
         raise InvalidInput(f"{folder / _QRELS} judges query {missing[0]!r}, not in {_QUERIES}")
     queries = {id_: texts[id_] for id_ in qrels}
     return TestCollection(folder.resolve().name, folder, queries, qrels)
 
 
-def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Id and record of each line; blank lines are passed over."""
+def _lines(path: Path) -> Iterator[_Line]:
+    """Blank lines are passed over."""
     seen = set[str]()
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            record = _record(line, f"{path}:{number}")
+            place = Place(str(path), number)
+            record = _record(line, place)
             id_: str = record["_id"]
             if id_ in seen:
-                raise InvalidInput(f"{path}:{number}: _id {id_!r} is there twice")
+                raise InvalidInput(f"{place}: _id {id_!r} is there twice")
             seen.add(id_)
-            yield id_, record
+            yield _Line(id_, record, place, len(line))
 
 
-def _record(line: bytes, place: str) -> Mapping[str, Any]:
+def _record(line: bytes, place: Place) -> Mapping[str, Any]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -27,11 +27,15 @@ OnReject: TypeAlias = Callable[[Reject], None]
 
 _READ_DOCUMENTS = 256
 _READ_CHARACTERS = 8 * 2**20
+_EMBED_TOKENS = 4096
+_EMBED_CHUNKS = 256
+"""Of one request, in whole documents; the client sends a longer one in several."""
+_EMBEDDING_AT_ONCE = 8
 _WRITE_CHUNKS = 256
 _WRITE_TOKENS = 131_072
 """About 135 MB of BGE-M3's ColBERT codes; a longer document is a write by itself."""
-_EMBEDDING_AT_ONCE = 2
-"""Writes whose texts are at the nodes: one drains its last requests while the next begins."""
+_WRITE_SECONDS = 5.0
+"""As long as embedded documents wait for others: a write costs much the same for few and many."""
 
 
 async def open_chunker(
@@ -107,7 +111,7 @@ class _Run:
         stopped_by: ExceptionGroup[M3Error] | None = None
         try:
             async with anyio.create_task_group() as writing:
-                send, receive = anyio.create_memory_object_stream[list[Embedded]](1)
+                send, receive = anyio.create_memory_object_stream[list[Embedded]](0)
                 writing.start_soon(self._write_all, receive)
                 async with send:
                     try:
@@ -132,16 +136,16 @@ class _Run:
     async def _plan_all(
         self, items: Iterable[Item], planned: MemoryObjectSendStream[list[Work]]
     ) -> None:
-        """Read and plan ahead of the embedders; hand on about as much as one write takes."""
+        """Read and plan ahead of the embedders; hand on about as much as one request takes."""
         waiting: list[Work] = []
         async with planned:
             async for plan in _plans(items, self._planner):
                 self._tally.planned(plan)
                 for work in plan.changed:
-                    waiting.append(work)
-                    if _is_full(waiting):
+                    if waiting and not _fits([*waiting, work], _EMBED_CHUNKS, _EMBED_TOKENS):
                         await planned.send(waiting)
                         waiting = []
+                    waiting.append(work)
             if waiting:
                 await planned.send(waiting)
 
@@ -168,7 +172,7 @@ class _Run:
 
     async def _write_all(self, embedded: MemoryObjectReceiveStream[list[Embedded]]) -> None:
         async with embedded:
-            async for ready in embedded:
+            async for ready in _writes(embedded):
                 await self._write(ready)
 
     async def _write(self, ready: Sequence[Embedded]) -> None:
@@ -181,8 +185,7 @@ class _Run:
             for one in ready:
                 await self._write([one])
         else:
-            for one in ready:
-                self._tally.add(_written(one.work, one.reused))
+            self._tally.add(sum((_written(one.work, one.reused) for one in ready), Report()))
 
 
 class _Tally:
@@ -249,9 +252,26 @@ def _some(source: Iterator[Item]) -> Iterator[Parsed | Reject]:
             return
 
 
-def _is_full(works: Sequence[Work]) -> bool:
-    passages = [passage for work in works for passage in work.passages]
-    return len(passages) >= _WRITE_CHUNKS or sum(p.tokens for p in passages) >= _WRITE_TOKENS
+async def _writes(
+    embedded: MemoryObjectReceiveStream[list[Embedded]],
+) -> AsyncIterator[list[Embedded]]:
+    """What has arrived, once it is enough for a write or has waited."""
+    async for first in embedded:
+        ready = list(first)
+        with anyio.move_on_after(_WRITE_SECONDS):
+            while _fits([one.work for one in ready], _WRITE_CHUNKS - 1, _WRITE_TOKENS - 1):
+                try:
+                    ready += await embedded.receive()
+                except anyio.EndOfStream:
+                    break
+        yield ready
+
+
+def _fits(works: Sequence[Work], chunks: int, tokens: int) -> bool:
+    return (
+        sum(len(work.passages) for work in works) <= chunks
+        and sum(work.tokens for work in works) <= tokens
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

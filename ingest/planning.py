@@ -29,6 +29,10 @@ class Work:
     def document(self) -> Document:
         return self.parsed.document
 
+    @property
+    def tokens(self) -> int:
+        return sum(passage.tokens for passage in self.passages)
+
 
 @dataclass(slots=True)
 class Plan:

@@ -101,6 +101,8 @@ class Splitting:
                 spans = [
                     (start + offset, start + offset + len(piece))
                     for offset, piece in splitter.chunk_indices(text[start:end])
+                    # Unicode's separators are white space to Python alone.
+                    if piece.strip()
                 ]
                 # The last span of a window that ends anywhere is cut again with what follows.
                 start = end if at_border or len(spans) < 2 else spans.pop()[0]

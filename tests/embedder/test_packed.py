@@ -25,8 +25,8 @@ from tests.embedder.checkpoints import WORDS, write_xlm_roberta
 from tests.embedder.texts import real_texts
 
 TOLERANCE = 1e-5
-TEXTS = 40
-"""Enough for every length and language; FlagEmbedding takes half a second for each."""
+TEXTS = 21
+"""Three from each collection: every length and language."""
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +90,16 @@ def test_real_texts_come_out_as_from_flag_embedding(stand_in, packed, data):
 
 
 def test_a_text_alone_is_the_text_in_any_batch(packed, data):
-    texts = real_texts(data, 2 * TEXTS)
+    texts = real_texts(data, TEXTS)
     together = encode(packed, texts)
     backwards = encode(packed, texts[::-1])
-    for i in range(0, len(texts), 3):
+    for i in range(0, len(texts), 2):
         alone = encode(packed, [texts[i]]).row(0)
         assert_same(together.row(i), alone)
         assert_same(backwards.row(len(texts) - 1 - i), alone)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from([*WORDS, "<pad>", "<unk>", "</s>", "other"]), max_size=70).map(

@@ -34,7 +34,11 @@ def test_a_collection_is_what_its_files_say(folder: Path) -> None:
     assert collection.name == "small"
     assert collection.queries == {"q1": "what?"}
     assert collection.qrels == {"q1": {"d1": 1, "d2": 0}}
-    assert list(collection.documents()) == [
+    parsed = list(collection.documents())
+    lines = collection.corpus.read_bytes().splitlines(keepends=True)
+    assert [item.place.line for item in parsed] == [1, 3, 4]
+    assert [item.size for item in parsed] == [len(lines[0]), len(lines[2]), len(lines[3])]
+    assert [item.document for item in parsed] == [
         Document("d1", "first", "One"),
         Document("d2", "second"),
         Document("d3", "Only a title"),

@@ -25,7 +25,7 @@ def xquad(data: Path) -> TestCollection:
 
 @pytest.fixture(scope="session")
 def paragraphs(xquad: TestCollection) -> list[Document]:
-    return list(xquad.documents())
+    return [parsed.document for parsed in xquad.documents()]
 
 
 @pytest.fixture(scope="session")

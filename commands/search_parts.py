@@ -1,0 +1,35 @@
+"""The search service of this machine's settings, and one question to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from embedder.client import EmbedderClient
+from m3.settings import Settings
+from search.models import search_request
+from search.response import as_json
+from search.service import SearchService
+from store.opening import open_store
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncGenerator[tuple[SearchService, EmbedderClient]]:
+    """A search service over this machine's store and the settings' nodes."""
+    store = await asyncio.to_thread(open_store, settings)
+    try:
+        async with EmbedderClient.from_settings(settings) as client:
+            yield SearchService(store, client), client
+    finally:
+        await asyncio.to_thread(store.close)
+
+
+async def search_once(body: dict[str, Any], settings: Settings) -> tuple[dict[str, Any], bool]:
+    """The answer as the API gives it, and whether the stand-in made the collection."""
+    request = search_request(body)
+    async with open_service(settings) as (service, _):
+        answer = await service.search(request)
+        collection = service.collections.open(request.collection)
+        return as_json(answer), (await asyncio.to_thread(lambda: collection.spec)).stand_in

@@ -1,0 +1,315 @@
+"""The client: splitting, choosing a node by its model, trying again, refusing in plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from tokenizers import Tokenizer
+
+from embedder.client import EmbedderClient
+from embedder.columns import assemble
+from m3.codec import to_bytes
+from m3.errors import (
+    DeadlineExceeded,
+    EmbedderUnreachable,
+    InvalidConfiguration,
+    InvalidInput,
+    ModelMismatch,
+    Overloaded,
+    Unauthorized,
+)
+from m3.settings import Settings
+from m3.types import Codec, ModelInfo
+from tests.processes import COMMANDS, server
+
+pytestmark = pytest.mark.anyio
+FIRST = ModelInfo("first", "1" * 32, "fp32", 4, 512)
+SECOND = ModelInfo("second", "2" * 32, "fp32", 4, 512)
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class ScriptedNode:
+    """A node that answers as a test says, over real sockets."""
+
+    model: ModelInfo = FIRST
+    script: list[Callable[[], Answer | None]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[str] = field(default_factory=list)
+    url: str = ""
+    stalls: bool = False
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.headers.append(head)
+        length = next(
+            (int(line.split(":")[1]) for line in head.lower().splitlines() if "content-len" in line),
+            0,
+        )
+        answer = self.answer(head.split()[1], await reader.readexactly(length))
+        if self.stalls:
+            await reader.read()  # until the caller hangs up
+        elif answer is not None:
+            status, headers, body = answer
+            lines = [f"{name}: {value}" for name, value in headers.items()]
+            lines += [f"Content-Length: {len(body)}", "Connection: close"]
+            writer.write(f"HTTP/1.1 {status} X\r\n".encode() + "\r\n".join(lines).encode())
+            writer.write(b"\r\n\r\n" + body)
+            await writer.drain()
+        writer.close()
+
+    def answer(self, path: str, body: bytes) -> Answer | None:
+        if path == "/v1/models":
+            members = {name: getattr(self.model, name) for name in ModelInfo.__slots__}
+            return 200, {}, orjson.dumps({"data": [members]})
+        self.requests.append(orjson.loads(body))
+        if self.script:
+            return self.script.pop(0)()
+        texts = self.requests[-1]["input"]
+        # A text's vector is its number in the test's list.
+        vectors = [[int(text.split()[0])] * 4 for text in texts]
+        batch = assemble([[0, 1]] * len(texts), self.model, dense=np.array(vectors, np.float32))
+        return 200, {}, to_bytes(batch)
+
+
+@asynccontextmanager
+async def serving(*nodes: ScriptedNode) -> AsyncIterator[None]:
+    servers = [await asyncio.start_server(node.handle, "127.0.0.1", 0) for node in nodes]
+    for node, listening in zip(nodes, servers, strict=True):
+        node.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    try:
+        yield
+    finally:
+        for listening in servers:
+            listening.close()
+
+
+def problem(status: int, code: str, detail: str = "why", **headers: str) -> Callable[[], Answer]:
+    body = orjson.dumps({"status": status, "code": code, "detail": detail})
+    return lambda: (status, {"Content-Type": "application/problem+json", **headers}, body)
+
+
+def hang_up() -> None:
+    return None
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedNode]:
+    node = ScriptedNode()
+    async with serving(node):
+        yield node
+
+
+@pytest.fixture
+async def client(scripted: ScriptedNode) -> AsyncIterator[EmbedderClient]:
+    async with EmbedderClient([scripted.url], timeout=5) as client:
+        yield client
+
+
+async def test_a_real_node_answers_all_three(node):
+    texts = ["What is BGE M3?", "Milvus is a vector database.", "語言"]
+    async with EmbedderClient([node]) as client:
+        model = await client.model()
+        batch = await client.encode(texts, "passage", codec=Codec.FP32)
+        query = await client.encode(texts[:1], "query", fingerprint=model.fingerprint)
+        tokenizer = Tokenizer.from_str(await client.tokenizer(model.fingerprint))
+    assert batch.fingerprint == query.fingerprint == model.fingerprint
+    assert query.codec is Codec.FP32
+    np.testing.assert_allclose(query.dense[0], batch.dense[0], atol=1e-5)
+    assert batch.tokens.tolist() == [len(tokenizer.encode(text).ids) for text in texts]
+    assert batch.row(1).token_ids.tolist() == tokenizer.encode(texts[1]).ids[1:]
+
+
+async def test_many_texts_travel_in_parts_and_return_in_order(scripted, client):
+    texts = [f"{number} " + "word " * 100 for number in range(300)]
+    batch = await client.encode(texts, "passage", outputs=["dense"])
+    assert batch.dense[:, 0].tolist() == list(range(300))
+    assert len(scripted.requests) > 5
+    for request in scripted.requests:
+        assert sum(len(text) for text in request["input"]) < 5 * 4096
+
+
+async def test_one_long_text_is_one_request(scripted, client):
+    texts = ["0 " + "word " * 50_000, "1"]
+    assert len(await client.encode(texts, "passage", outputs=["dense"])) == 2
+    assert [len(request["input"]) for request in scripted.requests] == [1, 1]
+
+
+async def test_many_short_texts_are_few_requests(scripted, client):
+    await client.encode(["1"] * 1000, "passage", outputs=["dense"])
+    assert len(scripted.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        hang_up,
+        problem(502, "bad_gateway"),
+        problem(503, "not_ready"),
+        lambda: (504, {}, b"<html>a proxy's page</html>"),
+    ],
+)
+async def test_a_passing_failure_is_tried_again(scripted, client, failure):
+    scripted.script = [failure, failure]
+    batch = await client.encode(["7"], "query", outputs=["dense"])
+    assert batch.dense[0, 0] == 7
+    assert len(scripted.requests) == 3
+
+
+async def test_a_full_node_is_waited_for_as_long_as_it_says(scripted, client):
+    scripted.script = [problem(429, "overloaded", **{"Retry-After": "1"})]
+    began = time.monotonic()
+    await client.encode(["7"], "passage", outputs=["dense"])
+    assert 1 <= time.monotonic() - began < 3
+
+
+async def test_a_node_that_stays_full_is_an_overload_within_the_timeout(scripted):
+    scripted.script = [problem(429, "overloaded", **{"Retry-After": "1"})] * 100
+    async with EmbedderClient([scripted.url], timeout=2) as client:
+        began = time.monotonic()
+        with pytest.raises(Overloaded):
+            await client.encode(["7"], "passage")
+        assert time.monotonic() - began < 3
+
+
+async def test_a_node_that_stays_silent_is_unreachable_in_one_line():
+    async with EmbedderClient(["http://127.0.0.1:9"]) as client:
+        began = time.monotonic()
+        with pytest.raises(EmbedderUnreachable) as error:
+            await client.encode(["7"], "query")
+    assert time.monotonic() - began < 8
+    assert "http://127.0.0.1:9" in error.value.message
+    assert "`m3-embedder serve`" in error.value.message
+    assert "\n" not in error.value.message
+
+
+async def test_a_node_that_hangs_is_given_up_at_the_timeout(scripted):
+    scripted.stalls = True
+    async with EmbedderClient([scripted.url], timeout=0.5) as client:
+        with pytest.raises(EmbedderUnreachable, match="M3_EMBEDDER_TIMEOUT"):
+            await client.encode(["7"], "query")
+
+
+async def test_a_refusal_is_not_tried_again_and_keeps_its_class(scripted, client):
+    for refusal, kind in [
+        (problem(400, "invalid_input"), InvalidInput),
+        (problem(504, "deadline_exceeded"), DeadlineExceeded),
+        (problem(401, "unauthorized"), Unauthorized),
+    ]:
+        scripted.script, scripted.requests = [refusal], []
+        with pytest.raises(kind):
+            await client.encode(["7"], "query")
+        assert len(scripted.requests) == 1
+
+
+async def test_a_refused_item_is_numbered_as_the_caller_counts(scripted, client):
+    scripted.script = [problem(400, "invalid_input", "input[3]: the text is empty")] * 2
+    with pytest.raises(InvalidInput) as error:
+        await client.encode(["1"] * 500, "passage")
+    assert error.value.message in {"input[3]: the text is empty", "input[259]: the text is empty"}
+    with pytest.raises(InvalidInput, match=r"input\[1\]: not a valid text"):
+        await client.encode(["fine", "\ud800"], "passage")
+    with pytest.raises(InvalidInput, match="no text"):
+        await client.encode([], "passage")
+
+
+async def test_a_fingerprint_chooses_the_node():
+    first, second = ScriptedNode(FIRST), ScriptedNode(SECOND)
+    async with serving(first, second), EmbedderClient([first.url, second.url]) as client:
+        for number in range(3):
+            batch = await client.encode(
+                [str(number)], "query", outputs=["dense"], fingerprint=SECOND.fingerprint
+            )
+            assert batch.fingerprint == SECOND.fingerprint
+        assert (len(first.requests), len(second.requests)) == (0, 3)
+        assert await client.model(SECOND.fingerprint) == SECOND
+        assert await client.model() == FIRST
+        await client.encode(["1"], "query", outputs=["dense"])
+        assert len(first.requests) == 1
+
+
+async def test_a_model_that_nobody_serves_is_a_mismatch(scripted, client):
+    with pytest.raises(ModelMismatch, match="M3_EMBEDDER_URL"):
+        await client.encode(["1"], "query", fingerprint="3" * 32)
+    with pytest.raises(ModelMismatch):
+        await client.tokenizer("3" * 32)
+    assert scripted.requests == []
+
+
+async def test_a_node_that_changed_its_model_is_noticed():
+    first, second = ScriptedNode(FIRST), ScriptedNode(SECOND)
+    async with serving(first, second), EmbedderClient([first.url, second.url]) as client:
+        await client.encode(["1"], "query", outputs=["dense"], fingerprint=FIRST.fingerprint)
+        first.model, second.model = SECOND, FIRST
+        batch = await client.encode(
+            ["1"], "query", outputs=["dense"], fingerprint=FIRST.fingerprint
+        )
+        assert batch.fingerprint == FIRST.fingerprint
+        second.model = SECOND
+        with pytest.raises(ModelMismatch):
+            await client.encode(["1"], "query", outputs=["dense"], fingerprint=FIRST.fingerprint)
+
+
+async def test_nodes_of_one_model_take_turns_and_cover_for_each_other():
+    nodes = [ScriptedNode(), ScriptedNode()]
+    async with serving(*nodes), EmbedderClient([node.url for node in nodes]) as client:
+        for _ in range(4):
+            await client.encode(["1"], "query", outputs=["dense"])
+        assert [len(node.requests) for node in nodes] == [2, 2]
+        nodes[0].script = [hang_up] * 100
+        for _ in range(4):
+            await client.encode(["1"], "query", outputs=["dense"])
+
+
+async def test_a_node_that_is_down_does_not_keep_others_from_answering():
+    up = ScriptedNode()
+    async with serving(up), EmbedderClient(["http://127.0.0.1:9", up.url], timeout=5) as client:
+        assert await client.model() == FIRST
+        assert len(await client.encode(["1"], "query", outputs=["dense"])) == 1
+
+
+async def test_a_key_is_sent_and_proxies_are_not_used(scripted, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    settings = Settings(embedder_url=(scripted.url,), api_key="secret")
+    async with EmbedderClient.from_settings(settings) as client:
+        await client.encode(["1"], "query", outputs=["dense"])
+    assert "authorization: bearer secret" in scripted.headers[-1].lower()
+
+
+async def test_a_real_node_with_keys_lets_only_their_holders_in(stand_in, tmp_path):
+    from hashlib import sha256
+
+    keys = tmp_path / "keys"
+    keys.write_text(sha256(b"secret").hexdigest())
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments, {"M3_API_KEYS_FILE": str(keys)}) as (url, _):
+        async with EmbedderClient([url], api_key="secret") as client:
+            assert len(await client.encode(["a"], "query")) == 1
+        async with EmbedderClient([url]) as client:
+            with pytest.raises(Unauthorized, match="M3_API_KEY"):
+                await client.encode(["a"], "query")
+
+
+def test_what_is_no_url_is_refused():
+    with pytest.raises(InvalidConfiguration, match="M3_EMBEDDER_URL"):
+        EmbedderClient(["localhost:7860"])
+
+
+def test_importing_the_client_imports_no_model_library():
+    code = (
+        "import sys, embedder.client;"
+        "heavy = {'torch', 'transformers', 'FlagEmbedding', 'fastapi', 'tokenizers'};"
+        "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

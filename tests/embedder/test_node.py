@@ -1,0 +1,289 @@
+"""The node's HTTP faces, over a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from m3.codec import MEDIA_TYPE, decode_tokens, from_bytes
+from m3.types import Codec
+from tests.processes import COMMANDS, running, server, wait_for_server
+
+TEXTS = ["What is BGE M3?", "Milvus is a vector database.", "one two two three"]
+
+
+@pytest.fixture(scope="module")
+def http(node: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=node, trust_env=False, timeout=60) as client:
+        yield client
+
+
+def encode(http: httpx.Client, accept: str | None = None, **body: Any) -> httpx.Response:
+    headers = {"Accept": accept} if accept else {}
+    return http.post("/v1/encode", json={"input": TEXTS, **body}, headers=headers)
+
+
+def test_json_has_all_three_of_every_text(http):
+    answer = encode(http, kind="query").json()
+    model = http.get("/v1/models").json()["data"][0]
+    assert (answer["model"], answer["fingerprint"]) == (model["id"], model["fingerprint"])
+    assert [item["index"] for item in answer["data"]] == [0, 1, 2]
+    for item in answer["data"]:
+        assert len(item["dense"]) == model["dimension"]
+        assert sum(value**2 for value in item["dense"]) == pytest.approx(1, abs=1e-5)
+        indices = item["sparse"]["indices"]
+        assert indices == sorted(set(indices))
+        assert all(value > 0 for value in item["sparse"]["values"])
+        assert len(item["colbert"]) == item["tokens"] - 1
+        assert item["truncated"] is False
+    assert answer["usage"]["total_tokens"] == sum(item["tokens"] for item in answer["data"])
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+def test_the_binary_form_holds_the_same_values(http, codec):
+    answer = encode(http, f"{MEDIA_TYPE};codec={codec}")
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    batch = from_bytes(answer.content)
+    assert batch.codec is codec
+    coarse = {Codec.FP32: 1e-6, Codec.BF16: 5e-3, Codec.INT8: 5e-3}[codec]
+    for row, item in zip(batch, encode(http).json()["data"], strict=True):
+        np.testing.assert_allclose(row.dense, item["dense"], atol=max(coarse / 5, 1e-6))
+        np.testing.assert_allclose(decode_tokens(row.codes, codec), item["colbert"], atol=coarse)
+        assert row.sparse_ids.tolist() == item["sparse"]["indices"]
+        np.testing.assert_allclose(row.sparse_weights, item["sparse"]["values"], atol=1e-6)
+
+
+def test_queries_travel_as_fp32_whatever_the_codec(http):
+    answer = encode(http, f"{MEDIA_TYPE};codec=int8", kind="query")
+    assert from_bytes(answer.content).codec is Codec.FP32
+
+
+def test_the_binary_form_is_int8_unless_said_otherwise(http):
+    batch = from_bytes(encode(http, f"text/html, {MEDIA_TYPE}").content)
+    assert batch.codec is Codec.INT8
+    assert batch.dense.dtype == np.float16
+
+
+def test_outputs_that_are_not_asked_for_are_absent(http):
+    item = encode(http, outputs=["sparse"]).json()["data"][0]
+    assert item.keys() == {"index", "tokens", "truncated", "sparse"}
+    batch = from_bytes(encode(http, MEDIA_TYPE, outputs=["dense"]).content)
+    assert (len(batch), len(batch.sparse_ids), len(batch.token_ids)) == (3, 0, 0)
+
+
+def test_long_texts_are_cut_and_say_so(http):
+    answer = encode(http, input=["short", "word " * 600], outputs=["dense"]).json()["data"]
+    assert [(item["tokens"], item["truncated"]) for item in answer] == [(3, False), (512, True)]
+    cut = encode(http, input=["word " * 50], max_length=12, outputs=["dense"]).json()["data"][0]
+    assert (cut["tokens"], cut["truncated"]) == (12, True)
+    same = encode(http, input=["word " * 10], outputs=["dense"]).json()["data"][0]
+    assert cut["dense"] == pytest.approx(same["dense"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"input": []}, "input: List should have at least 1 item"),
+        ({"input": ["a", ""]}, r"input[1]: the text is empty"),
+        ({"input": ["a", " \n"]}, r"input[1]: the text is empty"),
+        ({"input": ["a", None]}, "input[1]: Input should be a valid string"),
+        ({"input": "a"}, "input: Input should be a valid list"),
+        ({"input": ["a"] * 2049}, "input: 2049 texts; one request may have 2048"),
+        ({"kind": "document"}, "kind: Input should be 'query' or 'passage'"),
+        ({"outputs": ["dense", "splade"]}, "outputs[1]: Input should be 'dense'"),
+        ({"outputs": []}, "outputs: "),
+        ({"max_length": 513}, "max_length: 513 is not within 3 and 512"),
+        ({"max_length": 2}, "max_length: 2 is not within 3 and 512"),
+        ({"max_length": "9"}, "max_length: Input should be a valid integer"),
+        ({"deadline_ms": 0}, "deadline_ms: "),
+        ({"max_lenght": 9}, "max_lenght: Extra inputs are not permitted"),
+        ({"input": ["a", "word " * 600], "truncate": False}, "input[1]: the text is longer"),
+    ],
+)
+def test_bad_requests_are_told_what_is_wrong(http, body, words):
+    answer = encode(http, **body)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert words in answer.json()["detail"]
+
+
+def test_an_unknown_codec_is_refused(http):
+    answer = encode(http, f"{MEDIA_TYPE};codec=int4")
+    assert answer.status_code == 400
+    assert "int8, bf16, fp32" in answer.json()["detail"]
+
+
+def test_every_answer_has_an_id_and_the_load(http):
+    for answer in (encode(http), http.get("/nowhere"), http.get("/livez")):
+        assert answer.headers["x-request-id"]
+        assert answer.headers["x-queue-tokens"].isdigit()
+
+
+def test_a_deadline_that_passes_is_504(http):
+    answer = encode(http, input=["word " * 500] * 64, deadline_ms=1)
+    assert answer.status_code == 504
+    assert answer.json()["code"] == "deadline_exceeded"
+
+
+def test_the_tokenizer_cuts_as_the_node_does(http):
+    answer = http.get("/v1/tokenizer")
+    fingerprint = answer.headers["x-model-fingerprint"]
+    assert fingerprint == http.get("/v1/models").json()["data"][0]["fingerprint"]
+    tokenizer = Tokenizer.from_str(answer.text)
+    long = "word " * 600
+    assert len(tokenizer.encode(long).ids) == 602
+    items = http.post("/v1/tokenize", json={"input": [*TEXTS, long]}).json()["data"]
+    for text, item in zip(TEXTS, items, strict=False):
+        assert item["ids"] == tokenizer.encode(text).ids
+        assert item["pieces"] == tokenizer.encode(text).tokens
+    assert (len(items[3]["ids"]), items[3]["truncated"]) == (512, True)
+    again = http.get("/v1/tokenizer", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_metrics_tell_of_tokens_and_phases(http):
+    encode(http)
+    text = http.get("/metrics").text
+    for name in (
+        'm3_queue_tokens{lane="query"}',
+        'm3_tokens_total{lane="passage"}',
+        "m3_batch_tokens_bucket",
+        'm3_phase_seconds_count{phase="compute"}',
+        'm3_phase_seconds_count{phase="tokenize"}',
+        'm3_phase_seconds_count{phase="queue"}',
+        'm3_phase_seconds_count{phase="write"}',
+        'm3_http_requests_total{method="POST",route="/v1/encode",status="200"}',
+    ):
+        assert name in text
+
+
+def openai(http: httpx.Client, **body: Any) -> httpx.Response:
+    return http.post("/v1/embeddings", json={"model": "any", **body})
+
+
+def test_openai_answers_in_both_encodings(http):
+    dense = [item["dense"] for item in encode(http, outputs=["dense"]).json()["data"]]
+    floats = openai(http, input=TEXTS).json()
+    assert (floats["object"], floats["data"][1]["object"]) == ("list", "embedding")
+    np.testing.assert_allclose([item["embedding"] for item in floats["data"]], dense, atol=1e-5)
+    assert floats["usage"]["prompt_tokens"] == floats["usage"]["total_tokens"] > 0
+    packed = openai(http, input=TEXTS, encoding_format="base64").json()
+    first = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
+    np.testing.assert_allclose(first, dense[0], atol=1e-5)
+
+
+def test_openai_takes_a_text_or_token_ids(http):
+    ids = http.post("/v1/tokenize", json={"input": [TEXTS[0]]}).json()["data"][0]["ids"]
+    vectors = [
+        openai(http, input=form).json()["data"][0]["embedding"]
+        for form in (TEXTS[0], [TEXTS[0]], ids, [ids], ids[1:-1])
+    ]
+    for vector in vectors[1:]:
+        assert vector == pytest.approx(vectors[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"input": []}, "at least one text"),
+        ({"input": ""}, "item 0 is empty"),
+        ({"input": ["a", " "]}, "item 1 is empty"),
+        ({"input": [[5], []]}, "item 1 is empty"),
+        ({"input": ["a", 5]}, "item 1 is neither"),
+        ({"input": None}, "item 0 is neither"),
+        ({"input": {"text": "a"}}, "item 0 is neither"),
+        ({"input": [10**7]}, "no token 10000000"),
+        ({"input": [-1]}, "no token -1"),
+        ({"input": ["a", "word " * 600]}, "input[1]: the text is longer"),
+        ({"input": "a", "dimensions": 64}, "dimensions: the model has 384"),
+        ({"input": "a", "encoding_format": "int8"}, "encoding_format: "),
+        ({}, "input: Field required"),
+    ],
+)
+def test_openai_errors_have_openais_shape(http, body, words):
+    answer = openai(http, **body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert words in error["message"]
+    assert error["type"] == "invalid_request_error"
+    assert error.keys() == {"message", "type", "param", "code"}
+
+
+def test_openai_cuts_long_texts_when_told(http):
+    assert openai(http, input="word " * 600, truncate=True).json()["usage"]["total_tokens"] == 512
+
+
+def test_batch_mates_do_not_change_an_answer_over_http(http):
+    alone = encode(http, input=[TEXTS[0]]).json()["data"][0]
+    beside = encode(http, input=["word " * 300, TEXTS[0], "x"]).json()["data"][1]
+    np.testing.assert_allclose(alone["dense"], beside["dense"], atol=1e-5)
+    np.testing.assert_allclose(alone["colbert"], beside["colbert"], atol=1e-5)
+
+
+@pytest.mark.anyio
+async def test_a_caller_that_hangs_up_frees_the_queue(node):
+    async with httpx.AsyncClient(base_url=node, trust_env=False) as client:
+        body = {"input": ["word " * 500] * 200, "outputs": ["dense"]}
+        asked = asyncio.create_task(client.post("/v1/encode", json=body, timeout=60))
+        await _until_load(client, lambda tokens: tokens > 20_000)
+        asked.cancel()
+        await _until_load(client, lambda tokens: tokens == 0)
+
+
+async def _until_load(client: httpx.AsyncClient, condition) -> None:
+    deadline = time.monotonic() + 8
+    while True:
+        answer = await client.get("/livez", timeout=10)
+        if condition(int(answer.headers["x-queue-tokens"])):
+            return
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def test_a_full_node_answers_429_with_retry_after(stand_in):
+    settings = {"M3_MAX_QUEUE_TOKENS": "8192"}
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments, settings) as (url, _):
+        statuses = asyncio.run(_flood(url))
+    assert set(statuses) == {200, 429}
+
+
+async def _flood(url: str) -> list[int]:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
+        body = {"input": ["word " * 500] * 6, "outputs": ["dense"]}
+        answers = await asyncio.gather(*(client.post("/v1/encode", json=body) for _ in range(8)))
+    for answer in answers:
+        if answer.status_code == 429:
+            assert int(answer.headers["retry-after"]) >= 1
+            assert answer.json()["code"] == "overloaded"
+    return [answer.status_code for answer in answers]
+
+
+def test_a_loading_node_lives_but_is_not_ready(stand_in):
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with running([*arguments, "--encoder", "reference"]) as process:
+        # The reference takes many seconds to load.
+        url = wait_for_server(process, ready=False)
+        ready = httpx.get(f"{url}/readyz", trust_env=False)
+        assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+        refused = httpx.post(f"{url}/v1/encode", json={"input": ["a"]}, trust_env=False)
+        assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
+        assert "loading" in refused.json()["detail"]
+        wait_for_server(process, seconds=120)
+        item = httpx.post(f"{url}/v1/encode", json={"input": ["a b"]}, trust_env=False).json()
+        assert len(item["data"][0]["colbert"]) == 3
+
+
+def test_the_stand_in_says_what_it_is(node, stand_in: Path):
+    model = httpx.get(f"{node}/v1/models", trust_env=False).json()["data"][0]
+    assert model["stand_in"] is True
+    assert model["id"] == "m3-stand-in-minilm"

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+
+@pytest.fixture(scope="session")
+def wordpiece(stand_in: Path) -> str:
+    """The stand-in's tokenizer: BERT's."""
+    return (stand_in / "tokenizer.json").read_text()
+
+
+@pytest.fixture(scope="session")
+def unigram() -> str:
+    """A small tokenizer built as XLM-R's is, whose long words have many tokens."""
+    pieces = ["▁", *string.printable.strip(), "the", "▁the", "ing", "▁a", "er", "中", "文", "中文"]
+    vocabulary = [("<s>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocabulary += [(piece, -1.0 - i / 100) for i, piece in enumerate(dict.fromkeys(pieces))]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=2, byte_fallback=False))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    return tokenizer.to_str()

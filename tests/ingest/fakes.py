@@ -1,0 +1,83 @@
+"""A client without a node: any text has a representation, and calls are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import numpy as np
+
+from m3.codec import encode_tokens
+from m3.errors import InvalidInput, M3Error
+from m3.types import Codec, EmbeddingBatch, ModelInfo, Representation, batch_of, text_hash
+from store.contract import Chunking, CollectionSpec
+from store.filters import FieldType
+
+DIMENSION = 8
+MODEL = ModelInfo("fake", "f00d", "fp32", DIMENSION, 512)
+FORBIDDEN = "forbidden"
+
+
+def spec(chunking: Chunking | None = None, **fields: FieldType) -> CollectionSpec:
+    return CollectionSpec(
+        model=MODEL.id,
+        fingerprint=MODEL.fingerprint,
+        precision=MODEL.precision,
+        dimension=DIMENSION,
+        chunking=chunking or Chunking(),
+        fields=fields,
+    )
+
+
+def representation(text: str) -> Representation:
+    """The same for the same text, and hardly for another."""
+    rng = np.random.default_rng(int(text_hash(text), 16))
+    tokens = rng.standard_normal((3, DIMENSION)).astype(np.float32)
+    return Representation(
+        dense=rng.standard_normal(DIMENSION).astype(np.float16),
+        sparse_ids=np.array([5, 9], np.int32),
+        sparse_weights=rng.random(2).astype(np.float32) + 0.1,
+        token_ids=np.arange(3, dtype=np.int32),
+        codes=encode_tokens(tokens, Codec.INT8),
+        codec=Codec.INT8,
+    )
+
+
+@dataclass
+class CountingClient:
+    """What `EmbedderClient` is to the pipeline.
+
+    Attributes:
+        fails_after: texts that it encodes before `failure` is all it answers.
+    """
+
+    tokenizer_json: str
+    failure: M3Error | None = None
+    fails_after: int = 0
+    texts: list[str] = field(default_factory=list[str])
+    running: int = 0
+    most_running: int = 0
+
+    async def model(self, fingerprint: str | None = None) -> ModelInfo:
+        return MODEL
+
+    async def tokenizer(self, fingerprint: str | None = None) -> str:
+        return self.tokenizer_json
+
+    async def encode(
+        self, texts: Sequence[str], kind: str, *, codec: Codec, fingerprint: str, **_: Any
+    ) -> EmbeddingBatch:
+        assert (kind, codec, fingerprint) == ("passage", Codec.INT8, MODEL.fingerprint)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        await anyio.sleep(0.001)
+        self.running -= 1
+        if self.failure and len(self.texts) >= self.fails_after:
+            raise self.failure
+        for i, text in enumerate(texts):
+            if FORBIDDEN in text:
+                raise InvalidInput(f"input[{i}]: not a text for this model")
+        self.texts += texts
+        return batch_of([representation(text) for text in texts])
