@@ -69,7 +69,7 @@ def serve(
     "`m3-embedder encode --model ./stand-in --json 'first' 'second'`"
 )
 def encode(
-    texts: Annotated[list[str], typer.Argument(help="The texts.", metavar="TEXT…")],
+    texts: Annotated[list[str], typer.Argument(help="What to encode.", metavar="TEXT")],
     *,
     model: Model = None,
     json: Annotated[bool, typer.Option("--json", help="All values, as JSON.")] = False,

@@ -36,6 +36,9 @@ def load_encoder(settings: Settings, name: EncoderName = "packed") -> Encoder:
     """
     # Else transformers imports TensorFlow wherever it is installed.
     os.environ.setdefault("TRANSFORMERS_NO_TF", "1")
+    # Threads that wait for each other by spinning take the core from the one they wait for,
+    # wherever a node is not alone on its machine: there it costs most of the throughput.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from embedder.checkpoint import open_checkpoint  # noqa: PLC0415 - torch takes seconds
     from embedder.hub import find  # noqa: PLC0415
 

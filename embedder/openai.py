@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, cast
 import numpy as np
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
 from embedder.routes import Service, refuse_too_many
+from embedder.schemas import NOT_BLANK
 from embedder.service import EmbeddingService, refuse_truncated
 from embedder.tokens import TextTokenizer, TokenizedText
 from m3.errors import InvalidInput
@@ -30,20 +31,28 @@ def _one_kind(value: Any) -> Any:
     items = cast("list[Any]", value) if isinstance(value, list) else [value]
     if not items:
         raise ValueError("there must be at least one text")
-    if isinstance(value, list) and all(isinstance(item, int) for item in items):
+    if isinstance(value, list) and all(map(_is_id, items)):
         return items
     wanted = list if isinstance(items[0], list) else str
     for index, item in enumerate(items):
         ids = cast("list[Any]", item) if isinstance(item, list) else []
-        if not isinstance(item, wanted) or not all(isinstance(i, int) for i in ids):
+        if not isinstance(item, wanted) or not all(map(_is_id, ids)):
             raise ValueError(f"item {index} is neither a text nor token ids like the others")
         if not (item.strip() if isinstance(item, str) else item):
             raise ValueError(f"item {index} is empty")
     return cast("Any", value)
 
 
-Ids = list[StrictInt]
-Input = Annotated[StrictStr | list[StrictStr] | Ids | list[Ids], BeforeValidator(_one_kind)]
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+Text = Annotated[StrictStr, NOT_BLANK]
+Texts = Annotated[list[Text], Field(min_length=1)]
+Ids = Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)]
+Input = Annotated[
+    Text | Texts | Ids | Annotated[list[Ids], Field(min_length=1)], BeforeValidator(_one_kind)
+]
 
 
 class OpenAiRequest(BaseModel):
@@ -55,7 +64,7 @@ class OpenAiRequest(BaseModel):
     model: str | None = Field(default=None, description="Any; a node serves one model.")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, description="The model's own, or unset.")
-    truncate: bool = Field(default=False, description="Cut texts that are too long.")
+    truncate: StrictBool = Field(default=False, description="Cut texts that are too long.")
 
 
 class OpenAiEmbedding(BaseModel):

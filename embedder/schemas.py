@@ -15,7 +15,9 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_not_blank)]
+NOT_BLANK = Field(json_schema_extra={"pattern": r"\S"})
+"""Says in the schema what the validator refuses in better words."""
+Text = Annotated[str, AfterValidator(_not_blank), NOT_BLANK]
 Texts = Annotated[list[Text], Field(min_length=1, description="The texts, none of them empty.")]
 
 
@@ -30,7 +32,7 @@ class EncodeRequest(_Strict):
     kind: Kind = Field(default="passage", description="Queries go before passages.")
     outputs: Annotated[list[Output], Field(min_length=1)] = list(OUTPUTS)
     max_length: int | None = Field(
-        default=None, description="Tokens to read of each text; unset: the model's limit."
+        default=None, ge=3, description="Tokens to read of each text; unset: the model's limit."
     )
     truncate: bool = Field(default=True, description="False: refuse texts that are longer.")
     deadline_ms: int | None = Field(
@@ -69,7 +71,7 @@ class EncodeAnswer(BaseModel):
 
 class TokenizeRequest(_Strict):
     input: Annotated[list[str], Field(min_length=1)]
-    max_length: int | None = Field(default=None, description="Unset: the model's limit.")
+    max_length: int | None = Field(default=None, ge=3, description="Unset: the model's limit.")
 
 
 class TokenizedItem(BaseModel):

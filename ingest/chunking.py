@@ -97,7 +97,7 @@ class Chunker:
             spans = splitting.markdown(text, headings) if headings else splitting.plain(text)
             passages = self._measured(_chunks(text, spans, headings or Outline()), title)
             over = max(passage.tokens for passage in passages) - self._limit
-            if True:
+            if over <= 0:
                 return passages
             capacity -= max(over, capacity // 8)
         raise InvalidInput(f"the text cannot be cut into passages of {self._limit} tokens")

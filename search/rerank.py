@@ -22,8 +22,10 @@ class Scored:
     scores: Scores
 
 
-def rerank(query: Representation, candidates: Rows, weights: Weights) -> Sequence[Scored]:
-    """All candidates, best first, equal scores in the order of their ids."""
+def rerank(
+    query: Representation, candidates: Rows, weights: Weights, page: slice
+) -> Sequence[Scored]:
+    """A page of the candidates: best first, equal scores in the order of their ids."""
     if candidates.embeddings is None:
         return []
     scores = all_scores(query, candidates.embeddings)
@@ -36,5 +38,5 @@ def rerank(query: Representation, candidates: Rows, weights: Weights) -> Sequenc
             score=float(fused[row]),
             scores=Scores(*scores[row].tolist()),
         )
-        for row in order
+        for row in order[page]
     ]

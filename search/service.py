@@ -32,7 +32,7 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    page: Sequence[Scored]
+    hits: Sequence[Scored]
     retrieve_seconds: float
     rerank_seconds: float
 
@@ -66,7 +66,7 @@ class SearchService:
         embedded = time.perf_counter()
         answer = await asyncio.to_thread(_answer, question, query)
         names = await self._names(question.spec) if request.explain else None
-        hits = [_hit(scored, query, request, names) for scored in answer.page]
+        hits = [_hit(scored, query, request, names) for scored in answer.hits]
         return SearchResponse(
             hits=hits,
             timings_ms=Timings(
@@ -106,9 +106,9 @@ def _answer(question: _Question, query: Representation) -> _Answer:
         filter=question.filter,
     )
     retrieved = time.perf_counter()
-    order = rerank(query, found.rows, request.scoring_weights)
-    page = order[request.offset : request.offset + request.top_k]
-    return _Answer(page, retrieved - began, time.perf_counter() - retrieved)
+    page = slice(request.offset, request.offset + request.top_k)
+    hits = rerank(query, found.rows, request.scoring_weights, page)
+    return _Answer(hits, retrieved - began, time.perf_counter() - retrieved)
 
 
 def _hit(

@@ -17,7 +17,15 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from m3.errors import InvalidInput, M3Error, NotFound, Overloaded, PayloadTooLarge, Unauthorized
+from m3.errors import (
+    InvalidInput,
+    M3Error,
+    NotFound,
+    NotReady,
+    Overloaded,
+    PayloadTooLarge,
+    Unauthorized,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -100,7 +108,8 @@ def of_exception(request: Request, error: Exception) -> Problem:
 
 
 def _of_m3_error(error: M3Error, request_id: str) -> Problem:
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    # Not being ready is a state, and probes ask for it all the time.
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, NotReady):
         _log.warning("refused", code=error.code, reason=error.message)
     headers: dict[str, str] = {}
     if isinstance(error, Overloaded):

@@ -172,7 +172,12 @@ def flip_a_bit(file: Path) -> None:
 def test_info_says_what_a_node_tells(folder):
     checkpoint = open_checkpoint(folder)
     info = checkpoint.info("fp32")
-    assert (info.id, info.dimension, info.max_tokens, info.stand_in) == ("checkpoint", 32, 64, False)
+    assert (info.id, info.dimension, info.max_tokens, info.stand_in) == (
+        "checkpoint",
+        32,
+        64,
+        False,
+    )
     assert open_checkpoint(folder, "BAAI/bge-m3").id == "BAAI/bge-m3"
 
 

@@ -53,7 +53,11 @@ class ScriptedNode:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.headers.append(head)
         length = next(
-            (int(line.split(":")[1]) for line in head.lower().splitlines() if "content-len" in line),
+            (
+                int(line.split(":")[1])
+                for line in head.lower().splitlines()
+                if "content-len" in line
+            ),
             0,
         )
         answer = self.answer(head.split()[1], await reader.readexactly(length))

@@ -67,13 +67,11 @@ def test_a_taken_port_is_told_before_the_model_is_touched():
         (["--host", "0.0.0.0"], 2, "M3_API_KEYS_FILE"),
         (["--precision", "int8"], 2, "computes in fp32"),
         (["--precision", "int3"], 2, "int3"),
-        (["--port", "99999"], 2, "99999"),
+        (["--port", "99999"], 2, "65535"),
         (["--model", "BAAI/bge-m3"], 3, "M3_MODEL"),
     ],
 )
-def test_what_cannot_be_served_is_told_in_one_line(
-    stand_in, tmp_path, arguments, status, words
-):
+def test_what_cannot_be_served_is_told_in_one_line(stand_in, tmp_path, arguments, status, words):
     arguments = ["serve", "--port", "0", "--model", stand_in, *arguments]
     found, output = ended(*arguments, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
     assert (found, words in output) == (status, True), output

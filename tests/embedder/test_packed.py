@@ -25,6 +25,14 @@ from tests.embedder.checkpoints import WORDS, write_xlm_roberta
 from tests.embedder.texts import real_texts
 
 TOLERANCE = 1e-5
+ABOUT_M3 = (
+    "BGE M3 is an embedding model supporting dense retrieval, lexical matching and "
+    "multi-vector interaction."
+)
+ABOUT_BM25 = (
+    "BM25 is a bag-of-words retrieval function that ranks a set of documents based on the "
+    "query terms appearing in each document"
+)
 TEXTS = 21
 """Three from each collection: every length and language."""
 
@@ -174,15 +182,7 @@ def test_the_real_weights_give_the_published_values():
     encoder = PackedEncoder(open_checkpoint(Path(os.environ["M3_TEST_WEIGHTS"])))
     assert lexical(encode(encoder, ["Hi"]).row(0)) == pytest.approx({2673: 0.2671}, abs=1e-3)
     first = encode(encoder, ["What is BGE M3?", "Definition of BM25"])
-    second = encode(
-        encoder,
-        [
-            "BGE M3 is an embedding model supporting dense retrieval, lexical matching and "
-            "multi-vector interaction.",
-            "BM25 is a bag-of-words retrieval function that ranks a set of documents based on "
-            "the query terms appearing in each document",
-        ],
-    )
+    second = encode(encoder, [ABOUT_M3, ABOUT_BM25])
     _, sparse, colbert = scores(first.row(0), second.row(0))
     assert sparse == pytest.approx(0.19555, abs=1e-3)
     assert scores(first.row(0), first.row(1))[1] == 0

@@ -56,7 +56,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(InvalidConfiguration, match="holds something else"):
         build(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
-    with pytest.raises(InvalidConfiguration, match="cannot be written|holds something else"):
+    with pytest.raises(InvalidConfiguration, match=r"cannot be written"):
         build(tmp_path / "notes.txt" / "below")
 
 

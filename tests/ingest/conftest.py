@@ -28,3 +28,16 @@ def unigram() -> str:
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
     return tokenizer.to_str()
+
+
+@pytest.fixture(scope="session")
+def bytelevel() -> str:
+    """A tokenizer that counts every byte, white space too: words alone are too few."""
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    vocabulary = {piece: i for i, piece in enumerate(["<s>", "</s>", *sorted(alphabet)])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    return tokenizer.to_str()

@@ -17,10 +17,25 @@ from store.contract import Chunking
 SENTENCES = "The cat sat on the mat. A dog barked at the moon, twice. Nothing else happened! "
 
 words = st.sampled_from(
-    ["the", "retrieval", "internationalisation", "x" * 150, "中文字符", "e\u0301", "👩‍👩‍👧", "\u200b", "¶", "-"]
+    [
+        "the",
+        "retrieval",
+        "internationalisation",
+        "x" * 150,
+        "中文字符",
+        "e\u0301",
+        "👩‍👩‍👧",
+        "\u200b",
+        "¶",
+        "-",
+    ]
 )
-blanks = st.sampled_from([" ", "  ", "\n", "\n\n", "\r\n", ". ", "。", "\t", " " * 600, "\u2028", "\x1f"])
-marks = st.sampled_from(["# ", "## ", "```\n", "- ", "| a | b |\n|---|---|\n", "> ", "\n===\n", "<b>"])
+blanks = st.sampled_from(
+    [" ", "  ", "\n", "\n\n", "\r\n", ". ", "。", "\t", " " * 600, "\u2028", "\x1f"]
+)
+marks = st.sampled_from(
+    ["# ", "## ", "```\n", "- ", "| a | b |\n|---|---|\n", "> ", "\n===\n", "<b>"]
+)
 texts = st.lists(words | blanks | marks, max_size=120).map("".join).filter(str.strip)
 titles = st.just("") | st.text(max_size=20) | st.text("title ", min_size=100, max_size=2000)
 chunkings = st.integers(MIN_TOKENS, 80).flatmap(
@@ -28,9 +43,16 @@ chunkings = st.integers(MIN_TOKENS, 80).flatmap(
 )
 
 
-@pytest.fixture(scope="session", params=["wordpiece", "unigram"])
+class Named(str):
+    """A tokenizer's JSON that does not fill the screen when a test fails."""
+
+    def __repr__(self) -> str:
+        return "<tokenizer>"
+
+
+@pytest.fixture(scope="session", params=["wordpiece", "unigram", "bytelevel"])
 def tokenizer(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue(request.param)
+    return Named(request.getfixturevalue(request.param))
 
 
 def cut(
@@ -70,9 +92,7 @@ def test_chunks_are_spans_that_cover_the_text_and_fit_the_model(
 
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(text=texts, chunking=chunkings, markdown=st.booleans())
-def test_equal_texts_are_cut_equally(
-    tokenizer: str, text: str, chunking: Chunking, markdown: bool
-):
+def test_equal_texts_are_cut_equally(tokenizer: str, text: str, chunking: Chunking, markdown: bool):
     once = cut(tokenizer, text, chunking, markdown=markdown)
     assert once == cut(tokenizer, text, chunking, markdown=markdown)
 
@@ -112,15 +132,27 @@ def test_headings_lead_their_text_and_name_it(wordpiece: str):
     headings = outline(text)
     passages = cut(wordpiece, text, Chunking(64, 16), markdown=True)
     assert len(passages) > 24
-    covered = 0
     for passage in passages:
         chunk = passage.chunk
         last_line = chunk.text.rsplit("\n", 1)[-1]
         assert not last_line.startswith("#"), "a chunk ends in the heading of the next"
+        assert chunk.heading == headings.path(chunk.start)
+    assert passages[0].chunk.heading == ("Part 0",)
+
+
+def test_the_heading_is_that_of_what_a_chunk_adds(wordpiece: str):
+    sections = ["The cat sat on the mat. " * (1 + i % 3) for i in range(20)]
+    text = "".join(f"# Part {i}\n\n{section}\n\n" for i, section in enumerate(sections))
+    headings = outline(text)
+    passages = cut(wordpiece, text, Chunking(64, 32), markdown=True)
+    covered, shared = 0, 0
+    for passage in passages:
+        chunk = passage.chunk
         own = next(i for i in range(max(chunk.start, covered), chunk.end) if text[i].strip())
         assert chunk.heading == headings.path(own)
+        shared += chunk.heading != headings.path(chunk.start)
         covered = chunk.end
-    assert passages[0].chunk.heading == ("Part 0",)
+    assert shared, "no chunk begins in the section before its own"
 
 
 def test_a_comment_in_a_fence_is_no_heading(wordpiece: str):

@@ -1,0 +1,394 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from embedder.client import EmbedderClient
+from ingest import pipeline
+from ingest.pipeline import Item, ingest, open_chunker, survey
+from ingest.report import Report
+from ingest.sources import Parsed, Place, Reject
+from m3.errors import EmbedderUnreachable, InvalidInput, StorageFull
+from m3.types import Document, DocumentKey
+from store.contract import Chunking, Collection, DocumentRows
+from store.filters import FieldType
+from store.memory import MemoryCollection, MemoryStore
+from tests.ingest.fakes import FORBIDDEN, CountingClient, representation, spec
+
+pytestmark = pytest.mark.anyio
+
+PARAGRAPH = "The cat sat on the mat. A dog barked at the moon. Nothing else happened. "
+
+
+@pytest.fixture
+def client(wordpiece: str) -> CountingClient:
+    return CountingClient(wordpiece)
+
+
+@pytest.fixture
+def collection() -> Collection:
+    return MemoryStore().create("docs", spec(Chunking(64, 0)))
+
+
+def key(id: str) -> DocumentKey:
+    return DocumentKey("default", "default", id)
+
+
+def docs(count: int, word: str = "text") -> list[Document]:
+    return [Document(f"d{i}", f"{word} number {i}", f"Title {i}", {"n": i}) for i in range(count)]
+
+
+async def run(
+    items: Sequence[Item] | Iterator[Item],
+    collection: Collection,
+    client: Any,
+    rejects: list[Reject] | None = None,
+    **more: Any,
+) -> Report:
+    """A run that must not reject anything, unless `rejects` is there to take it."""
+
+    def on_reject(reject: Reject) -> None:
+        assert rejects is not None, reject
+        rejects.append(reject)
+
+    return await ingest(items, collection, client, on_reject=on_reject, **more)
+
+
+def counts(report: Report) -> tuple[int, int, int, int]:
+    return report.documents, report.written, report.unchanged, report.failed
+
+
+async def test_documents_are_written_with_their_vectors(
+    client: CountingClient, collection: Collection
+):
+    long = Document("long", PARAGRAPH * 20, "Long", {"lang": "en"}, "site", "acme")
+    report = await run([*docs(3), long], collection, client)
+    assert counts(report) == (4, 4, 0, 0)
+    stored = collection.document(long.key)
+    assert stored is not None
+    assert (stored.title, stored.metadata, stored.key) == ("Long", {"lang": "en"}, long.key)
+    assert report.chunks == 3 + len(stored.chunks) == collection.status().chunks
+    assert [chunk.position for chunk in stored.chunks] == list(range(len(stored.chunks)))
+    for chunk in stored.chunks:
+        assert chunk.text == long.text[chunk.start : chunk.end]
+    assert len(client.texts) == report.chunks - report.reused
+    assert report.tokens == 3 * len(client.texts)
+    vectors = collection.embeddings_by_text(long.key)
+    expected = {representation(chunk.model_text).codes.tobytes() for chunk in stored.chunks}
+    assert {row.codes.tobytes() for row in vectors.values()} == expected
+
+
+async def test_a_rerun_asks_the_model_nothing(client: CountingClient, collection: Collection):
+    await run(docs(50), collection, client)
+    version = collection.status().version
+    client.texts.clear()
+    report = await run(docs(50), collection, client)
+    assert counts(report) == (50, 0, 50, 0)
+    assert (client.texts, report.tokens, report.chunks) == ([], 0, 0)
+    assert collection.status().version == version
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"title": "Other"}, {"metadata": {"n": 99}}, {"text": "other text"}],
+    ids=["title", "metadata", "text"],
+)
+async def test_a_change_of_anything_is_a_change(
+    client: CountingClient, collection: Collection, change: dict[str, Any]
+):
+    first = {"id": "d", "text": "text", "title": "Title", "metadata": {"n": 1}}
+    await run([Document(**first)], collection, client)
+    report = await run([Document(**{**first, **change})], collection, client)
+    assert counts(report) == (1, 1, 0, 0)
+
+
+async def test_a_changed_document_is_replaced_whole_and_keeps_known_vectors(
+    client: CountingClient, collection: Collection
+):
+    parts = [f"Part {i}. {PARAGRAPH}" for i in range(8)]
+    text = "\n\n".join(parts)
+    await run([Document("d", text, "T")], collection, client)
+    before = collection.document(key("d"))
+    assert before is not None
+    client.texts.clear()
+    changed = text.replace("Part 5.", "Chapter five.") + "\n\nAdded at the end."
+    report = await run([Document("d", changed, "T")], collection, client)
+    after = collection.document(key("d"))
+    assert after is not None
+    assert "".join(chunk.text for chunk in after.chunks).replace(" ", "").replace("\n", "") == (
+        changed.replace(" ", "").replace("\n", "")
+    )
+    known = {chunk.text for chunk in before.chunks}
+    new = [chunk for chunk in after.chunks if chunk.text not in known]
+    assert 0 < len(new) < len(after.chunks)
+    assert sorted(client.texts) == sorted(chunk.model_text for chunk in new)
+    assert report.reused == len(after.chunks) - len(new)
+    for chunk, row in zip(
+        after.chunks, collection.embeddings_by_text(key("d")).values(), strict=True
+    ):
+        assert row.codes.tobytes() == representation(chunk.model_text).codes.tobytes()
+
+
+async def test_only_metadata_changed_costs_no_embedding(
+    client: CountingClient, collection: Collection
+):
+    await run([Document("d", PARAGRAPH * 10, "T", {"v": 1})], collection, client)
+    client.texts.clear()
+    report = await run([Document("d", PARAGRAPH * 10, "T", {"v": 2})], collection, client)
+    assert report.written == 1
+    assert report.reused == report.chunks
+    assert client.texts == []
+    stored = collection.document(key("d"))
+    assert stored is not None
+    assert stored.metadata == {"v": 2}
+
+
+async def test_vectors_are_found_again_under_a_title_that_is_cut(
+    client: CountingClient, collection: Collection
+):
+    title = "an endless title " * 40
+    await run([Document("d", PARAGRAPH * 4, title, {"v": 1})], collection, client)
+    client.texts.clear()
+    await run([Document("d", PARAGRAPH * 4, title, {"v": 2})], collection, client)
+    assert client.texts == []
+
+
+async def test_equal_texts_are_read_once(client: CountingClient, collection: Collection):
+    report = await run([Document(f"d{i}", "the same") for i in range(20)], collection, client)
+    assert (report.written, client.texts) == (20, ["the same"])
+
+
+async def test_markdown_is_cut_as_markdown(client: CountingClient, collection: Collection):
+    text = f"# One\n\n{PARAGRAPH * 3}\n\n# Two\n\n{PARAGRAPH * 3}"
+    await run([Parsed(Document("d", text), Place("d.md"), markdown=True)], collection, client)
+    stored = collection.document(key("d"))
+    assert stored is not None
+    assert {chunk.heading for chunk in stored.chunks} == {("One",), ("Two",)}
+    plain = await run([Parsed(Document("d", text), Place("d"))], collection, client)
+    assert plain.written == 1, "cut another way, the document has changed"
+
+
+async def test_the_second_of_an_id_is_rejected_and_names_the_first(
+    client: CountingClient, collection: Collection
+):
+    items = [
+        Parsed(Document("d", "first"), Place("a.jsonl", 3)),
+        Parsed(Document("d", "other source", source="b"), Place("a.jsonl", 4)),
+        *(Parsed(Document(f"n{i}", "x"), Place("a.jsonl", 5 + i)) for i in range(600)),
+        Parsed(Document("d", "second"), Place("b.jsonl", 9), size=7),
+    ]
+    rejects: list[Reject] = []
+    report = await run(items, collection, client, rejects)
+    assert counts(report) == (603, 602, 0, 1)
+    [reject] = rejects
+    assert reject == Reject(
+        Place("b.jsonl", 9), "id 'd' was given before, at a.jsonl:3", "parse", "d", size=7
+    )
+    stored = collection.document(key("d"))
+    assert stored is not None
+    assert stored.chunks[0].text == "first"
+
+
+async def test_bad_documents_fail_alone(client: CountingClient):
+    collection = MemoryStore().create("docs", spec(Chunking(64, 0), year=FieldType.INT))
+    items: list[Item] = [
+        Reject(Place("a.jsonl", 1), "invalid JSON"),
+        *docs(5),
+        Document("refused", f"a {FORBIDDEN} text"),
+        Document("blank", " "),
+        Document("typed", "text", metadata={"year": "not a year"}),
+        *docs(10, "more")[5:],
+    ]
+    rejects: list[Reject] = []
+    report = await run(items, collection, client, rejects)
+    assert counts(report) == (14, 10, 0, 4)
+    assert {(reject.stage, reject.document) for reject in rejects} == {
+        ("parse", None),
+        ("embed", "refused"),
+        ("chunk", "blank"),
+        ("write", "typed"),
+    }
+    assert collection.status().documents == 10
+    assert "year" in next(reject.reason for reject in rejects if reject.stage == "write")
+
+
+async def test_a_failing_node_stops_the_run_and_a_rerun_completes(
+    client: CountingClient, collection: Collection
+):
+    client.failure = EmbedderUnreachable("no node answers")
+    client.fails_after = 1000
+    items = docs(3000)
+    with pytest.raises(EmbedderUnreachable, match="no node answers"):
+        await run(items, collection, client)
+    written = collection.status().documents
+    assert 1000 <= written < 3000
+    assert written == len(client.texts), "what was embedded is written"
+    client.failure = None
+    report = await run(items, collection, client)
+    assert counts(report) == (3000, 3000 - written, written, 0)
+    assert len(client.texts) == 3000
+
+
+class FailingCollection(MemoryCollection):
+    """Its disk is full after some documents."""
+
+    def replace(self, documents: Sequence[DocumentRows]) -> None:
+        if self.status().documents > 500:
+            raise StorageFull("no room left")
+        super().replace(documents)
+
+
+@pytest.mark.timeout(60)
+async def test_a_full_disk_stops_the_run(client: CountingClient):
+    collection = FailingCollection("docs", spec(Chunking(64, 0)))
+    with pytest.raises(StorageFull, match="no room left"):
+        await run(docs(5000), collection, client)
+    assert len(client.texts) < 5000
+
+
+async def test_what_breaks_the_source_stops_the_run_after_what_was_read(
+    client: CountingClient, collection: Collection
+):
+    def items() -> Iterator[Item]:
+        yield from docs(600)
+        raise InvalidInput("the source broke")
+
+    with pytest.raises(InvalidInput, match="the source broke"):
+        await run(items(), collection, client)
+    assert collection.status().documents >= 512 - pipeline._EMBED_CHUNKS  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_bug_is_raised_as_it_is(client: CountingClient, collection: Collection):
+    def items() -> Iterator[Item]:
+        yield from docs(3)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await run(items(), collection, client)
+
+
+async def test_reading_waits_for_what_is_slower(client: CountingClient):
+    """However long the source, only so much of it is held at once."""
+    read = 0
+    most_ahead = 0
+
+    class Slow(MemoryCollection):
+        def replace(self, documents: Sequence[DocumentRows]) -> None:
+            nonlocal most_ahead
+            time.sleep(0.02)
+            super().replace(documents)
+            most_ahead = max(most_ahead, read - self.status().documents)
+
+    def items() -> Iterator[Item]:
+        nonlocal read
+        for document in docs(20_000):
+            read += 1
+            yield document
+
+    report = await run(items(), Slow("docs", spec(Chunking(64, 0))), client)
+    assert report.written == 20_000
+    assert most_ahead < 6000
+    assert 1 < client.most_running <= 8
+
+
+async def test_documents_are_never_split_between_writes(client: CountingClient):
+    writes: list[int] = []
+
+    class Watched(MemoryCollection):
+        def replace(self, documents: Sequence[DocumentRows]) -> None:
+            assert threading.current_thread() is not threading.main_thread()
+            writes.append(sum(len(rows.chunks) for rows in documents))
+            super().replace(documents)
+
+    collection = Watched("docs", spec(Chunking(16, 0)))
+    items = [Document(f"d{i}", f"Number {i}. " + PARAGRAPH * (i % 40)) for i in range(200)]
+    report = await run(items, collection, client)
+    assert sum(writes) == report.chunks
+    assert report.written == 200
+    assert max(writes) < 256 + 600
+    assert min(writes[:-1]) >= 256
+
+
+async def test_what_waits_for_others_is_written_after_some_seconds(
+    client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pipeline, "_WRITE_SECONDS", 0.1)
+    monkeypatch.setattr(pipeline, "_READ_DOCUMENTS", 1)
+    monkeypatch.setattr(pipeline, "_EMBED_CHUNKS", 1)
+    seen_early = threading.Event()
+
+    def items() -> Iterator[Item]:
+        yield from docs(3)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and not collection.status().documents:
+            time.sleep(0.01)
+        if collection.status().documents:
+            seen_early.set()
+        yield Document("last", "text")
+
+    await run(items(), collection, client)
+    assert seen_early.is_set()
+    assert collection.status().documents == 4
+
+
+async def test_a_truncated_document_is_counted(client: CountingClient):
+    collection = MemoryStore().create("docs", spec(Chunking(whole=True)))
+    report = await run([Document("long", PARAGRAPH * 100), *docs(2)], collection, client)
+    assert (report.truncated, report.chunks) == (1, 3)
+    stored = collection.document(key("long"))
+    assert stored is not None
+    assert stored.chunks[0].text == PARAGRAPH * 100
+
+
+async def test_progress_adds_up(client: CountingClient, collection: Collection):
+    told: list[Report] = []
+    items: list[Item] = [
+        Parsed(document, Place("a.jsonl", i), size=10) for i, document in enumerate(docs(700))
+    ]
+    items.append(Reject(Place("a.jsonl", 701), "bad", size=5))
+    report = await run(items, collection, client, [], on_progress=told.append)
+    assert report.bytes == told[-1].bytes == 7005
+    for name in ("documents", "written", "chunks", "tokens", "bytes", "seconds"):
+        values = [getattr(each, name) for each in told]
+        assert values == sorted(values)
+    assert len({each.written for each in told}) > 2
+
+
+async def test_a_survey_writes_and_embeds_nothing(client: CountingClient, collection: Collection):
+    await run(docs(5), collection, client)
+    client.texts.clear()
+    fake: Any = client
+    chunker = await open_chunker(fake, collection.spec.chunking)
+    rejects: list[Reject] = []
+    items = [*docs(3), Document("long", PARAGRAPH * 30), Document("long", "again")]
+    report = await survey(items, collection, chunker, on_reject=rejects.append)
+    assert counts(report) == (5, 1, 3, 1)
+    assert report.chunks > 5
+    assert (client.texts, collection.status().documents) == ([], 5)
+    nothing_yet = await survey(items, None, chunker, on_reject=rejects.append)
+    assert counts(nothing_yet) == (5, 4, 0, 1)
+
+
+async def test_cancelling_leaves_whole_documents(client: CountingClient, collection: Collection):
+    with anyio.move_on_after(0.3) as scope:
+        await run(docs(100_000), collection, client)
+    assert scope.cancelled_caught
+    assert collection.status().documents < 100_000
+
+
+async def test_a_real_node_and_the_same_numbers(node: str, wordpiece: str):
+    """The counts that passages were cut by are the node's own."""
+    async with EmbedderClient([node]) as client:
+        model = await client.model()
+        chunker = await open_chunker(client, Chunking(128, 32))
+        document = Document("d", PARAGRAPH * 60 + "中文 ünïcode 👩‍👩‍👧 " * 50, "A title")
+        passages = chunker.passages(document)
+        batch = await client.encode([passage.text for passage in passages], "passage")
+    assert model.max_tokens == 512
+    assert batch.tokens.tolist() == [passage.tokens for passage in passages]
+    assert not batch.truncated.any()
