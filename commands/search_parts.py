@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from embedder.client import EmbedderClient
 from m3.settings import Settings
 from search.models import search_request
@@ -18,6 +20,9 @@ from store.opening import open_store
 @asynccontextmanager
 async def open_service(settings: Settings) -> AsyncGenerator[tuple[SearchService, EmbedderClient]]:
     """A search service over this machine's store and the settings' nodes."""
+    # Searches run side by side. BLAS threads of each wait for each other by spinning: on a busy
+    # machine that made one search ten times slower.
+    threadpool_limits(1, user_api="blas")
     store = await asyncio.to_thread(open_store, settings)
     try:
         async with EmbedderClient.from_settings(settings) as client:

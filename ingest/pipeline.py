@@ -157,7 +157,9 @@ class _Run:
         async with planned:
             async for works in planned:
                 if ready := await self._embed(works):
-                    await embedded.send(ready)
+                    # What is embedded is written, whatever else has just failed.
+                    with anyio.CancelScope(shield=True):
+                        await embedded.send(ready)
 
     async def _embed(self, works: Sequence[Work]) -> list[Embedded]:
         try:

@@ -6,7 +6,8 @@ import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import AfterValidator
 
 from m3.errors import NotFound
 from m3.settings import Settings
@@ -25,6 +26,16 @@ from serving import openapi, strict
 
 _Parts = Annotated[Parts, Depends(parts_of)]
 _Source = Annotated[str, Query(description="Where the document is from.")]
+
+
+def _utf8(value: str) -> str:
+    """Bytes that are not UTF-8 arrive as replacement characters: different ids would be one."""
+    if "\ufffd" in value:
+        raise ValueError("not UTF-8")
+    return value
+
+
+_DocumentId = Annotated[str, Path(description="May hold slashes."), AfterValidator(_utf8)]
 
 _DOCUMENT = "/v1/collections/{collection}/documents/{document_id:path}"
 
@@ -89,7 +100,7 @@ def document_routes() -> APIRouter:
     async def write(
         *,
         collection: str,
-        document_id: str,
+        document_id: _DocumentId,
         body: DocumentBody,
         parts: _Parts,
         response: Response,
@@ -114,7 +125,7 @@ def document_routes() -> APIRouter:
 
     @router.get(_DOCUMENT, summary="One document", responses=openapi.problems(404))
     def show(
-        collection: str, document_id: str, parts: _Parts, source: _Source = DEFAULT_SOURCE
+        collection: str, document_id: _DocumentId, parts: _Parts, source: _Source = DEFAULT_SOURCE
     ) -> DocumentView:
         key = DocumentKey(DEFAULT_TENANT, source, document_id)
         document = parts.service.collections.open(collection).document(key)
@@ -130,7 +141,7 @@ def document_routes() -> APIRouter:
         responses=openapi.problems(404, 503),
     )
     def delete(
-        collection: str, document_id: str, parts: _Parts, source: _Source = DEFAULT_SOURCE
+        collection: str, document_id: _DocumentId, parts: _Parts, source: _Source = DEFAULT_SOURCE
     ) -> None:
         key = DocumentKey(DEFAULT_TENANT, source, document_id)
         if not parts.service.collections.open(collection).delete([key]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_TENANT, Codec, ModelInfo
@@ -35,13 +35,30 @@ class WeightsBody(_Body):
     colbert: Number = 0.0
 
 
+def _kind_of_weights(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "preset"
+    return "object" if isinstance(value, dict | WeightsBody) else None
+
+
+AnyWeights = Annotated[
+    Annotated[WeightsBody, Tag("object")] | Annotated[str, Tag("preset")],
+    Discriminator(
+        _kind_of_weights,
+        custom_error_type="weights",
+        custom_error_message="Input should be an object of dense, sparse and colbert, "
+        "or a preset's name",
+    ),
+]
+
+
 class SearchBody(_Body):
     """A search as JSON."""
 
     query: str = Field(description="At most 20,000 characters, and what the model reads at once.")
     collection: str
     method: Method = Method.FUSION
-    weights: WeightsBody | str | None = Field(
+    weights: AnyWeights | None = Field(
         default=None,
         description=f"In place of the method's: an object, or a preset: {', '.join(PRESETS)}.",
     )
@@ -98,7 +115,9 @@ class ChunkingBody(_Body):
     max_tokens: Whole | None = Field(
         default=None, ge=16, description="Default: 512, or the model's limit where that is less."
     )
-    overlap: Whole = Field(default=Chunking().overlap, ge=0)
+    overlap: Whole | None = Field(
+        default=None, ge=0, description="Default: 64, or half of max_tokens where that is less."
+    )
     whole: bool = Field(default=False, strict=True)
 
 
@@ -133,17 +152,18 @@ class CollectionBody(_Body):
         )
 
     def _chunking(self, model: ModelInfo) -> Chunking:
-        wanted = self.chunking
-        most = wanted.max_tokens or min(Chunking().max_tokens, model.max_tokens)
+        wanted, default = self.chunking, Chunking()
+        most = wanted.max_tokens or min(default.max_tokens, model.max_tokens)
         if most > model.max_tokens:
             raise InvalidInput(
                 f"chunking.max_tokens is {most}; {model.id} reads at most {model.max_tokens}"
             )
-        if wanted.overlap * 2 > most:
+        overlap = min(default.overlap, most // 2) if wanted.overlap is None else wanted.overlap
+        if overlap * 2 > most:
             raise InvalidInput(
-                f"chunking.overlap is {wanted.overlap}: at most half of max_tokens ({most})"
+                f"chunking.overlap is {overlap}: at most half of max_tokens ({most})"
             )
-        return Chunking(max_tokens=most, overlap=wanted.overlap, whole=wanted.whole)
+        return Chunking(max_tokens=most, overlap=overlap, whole=wanted.whole)
 
 
 class DocumentBody(_Body):

@@ -122,6 +122,28 @@ def test_a_query_the_model_cannot_read_whole_is_refused(api: httpx.Client) -> No
     assert "longer than the 512 tokens" in answer.json()["detail"]
 
 
+def test_what_other_processes_write_and_drop_is_seen(
+    api: httpx.Client, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    lines = tmp_path / "lines.jsonl"
+    for text in ("The first harbour.", "Another harbour altogether."):
+        lines.write_text(json.dumps({"_id": "1", "text": text}))
+        ingest(environment, "run", str(lines), "--collection", "shared")
+        assert [hit["text"] for hit in hits(api, collection="shared")] == [text]
+        ingest(environment, "drop", "shared", "--yes")
+        gone = api.post("/v1/search", json={"query": "x", "collection": "shared"})
+        assert gone.status_code == 404
+
+
+def ingest(environment: Mapping[str, str], *arguments: str) -> None:
+    subprocess.run(
+        [str(COMMANDS / "m3-ingest"), *arguments],
+        check=True,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
 def test_the_command_answers_what_the_api_answers(
     api: httpx.Client, environment: Mapping[str, str]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import pickle
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +47,19 @@ def wide_head(folder: Path) -> None:
     torch.save(torch.nn.Linear(32, 16).state_dict(), folder / "colbert_linear.pt")
 
 
+class RunsCode:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder / "ran"),)
+
+
 def pickled_head(folder: Path) -> None:
-    (folder / "sparse_linear.pt").write_bytes(pickle.dumps(print))
+    state = torch.nn.Linear(32, 1).state_dict()
+    torch.save({**state, "extra": RunsCode(folder)}, folder / "sparse_linear.pt")
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -91,6 +102,7 @@ def test_a_broken_folder_is_refused_with_what_is_wrong(folder, case):
     with pytest.raises(InvalidCheckpoint, match=message) as refused:
         open_checkpoint(folder)
     assert "\n" not in str(refused.value)
+    assert not (folder / "ran").exists()
 
 
 def test_weights_that_do_not_fit_the_config_are_refused(folder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,10 +76,13 @@ def test_a_missing_encoder_names_what_to_install(tmp_path, monkeypatch):
         build(tmp_path / "checkpoint")
 
 
-def test_two_processes_may_build_at_once(tmp_path):
-    folder = tmp_path / "checkpoint"
-    with ProcessPoolExecutor(2) as pool:
-        assert list(pool.map(build, [folder, folder])) == [folder, folder]
+def test_a_build_that_comes_second_is_content(tmp_path, monkeypatch):
+    def too_late(made: Path, directory: Path, _: Path) -> None:
+        shutil.copytree(made, directory)
+        made.replace(directory)
+
+    monkeypatch.setattr(module, "_move", too_late)
+    folder = build(tmp_path / "checkpoint")
     assert open_checkpoint(folder).stand_in
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
 

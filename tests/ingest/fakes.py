@@ -51,11 +51,13 @@ class CountingClient:
 
     Attributes:
         fails_after: texts that it encodes before `failure` is all it answers.
+        seconds: that it takes for a request.
     """
 
     tokenizer_json: str
     failure: M3Error | None = None
     fails_after: int = 0
+    seconds: float = 0.001
     texts: list[str] = field(default_factory=list[str])
     running: int = 0
     most_running: int = 0
@@ -72,7 +74,7 @@ class CountingClient:
         assert (kind, codec, fingerprint) == ("passage", Codec.INT8, MODEL.fingerprint)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
-        await anyio.sleep(0.001)
+        await anyio.sleep(self.seconds)
         self.running -= 1
         if self.failure and len(self.texts) >= self.fails_after:
             raise self.failure

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_a_short_text_is_one_chunk(wordpiece: str):
 def test_neighbours_share_whole_sentences(wordpiece: str):
     passages = cut(wordpiece, SENTENCES * 20, Chunking(64, 24))
     ends = tuple(".!")
-    for before, after in zip(passages, passages[1:], strict=False):
+    for before, after in pairwise(passages):
         shared = (SENTENCES * 20)[after.chunk.start : before.chunk.end]
         assert shared.strip()
         assert token_count(wordpiece, shared) - 2 <= 24
@@ -117,7 +118,7 @@ def test_neighbours_share_whole_sentences(wordpiece: str):
 
 def test_no_overlap_shares_nothing(wordpiece: str):
     passages = cut(wordpiece, SENTENCES * 20, Chunking(64, 0))
-    for before, after in zip(passages, passages[1:], strict=False):
+    for before, after in pairwise(passages):
         assert before.chunk.end <= after.chunk.start
 
 

@@ -66,7 +66,8 @@ def counts(report: Report) -> tuple[int, int, int, int]:
 async def test_documents_are_written_with_their_vectors(
     client: CountingClient, collection: Collection
 ):
-    long = Document("long", PARAGRAPH * 20, "Long", {"lang": "en"}, "site", "acme")
+    text = " ".join(f"Sentence {i}. {PARAGRAPH}" for i in range(20))
+    long = Document("long", text, "Long", {"lang": "en"}, "site", "acme")
     report = await run([*docs(3), long], collection, client)
     assert counts(report) == (4, 4, 0, 0)
     stored = collection.document(long.key)
@@ -76,7 +77,7 @@ async def test_documents_are_written_with_their_vectors(
     assert [chunk.position for chunk in stored.chunks] == list(range(len(stored.chunks)))
     for chunk in stored.chunks:
         assert chunk.text == long.text[chunk.start : chunk.end]
-    assert len(client.texts) == report.chunks - report.reused
+    assert len(client.texts) == report.chunks
     assert report.tokens == 3 * len(client.texts)
     vectors = collection.embeddings_by_text(long.key)
     expected = {representation(chunk.model_text).codes.tobytes() for chunk in stored.chunks}
@@ -217,21 +218,37 @@ async def test_bad_documents_fail_alone(client: CountingClient):
     assert "year" in next(reject.reason for reject in rejects if reject.stage == "write")
 
 
+class SlowCollection(MemoryCollection):
+    """A disk that takes its time: what is embedded waits for it."""
+
+    def replace(self, documents: Sequence[DocumentRows]) -> None:
+        time.sleep(0.1)
+        super().replace(documents)
+
+
 async def test_a_failing_node_stops_the_run_and_a_rerun_completes(
-    client: CountingClient, collection: Collection
+    client: CountingClient, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(pipeline, "_EMBED_CHUNKS", 100)
+    collection = SlowCollection("docs", spec(Chunking(64, 0)))
     client.failure = EmbedderUnreachable("no node answers")
-    client.fails_after = 1000
-    items = docs(3000)
+    client.fails_after = 1500
+    items = docs(4000)
     with pytest.raises(EmbedderUnreachable, match="no node answers"):
         await run(items, collection, client)
     written = collection.status().documents
-    assert 1000 <= written < 3000
+    assert 1500 <= written < 4000
     assert written == len(client.texts), "what was embedded is written"
     client.failure = None
     report = await run(items, collection, client)
-    assert counts(report) == (3000, 3000 - written, written, 0)
-    assert len(client.texts) == 3000
+    assert counts(report) == (4000, 4000 - written, written, 0)
+    assert len(client.texts) == 4000
+
+
+async def test_several_requests_are_under_way(client: CountingClient, collection: Collection):
+    client.seconds = 0.3
+    await run(docs(3000), collection, client)
+    assert 2 <= client.most_running <= 8
 
 
 class FailingCollection(MemoryCollection):
@@ -251,16 +268,14 @@ async def test_a_full_disk_stops_the_run(client: CountingClient):
     assert len(client.texts) < 5000
 
 
-async def test_what_breaks_the_source_stops_the_run_after_what_was_read(
-    client: CountingClient, collection: Collection
-):
+async def test_what_breaks_the_source_stops_the_run(client: CountingClient, collection: Collection):
     def items() -> Iterator[Item]:
         yield from docs(600)
         raise InvalidInput("the source broke")
 
     with pytest.raises(InvalidInput, match="the source broke"):
         await run(items(), collection, client)
-    assert collection.status().documents >= 512 - pipeline._EMBED_CHUNKS  # pyright: ignore[reportPrivateUsage]
+    assert collection.status().documents == len(client.texts)
 
 
 async def test_a_bug_is_raised_as_it_is(client: CountingClient, collection: Collection):
@@ -272,28 +287,25 @@ async def test_a_bug_is_raised_as_it_is(client: CountingClient, collection: Coll
         await run(items(), collection, client)
 
 
-async def test_reading_waits_for_what_is_slower(client: CountingClient):
+async def test_reading_waits_for_what_is_slower(
+    client: CountingClient, monkeypatch: pytest.MonkeyPatch
+):
     """However long the source, only so much of it is held at once."""
-    read = 0
-    most_ahead = 0
-
-    class Slow(MemoryCollection):
-        def replace(self, documents: Sequence[DocumentRows]) -> None:
-            nonlocal most_ahead
-            time.sleep(0.02)
-            super().replace(documents)
-            most_ahead = max(most_ahead, read - self.status().documents)
+    for limit in ("_READ_DOCUMENTS", "_EMBED_CHUNKS", "_WRITE_CHUNKS"):
+        monkeypatch.setattr(pipeline, limit, 32)
+    collection = SlowCollection("docs", spec(Chunking(64, 0)))
+    read, most_held = 0, 0
 
     def items() -> Iterator[Item]:
-        nonlocal read
-        for document in docs(20_000):
+        nonlocal read, most_held
+        for document in docs(1500):
             read += 1
+            most_held = max(most_held, read - collection.status().documents)
             yield document
 
-    report = await run(items(), Slow("docs", spec(Chunking(64, 0))), client)
-    assert report.written == 20_000
-    assert most_ahead < 6000
-    assert 1 < client.most_running <= 8
+    report = await run(items(), collection, client)
+    assert report.written == 1500
+    assert most_held < 32 * 16
 
 
 async def test_documents_are_never_split_between_writes(client: CountingClient):

@@ -367,7 +367,7 @@ def test_bad_files_are_rejects(tmp_path: Path, name: str | bytes, content: bytes
 
 def test_a_missing_path_is_refused_before_anything_is_read(tmp_path: Path):
     (tmp_path / "page.md").write_text("text")
-    with pytest.raises(InvalidInput, match="there is no file or folder .*gone"):
+    with pytest.raises(InvalidInput, match=r"there is no file or folder .*gone"):
         discover([str(tmp_path / "page.md"), str(tmp_path / "gone")])
 
 
@@ -381,7 +381,7 @@ def test_a_folder_without_documents_is_refused(tmp_path: Path):
 
 def test_formats_that_nobody_knows_are_refused(tmp_path: Path):
     (tmp_path / "data.bin").write_bytes(b"x")
-    with pytest.raises(InvalidInput, match="cannot tell the format of .*--format"):
+    with pytest.raises(InvalidInput, match=r"cannot tell the format of .*--format"):
         discover([str(tmp_path / "data.bin")])
     with pytest.raises(InvalidInput, match="format 'docx' is not known; there are: jsonl, text"):
         discover([str(tmp_path / "data.bin")], "docx")

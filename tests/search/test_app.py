@@ -121,6 +121,7 @@ async def test_explain_names_shares_and_terms(api):
         ({"weights": {}}, 400, "at least one weight must be above zero"),
         ({"weights": {"bm25": 1}}, 400, "bm25: Extra inputs are not permitted"),
         ({"weights": {"dense": "1"}}, 400, "dense: Input should be a valid number"),
+        ({"weights": [1, 1, 1]}, 400, "weights: Input should be an object of dense, sparse"),
         ({"weights": "best"}, 400, "unknown weights 'best'; presets: model-card"),
         ({"top_k": 0}, 400, "top_k must be from 1 to 1000, got 0"),
         ({"top_k": 20_000}, 400, "top_k must be from 1 to 1000, got 20000"),
@@ -180,6 +181,12 @@ async def test_a_collection_lives_and_dies(api):
     assert "no collection 'fresh'" in reason(await api.delete("/v1/collections/fresh"), 404)
 
 
+async def test_chunks_overlap_as_far_as_they_can(api):
+    small = {"name": "small", "chunking": {"max_tokens": 20}}
+    made = (await api.post("/v1/collections", json=small)).json()["collection"]
+    assert made["chunking"] == {"max_tokens": 20, "overlap": 10, "whole": False}
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
@@ -216,6 +223,14 @@ async def test_a_document_goes_to_the_writer_as_it_is(api, notes):
     assert (await api.put(path, params={"source": "wiki"}, json=body)).status_code == 200
     expected = Document(id="folder/page 1.md", source="wiki", **body)
     assert notes.documents == [(COLLECTION, expected)] * 2
+
+
+@pytest.mark.parametrize("id_", ["%FF", "a%ED%A0%80"])
+async def test_an_id_that_is_not_utf8_is_refused(api, notes, id_):
+    for method in ("GET", "PUT", "DELETE"):
+        answer = await api.request(method, f"{DOCUMENTS}/{id_}", json={"text": "words"})
+        assert "document_id: not UTF-8" in reason(answer, 400)
+    assert not notes.documents
 
 
 async def test_a_document_without_text_is_refused(api, notes):
