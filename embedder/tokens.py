@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
+_CHARACTERS_PER_TOKEN = 8
+"""More than most languages have, so that the first look at a text nearly always suffices."""
+_REACH = 256
+"""Tokens at its end that a text's continuation may still change: more than one word has."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpecialTokens:
@@ -43,9 +48,24 @@ class TextTokenizer:
         self.special = special
 
     def tokenize(self, texts: Sequence[str], max_length: int) -> list[TokenizedText]:
-        """Cut to `max_length` tokens, as `transformers` does: the content loses its end."""
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self.wrap(encoding.ids, max_length) for encoding in encodings]
+        """Cut to `max_length` tokens, as `transformers` does: the content loses its end.
+
+        Of a long text no more is tokenised than that takes: memory and time do not grow with
+        what is cut off.
+        """
+        enough = max_length + _REACH
+        characters = enough * _CHARACTERS_PER_TOKEN
+        found: dict[int, TokenizedText] = {}
+        while len(found) < len(texts):
+            open_texts = [i for i in range(len(texts)) if i not in found]
+            encodings = self._tokenizer.encode_batch_fast(
+                [texts[i][:characters] for i in open_texts], add_special_tokens=False
+            )
+            for i, ids in zip(open_texts, (encoding.ids for encoding in encodings), strict=True):
+                if len(texts[i]) <= characters or len(ids) >= enough:
+                    found[i] = self.wrap(ids, max_length)
+            characters *= 4
+        return [found[i] for i in range(len(texts))]
 
     def wrap(self, content: Sequence[int], max_length: int) -> TokenizedText:
         """Content ids between the special tokens."""

@@ -116,7 +116,7 @@ class Layer:
             # [3, texts, heads, length, d / heads]
             parts = qkv[start:stop].view(texts, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
             run = F.scaled_dot_product_attention(parts[0], parts[1], parts[2])
-            result[start:stop] = run.transpose(1, 2).reshape(stop - start, -1)
+            result[start:stop].view(texts, length, self.heads, -1).copy_(run.transpose(1, 2))
         return result
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import anyio
 from anyio import to_thread
 
 from embedder.client import EmbedderClient
 from ingest.planning import Work
 from m3.types import Representation, text_hash
 from store.contract import Collection, DocumentRows
+
+REQUEST_TOKENS = 3584
+"""A little under what the client sends at once, so that one call is one request."""
+REQUEST_TEXTS = 256
+
+_FIRST_REQUESTS = 2
+MOST_REQUESTS = 16
+_SWIFT_SECONDS = 2.0
+_SLOW_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,57 +33,39 @@ class Embedded:
     reused: int
 
 
-async def embed(
-    works: Sequence[Work], collection: Collection, client: EmbedderClient
-) -> tuple[list[Embedded], int]:
-    """Rows of these documents, and how many tokens the model read for them.
+class Embedder:
+    """Rows for documents, by as many requests at once as the nodes answer within seconds.
 
-    Equal texts are read once.
-
-    Raises:
-        InvalidInput: the model refuses a text of one of them.
+    A node on a CPU may read a hundred tokens a second, a row of GPUs a million: too many
+    requests wait until they time out, too few leave nodes idle.
     """
-    stored: dict[str, Representation] = {}
-    for work in works:
-        if work.stored:
-            stored |= await to_thread.run_sync(_stored, work, collection)
-    texts = {passage.text: None for work in works for passage in work.passages}
-    missing = [text for text in texts if text not in stored]
-    fresh, tokens = await _encoded(missing, collection, client)
-    return [_embedded(work, stored, fresh) for work in works], tokens
+
+    def __init__(self, collection: Collection, client: EmbedderClient) -> None:
+        self._collection = collection
+        self._client = client
+        self._gate = anyio.CapacityLimiter(_FIRST_REQUESTS)
+
+    async def embed(self, works: Sequence[Work]) -> tuple[list[Embedded], int]:
+        """Rows of these documents, and how many tokens the model read for them.
+
+        Equal texts are read once.
+
+        Raises:
+            InvalidInput: the model refuses a text of one of them.
+        """
+        stored: dict[str, Representation] = {}
+        for work in works:
+            if work.stored:
+                stored |= await to_thread.run_sync(_stored, work, self._collection)
+        texts = {passage.text: passage.tokens for work in works for passage in work.passages}
+        missing = {text: tokens for text, tokens in texts.items() if text not in stored}
+        fresh: dict[str, Representation] = {}
+        async with anyio.create_task_group() as requests:
+            for part in _requests(missing):
+                requests.start_soon(self._request, part, fresh)
+        ...
+
+    async def _request(self, texts: Sequence[str], fresh: dict[str, Representation]) -> None:
+        ...
 
 
-def _stored(work: Work, collection: Collection) -> dict[str, Representation]:
-    """Vectors of the document's older version, by the passage they fit now."""
-    known = collection.embeddings_by_text(work.document.key)
-    # The store names a text by the title in full, whatever of it the model was given.
-    names = (
-        (passage.text, text_hash(passage.chunk.model_text(work.document.title)))
-        for passage in work.passages
-    )
-    return {text: known[name] for text, name in names if name in known}
-
-
-async def _encoded(
-    texts: Sequence[str], collection: Collection, client: EmbedderClient
-) -> tuple[dict[str, Representation], int]:
-    if not texts:
-        return {}, 0
-    spec = collection.spec
-    batch = await client.encode(texts, "passage", codec=spec.codec, fingerprint=spec.fingerprint)
-    return dict(zip(texts, batch, strict=True)), int(batch.tokens.sum())
-
-
-def _embedded(
-    work: Work, stored: dict[str, Representation], fresh: dict[str, Representation]
-) -> Embedded:
-    rows = DocumentRows(
-        document=work.document,
-        content_hash=work.content_hash,
-        chunks=[passage.chunk for passage in work.passages],
-        embeddings=[
-            stored[passage.text] if passage.text in stored else fresh[passage.text]
-            for passage in work.passages
-        ],
-    )
-    return Embedded(work, rows, sum(passage.text in stored for passage in work.passages))

@@ -1,0 +1,51 @@
+"""Tokenising only what is read gives what tokenising everything would."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from embedder.checkpoint import open_checkpoint
+from embedder.tokens import TextTokenizer
+
+parts = st.sampled_from(
+    ["retrieval ", "a", " ", "\n" * 40, "語言模型", "x" * 99, "y" * 150, ", ", "[SEP]", "é", "🙂"]
+)
+long_texts = st.builds(
+    lambda head, repeated, times, tail: head + repeated * times + tail,
+    st.lists(parts, max_size=5).map("".join),
+    st.lists(parts, min_size=1, max_size=5).map("".join),
+    st.integers(1, 4000),
+    st.lists(parts, max_size=5).map("".join),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(stand_in: Path) -> TextTokenizer:
+    return open_checkpoint(stand_in).tokenizer
+
+
+@pytest.fixture(scope="module")
+def whole(stand_in: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(stand_in / "tokenizer.json"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(long_texts, min_size=1, max_size=3), st.integers(3, 512))
+def test_it_is_the_beginning_of_the_whole(tokenizer, whole, texts, max_length):
+    for text, found in zip(texts, tokenizer.tokenize(texts, max_length), strict=True):
+        ids = whole.encode(text).ids
+        assert found.truncated == (len(ids) > max_length)
+        assert found.ids == ([*ids[: max_length - 1], 102] if found.truncated else ids)
+
+
+def test_a_text_of_ten_megabytes_costs_as_much_as_its_beginning(tokenizer):
+    text = "the cat sat on the mat, " * 400_000
+    began = time.monotonic()
+    assert tokenizer.tokenize([text], 512)[0].truncated
+    assert time.monotonic() - began < 1
