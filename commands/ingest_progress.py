@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 from rich.console import Console
@@ -76,7 +77,8 @@ class _Lines:
         if not self._total_bytes or not report.bytes:
             return ""
         part = min(1.0, report.bytes / self._total_bytes)
-        return f", {part:.0%}, about {report.seconds * (1 - part) / part:,.0f} s left"
+        left = timedelta(seconds=round(report.seconds * (1 - part) / part))
+        return f", {part:.0%}, about {left} left"
 
 
 def counts(report: Report) -> str:

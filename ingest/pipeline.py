@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import anyio
 from anyio import to_thread
@@ -14,10 +14,17 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from embedder.client import EmbedderClient
 from ingest.chunking import Chunker
-from ingest.embedding import Embedded, embed
+from ingest.embedding import (
+    MOST_REQUESTS,
+    REQUEST_TEXTS,
+    REQUEST_TOKENS,
+    Embedded,
+    Embedder,
+)
 from ingest.planning import Plan, Planner, Work
 from ingest.report import Progress, Report
 from ingest.sources import Parsed, Place, Reject
+from ingest.tasks import together
 from m3.errors import InvalidInput, M3Error
 from m3.types import Document
 from store.contract import Chunking, Collection
@@ -27,10 +34,6 @@ OnReject: TypeAlias = Callable[[Reject], None]
 
 _READ_DOCUMENTS = 256
 _READ_CHARACTERS = 8 * 2**20
-_EMBED_TOKENS = 4096
-_EMBED_CHUNKS = 256
-"""Of one request, in whole documents; the client sends a longer one in several."""
-_EMBEDDING_AT_ONCE = 8
 _WRITE_CHUNKS = 256
 _WRITE_TOKENS = 131_072
 """About 135 MB of BGE-M3's ColBERT codes; a longer document is a write by itself."""
@@ -102,34 +105,31 @@ class _Run:
         self, collection: Collection, client: EmbedderClient, planner: Planner, tally: _Tally
     ) -> None:
         self._collection = collection
-        self._client = client
+        self._embedder = Embedder(collection, client)
         self._planner = planner
         self._tally = tally
 
     async def ingest(self, items: Iterable[Item]) -> None:
         """Whatever stops reading or embedding, what is embedded is written before it is raised."""
-        stopped_by: ExceptionGroup[M3Error] | None = None
-        try:
-            async with anyio.create_task_group() as writing:
-                send, receive = anyio.create_memory_object_stream[list[Embedded]](0)
-                writing.start_soon(self._write_all, receive)
-                async with send:
-                    try:
-                        await self._embed_all(items, send)
-                    except* M3Error as group:
-                        stopped_by = group
-        except BaseExceptionGroup as group:
-            raise _first(group) from None
+        stopped_by: M3Error | None = None
+        async with together() as writing:
+            send, receive = anyio.create_memory_object_stream[list[Embedded]](0)
+            writing.start_soon(self._write_all, receive)
+            async with send:
+                try:
+                    await self._embed_all(items, send)
+                except M3Error as error:
+                    stopped_by = error
         if stopped_by is not None:
-            raise _first(stopped_by)
+            raise stopped_by
 
     async def _embed_all(
         self, items: Iterable[Item], embedded: MemoryObjectSendStream[list[Embedded]]
     ) -> None:
-        async with anyio.create_task_group() as tasks:
+        async with together() as tasks:
             send, receive = anyio.create_memory_object_stream[list[Work]](0)
             tasks.start_soon(self._plan_all, items, send)
-            for _ in range(_EMBEDDING_AT_ONCE):
+            for _ in range(MOST_REQUESTS):
                 tasks.start_soon(self._embed_planned, receive.clone(), embedded)
             receive.close()
 
@@ -142,7 +142,7 @@ class _Run:
             async for plan in _plans(items, self._planner):
                 self._tally.planned(plan)
                 for work in plan.changed:
-                    if waiting and not _fits([*waiting, work], _EMBED_CHUNKS, _EMBED_TOKENS):
+                    if waiting and not _fits([*waiting, work], REQUEST_TEXTS, REQUEST_TOKENS):
                         await planned.send(waiting)
                         waiting = []
                     waiting.append(work)
@@ -163,7 +163,7 @@ class _Run:
 
     async def _embed(self, works: Sequence[Work]) -> list[Embedded]:
         try:
-            ready, tokens = await embed(works, self._collection, self._client)
+            ready, tokens = await self._embedder.embed(works)
         except InvalidInput as error:
             if len(works) > 1:
                 return [one for work in works for one in await self._embed([work])]
@@ -274,11 +274,3 @@ def _fits(works: Sequence[Work], chunks: int, tokens: int) -> bool:
         sum(len(work.passages) for work in works) <= chunks
         and sum(work.tokens for work in works) <= tokens
     )
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The failure that made the others: tasks beside it are cancelled, not failed."""
-    error = group.exceptions[0]
-    if isinstance(error, BaseExceptionGroup):
-        return _first(cast("BaseExceptionGroup[BaseException]", error))
-    return error

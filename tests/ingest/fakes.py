@@ -59,8 +59,10 @@ class CountingClient:
     fails_after: int = 0
     seconds: float = 0.001
     texts: list[str] = field(default_factory=list[str])
+    requests: list[int] = field(default_factory=list[int])
     running: int = 0
     most_running: int = 0
+    running_at_end: int = 0
 
     async def model(self, fingerprint: str | None = None) -> ModelInfo:
         return MODEL
@@ -74,7 +76,9 @@ class CountingClient:
         assert (kind, codec, fingerprint) == ("passage", Codec.INT8, MODEL.fingerprint)
         self.running += 1
         self.most_running = max(self.most_running, self.running)
+        self.requests.append(len(texts))
         await anyio.sleep(self.seconds)
+        self.running_at_end = self.running
         self.running -= 1
         if self.failure and len(self.texts) >= self.fails_after:
             raise self.failure

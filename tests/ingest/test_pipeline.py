@@ -7,9 +7,10 @@ from typing import Any
 
 import anyio
 import pytest
+from tokenizers import Tokenizer
 
 from embedder.client import EmbedderClient
-from ingest import pipeline
+from ingest import embedding, pipeline
 from ingest.pipeline import Item, ingest, open_chunker, survey
 from ingest.report import Report
 from ingest.sources import Parsed, Place, Reject
@@ -78,7 +79,8 @@ async def test_documents_are_written_with_their_vectors(
     for chunk in stored.chunks:
         assert chunk.text == long.text[chunk.start : chunk.end]
     assert len(client.texts) == report.chunks
-    assert report.tokens == 3 * len(client.texts)
+    tokenizer = Tokenizer.from_str(client.tokenizer_json)
+    assert report.tokens == sum(len(tokenizer.encode(text).ids) for text in client.texts)
     vectors = collection.embeddings_by_text(long.key)
     expected = {representation(chunk.model_text).codes.tobytes() for chunk in stored.chunks}
     assert {row.codes.tobytes() for row in vectors.values()} == expected
@@ -229,7 +231,7 @@ class SlowCollection(MemoryCollection):
 async def test_a_failing_node_stops_the_run_and_a_rerun_completes(
     client: CountingClient, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pipeline, "_EMBED_CHUNKS", 100)
+    monkeypatch.setattr(pipeline, "REQUEST_TEXTS", 100)
     collection = SlowCollection("docs", spec(Chunking(64, 0)))
     client.failure = EmbedderUnreachable("no node answers")
     client.fails_after = 1400
@@ -245,10 +247,31 @@ async def test_a_failing_node_stops_the_run_and_a_rerun_completes(
     assert len(client.texts) == 4000
 
 
-async def test_several_requests_are_under_way(client: CountingClient, collection: Collection):
+async def test_swift_nodes_get_more_requests_at_once(
+    client: CountingClient, collection: Collection
+):
     client.seconds = 0.3
+    await run(docs(5000), collection, client)
+    assert 2 < client.most_running <= 16
+
+
+async def test_slow_nodes_get_fewer_so_that_none_times_out(
+    client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(embedding, "_SWIFT_SECONDS", 0.05)
+    monkeypatch.setattr(embedding, "_SLOW_SECONDS", 0.1)
+    client.seconds = 0.2
     await run(docs(3000), collection, client)
-    assert 2 <= client.most_running <= 8
+    assert client.most_running == 2
+    assert client.running_at_end == 1
+
+
+async def test_requests_are_of_bounded_size(client: CountingClient, collection: Collection):
+    text = " ".join(f"Sentence {i}. {PARAGRAPH}" for i in range(800))
+    report = await run([Document("long", text), *docs(600)], collection, client)
+    assert report.tokens > 4 * embedding.REQUEST_TOKENS
+    assert max(client.requests) <= embedding.REQUEST_TEXTS
+    assert len(client.requests) >= report.tokens / embedding.REQUEST_TOKENS
 
 
 class FailingCollection(MemoryCollection):
@@ -291,7 +314,7 @@ async def test_reading_waits_for_what_is_slower(
     client: CountingClient, monkeypatch: pytest.MonkeyPatch
 ):
     """However long the source, only so much of it is held at once."""
-    for limit in ("_READ_DOCUMENTS", "_EMBED_CHUNKS", "_WRITE_CHUNKS"):
+    for limit in ("_READ_DOCUMENTS", "REQUEST_TEXTS", "_WRITE_CHUNKS"):
         monkeypatch.setattr(pipeline, limit, 32)
     collection = SlowCollection("docs", spec(Chunking(64, 0)))
     read, most_held = 0, 0
@@ -305,7 +328,7 @@ async def test_reading_waits_for_what_is_slower(
 
     report = await run(items(), collection, client)
     assert report.written == 1500
-    assert most_held < 32 * 16
+    assert most_held < 32 * 24
 
 
 async def test_documents_are_never_split_between_writes(client: CountingClient):
@@ -331,7 +354,7 @@ async def test_what_waits_for_others_is_written_after_some_seconds(
 ):
     monkeypatch.setattr(pipeline, "_WRITE_SECONDS", 0.1)
     monkeypatch.setattr(pipeline, "_READ_DOCUMENTS", 1)
-    monkeypatch.setattr(pipeline, "_EMBED_CHUNKS", 1)
+    monkeypatch.setattr(pipeline, "REQUEST_TEXTS", 1)
     seen_early = threading.Event()
 
     def items() -> Iterator[Item]:

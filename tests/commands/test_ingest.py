@@ -1,0 +1,365 @@
+"""The installed command against a real node and a real store: what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m3.settings import load_settings
+from m3.types import Codec, DocumentKey
+from store.contract import CollectionSpec
+from store.engine import Engine
+from store.opening import open_store
+from tests.processes import COMMANDS
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "xquad-en" / "corpus.jsonl"
+
+
+class Shell:
+    """`m3-ingest` in a state directory, with a node."""
+
+    def __init__(self, home: Path, node: str) -> None:
+        self.home = home
+        self.environment = {**os.environ, "M3_HOME": str(home), "M3_EMBEDDER_URL": node}
+
+    def __call__(
+        self, *arguments: object, expect: int = 0, stdin: bytes = b"", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [COMMANDS / "m3-ingest", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            env={**self.environment, **settings},
+            timeout=120,
+            check=False,
+        )
+        output, errors = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == expect, f"{done.returncode}\n{output}\n{errors}"
+        assert "Traceback" not in errors
+        return subprocess.CompletedProcess(done.args, done.returncode, output, errors)
+
+    def report(self, *arguments: object, expect: int = 0, **more: Any) -> dict[str, Any]:
+        return json.loads(self("run", *arguments, "--json", expect=expect, **more).stdout)
+
+    def status(self, name: str) -> dict[str, Any]:
+        return json.loads(self("status", name, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("home")
+    yield home
+    Engine.of(load_settings(home=home)).stop()
+
+
+@pytest.fixture
+def shell(home: Path, node: str) -> Shell:
+    return Shell(home, node)
+
+
+def jsonl(path: Path, *records: Any) -> Path:
+    lines = [r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def doc(id: str, text: str = "A text about cats.") -> dict[str, Any]:
+    return {"_id": id, "text": text}
+
+
+def letters(report: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(report["dead_letters"]).read_text().splitlines()]
+
+
+def stored(shell: Shell, name: str, key: DocumentKey) -> tuple[str, Any, list[str]] | None:
+    """A document as the store has it: title, metadata and the texts of its chunks."""
+    store = open_store(load_settings(home=shell.home))
+    try:
+        found = store.open(name).document(key)
+    finally:
+        store.close()
+    return found and (found.title, found.metadata, [chunk.text for chunk in found.chunks])
+
+
+def test_the_sample_is_ingested_once(shell: Shell):
+    first = shell("run", SAMPLE, "--collection", "sample")
+    assert first.stdout.startswith("sample: 240 documents, 240 written, 0 unchanged, 0 failed; ")
+    assert "English-only stand-in" in first.stdout
+    assert f"state directory {shell.home}" in first.stderr
+    again = shell.report(SAMPLE, "--collection", "sample")
+    assert (again["unchanged"], again["written"], again["tokens"]) == (240, 0, 0)
+    assert again["dead_letters"] is None
+    status = shell.status("sample")
+    assert (status["documents"], status["unpublished"]) == (240, 0)
+    assert status["spec"]["stand_in"]
+    assert "  documents    240" in shell("status", "sample").stdout
+    assert "sample: 240 documents, " in shell("collections").stdout
+    listed = json.loads(shell("collections", "--json").stdout)
+    assert "sample" in [each["name"] for each in listed]
+    verified = json.loads(shell("verify", "sample", "--json").stdout)
+    assert verified["consistent"]
+    assert verified["chunks"] == status["chunks"]
+    assert "the index lacks 0 and has 0 too many; 0 corrupt" in shell("verify", "sample").stdout
+
+
+def test_bad_rows_go_to_the_dead_letters_and_the_rest_is_written(shell: Shell, tmp_path: Path):
+    path = jsonl(
+        tmp_path / "rows.jsonl",
+        doc("a"),
+        b'{"_id": "broken", "text": "x"',
+        {"_id": "no text"},
+        doc("a", "another text"),
+        doc("empty", "  "),
+        b'{"_id": "latin", "text": "caf\xe9"}',
+        {"_id": "typed", "text": "x", "year": "soon"},
+        {"_id": "b", "text": "x", "year": 2020},
+    )
+    report = shell.report(path, "--collection", "bad-rows", "--field", "year:int", expect=1)
+    assert (report["documents"], report["written"], report["failed"]) == (8, 2, 6)
+    found = {
+        letter["line"]: (letter["stage"], letter["document"], letter["error"])
+        for letter in letters(report)
+    }
+    assert sorted(found) == [2, 3, 4, 5, 6, 7]
+    assert found[2] == ("parse", None, "invalid JSON at character 30: unexpected end of data")
+    assert found[3] == ("parse", None, "there is no field 'text' with the text")
+    assert found[4] == ("parse", "a", f"id 'a' was given before, at {path}:1")
+    assert found[5] == ("parse", None, "empty text")
+    assert found[6] == ("parse", None, "invalid UTF-8 at byte 29")
+    assert found[7][:2] == ("write", "typed")
+    assert "year" in found[7][2]
+    assert letters(report)[0]["raw"]
+    assert shell.status("bad-rows")["documents"] == 2
+    plain = shell("run", path, "--collection", "bad-rows", expect=1)
+    assert f"failed: {path}:2: invalid JSON" in plain.stderr
+    assert f"6 failed, kept in {shell.home / 'dead-letters'}" in plain.stderr
+
+
+def test_missing_paths_and_empty_folders_stop_before_anything_starts(shell: Shell, tmp_path: Path):
+    good = jsonl(tmp_path / "good.jsonl", doc("a"))
+    gone = tmp_path / "gone.jsonl"
+    done = shell("run", good, gone, "--collection", "nothing", expect=2)
+    assert done.stderr == f"error: there is no file or folder {gone}\n"
+    (tmp_path / "empty").mkdir()
+    done = shell("run", tmp_path / "empty", "--collection", "nothing", expect=2)
+    assert done.stderr.startswith(f"error: folder {tmp_path / 'empty'} holds no documents")
+    assert "nothing" not in shell("collections").stdout
+
+
+def test_a_line_of_100_mb_fails_alone(shell: Shell, tmp_path: Path):
+    huge = b'{"_id": "huge", "text": "' + b"x" * 100 * 2**20 + b'"}'
+    path = jsonl(tmp_path / "huge.jsonl", doc("a"), huge, doc("b"))
+    report = shell.report(path, "--collection", "huge", expect=1)
+    assert (report["written"], report["failed"]) == (2, 1)
+    [letter] = letters(report)
+    assert (letter["line"], letter["raw"]) == (2, None)
+    assert letter["error"] == "the line is over 32 MB: split it"
+
+
+def test_garbage_in_a_folder_fails_alone(shell: Shell, tmp_path: Path):
+    garbage = os.urandom(20_000).replace(b"\n", b"\0")
+    for name in ("a.jsonl", "b.md", "c.txt"):
+        (tmp_path / name).write_bytes(b"\0" + garbage)
+    (tmp_path / "d.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "e.md").write_text("---\na: b: c\n---\ntext")
+    (tmp_path / "image.png").write_bytes(garbage)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "good.md").write_text("---\nlang: en\n---\n# Cats\n\nThey purr.")
+    done = shell("run", tmp_path, "--collection", "garbage", "--json", expect=1)
+    report = json.loads(done.stdout)
+    assert (report["written"], report["failed"]) == (1, 5)
+    assert "not read, of other formats: 1 .png" in done.stderr
+    assert [Path(letter["source"]).name for letter in letters(report)] == [
+        "a.jsonl",
+        "b.md",
+        "c.txt",
+        "d.txt",
+        "e.md",
+    ]
+    assert stored(shell, "garbage", DocumentKey("default", "default", "deep/good.md")) == (
+        "Cats",
+        {"lang": "en"},
+        ["# Cats\n\nThey purr."],
+    )
+
+
+def test_a_text_of_over_8192_tokens_is_cut_or_said_to_be(shell: Shell, tmp_path: Path):
+    text = " ".join(f"Sentence {i} of a very long text about cats." for i in range(1000))
+    path = jsonl(tmp_path / "long.jsonl", doc("long", text))
+    cut = shell.report(path, "--collection", "long")
+    assert cut["written"] == 1
+    assert cut["tokens"] > 8192
+    assert cut["chunks"] >= 17
+    assert cut["truncated"] == 0
+    whole = shell("run", path, "--collection", "long-whole", "--whole")
+    assert "1 documents are longer than the model reads" in whole.stderr
+    status = shell.status("long-whole")
+    assert (status["chunks"], status["spec"]["chunking"]["whole"]) == (1, True)
+    again = shell.report(path, "--collection", "long-whole")
+    assert again["unchanged"] == 1, "the collection knows how it is cut"
+
+
+def test_a_collection_of_another_model_is_left_alone(shell: Shell, tmp_path: Path):
+    store = open_store(load_settings(home=shell.home))
+    store.create("other-model", CollectionSpec("other/model", "0" * 32, "fp32", 384, Codec.INT8))
+    store.close()
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"))
+    done = shell("run", path, "--collection", "other-model", expect=4)
+    assert "collection 'other-model' holds vectors of other/model" in done.stderr
+    assert shell.status("other-model")["documents"] == 0
+
+
+def test_a_node_that_is_down_is_said(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"))
+    done = shell("run", path, "-c", "no-node", expect=3, M3_EMBEDDER_URL="http://127.0.0.1:9")
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: no embedder node answers at http://127.0.0.1:9"
+    )
+    assert "no-node" not in shell("collections").stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """8 MB of it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a tmpfs needs root: {mounted.stderr.decode().strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_is_said_and_a_rerun_completes(shell: Shell, small_disk: Path, tmp_path: Path):
+    tables = {"M3_TABLES": str(small_disk)}
+    done = shell("run", SAMPLE, "--collection", "full", expect=3, **tables)
+    assert "error: " in done.stderr
+    assert "No space left" in done.stderr or "no room" in done.stderr
+    subprocess.run(["mount", "-o", "remount,size=256m", small_disk], check=True)
+    report = shell.report(SAMPLE, "--collection", "full", **tables)
+    assert report["written"] + report["unchanged"] == 240
+    assert json.loads(shell("verify", "full", "--json", **tables).stdout)["consistent"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--collection", "bad name"], "collection name 'bad name'"),
+        (["--collection", "x", "--format", "docx"], "format 'docx' is not known"),
+        (["--collection", "x", "--field", "year"], "--field year: expected NAME:TYPE"),
+        (["--collection", "x", "--field", "year:date"], "of string, int, float, bool, strings"),
+        (["--collection", "x", "--whole", "--max-tokens", "99"], "--whole does not cut"),
+        (["--collection", "x", "--max-tokens", "9000"], "this model takes 16 to 512"),
+        (["--collection", "x", "--overlap", "300"], "0 to half"),
+        (["--collection", "sample", "--max-tokens", "99"], "was made with another --max-tokens"),
+        (["--collection", "sample", "--field", "a:int"], "was made with another --field"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(
+    shell: Shell, tmp_path: Path, flags: list[str], reason: str
+):
+    shell("run", SAMPLE, "--collection", "sample")
+    done = shell("run", jsonl(tmp_path / "rows.jsonl", doc("a")), *flags, expect=2)
+    assert reason in done.stderr.splitlines()[-1]
+    assert "\nx: " not in shell("collections").stdout
+
+
+def test_standard_input_names_and_tenants(shell: Shell):
+    rows = b'{"url": "u", "body": "Cats purr.", "name": "Cats"}\n'
+    flags = ("--id-field", "url", "--text-field", "body", "--title-field", "name")
+    to = ("-c", "piped", "--source", "web", "--tenant", "acme")
+    assert shell.report("-", *flags, *to, stdin=rows)["written"] == 1
+    assert stored(shell, "piped", DocumentKey("acme", "web", "u")) == ("Cats", {}, ["Cats purr."])
+
+
+def test_a_dry_run_leaves_no_trace(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"), doc("b"), doc("a"))
+    done = shell("run", path, "--collection", "dry", "--dry-run", expect=1)
+    assert "dry: 3 documents, would be 2 written, 0 unchanged, 1 failed" in done.stdout
+    assert "id 'a' was given before" in done.stderr
+    assert "dry" not in shell("collections").stdout
+    assert not list((shell.home / "dead-letters").glob("dry-*"))
+
+
+def test_documents_and_collections_are_deleted(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"), doc("b"), doc("c"))
+    shell("run", path, "--collection", "gone")
+    deleted = shell("delete", "gone", "--id", "a", "--id", "b", "--id", "z", "--json")
+    assert json.loads(deleted.stdout) == {"deleted": 2, "not_found": 1}
+    assert shell.status("gone")["documents"] == 1
+    refused = shell("drop", "gone", expect=2)
+    assert "this deletes 1 documents for good: say --yes" in refused.stderr
+    shell("drop", "gone", "--yes")
+    missing = shell("status", "gone", expect=2)
+    assert "no collection 'gone'" in missing.stderr
+
+
+def test_two_runs_may_make_one_collection(shell: Shell, tmp_path: Path):
+    outcomes: list[dict[str, Any]] = []
+    paths = [
+        jsonl(tmp_path / f"{side}.jsonl", *(doc(f"{side}-{i}") for i in range(20)))
+        for side in ("left", "right")
+    ]
+    runs = [
+        threading.Thread(target=lambda p=p: outcomes.append(shell.report(p, "-c", "both")))
+        for p in paths
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [outcome["written"] for outcome in outcomes] == [20, 20]
+    assert shell.status("both")["documents"] == 40
+
+
+def test_an_interrupted_run_goes_on_from_where_it_was(shell: Shell):
+    process = subprocess.Popen(
+        [COMMANDS / "m3-ingest", "run", SAMPLE, "--collection", "interrupted"],
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while "interrupted" not in shell("collections").stdout and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(2)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    report = shell.report(SAMPLE, "--collection", "interrupted")
+    assert report["written"] + report["unchanged"] == 240
+    assert shell.status("interrupted")["documents"] == 240
+
+
+def test_a_terminal_gets_a_bar(shell: Shell):
+    shown, end = pty.openpty()
+    process = subprocess.Popen(
+        [COMMANDS / "m3-ingest", "run", SAMPLE, "--collection", "bar"],
+        env={**shell.environment, "TERM": "xterm-256color", "COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=end,
+    )
+    os.close(end)
+    screen = b""
+    try:
+        while chunk := os.read(shown, 65536):
+            screen += chunk
+    except OSError:
+        pass  # the other end is closed
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "━".encode() in screen
+    assert b"tokens/s" in screen
+    assert output.startswith(b"bar: 240 documents, 240 written")
