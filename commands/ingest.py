@@ -247,7 +247,7 @@ def _fields(given: list[str]) -> dict[str, FieldType]:
     fields: dict[str, FieldType] = {}
     for each in given:
         name, _, kind = each.rpartition(":")
-        if not name or kind not in FieldType:
+        if not name or kind not in set(FieldType):
             raise InvalidInput(f"--field {each}: expected NAME:TYPE, of {', '.join(FieldType)}")
         fields[name] = FieldType(kind)
     return fields

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from commands.search_parts import open_service
 from embedder.client import EmbedderClient
 from ingest.chunking import Chunker
-from ingest.embedding import embed
+from ingest.embedding import Embedder
 from ingest.pipeline import open_chunker
 from ingest.planning import Plan, Planner
 from ingest.sources import Parsed, Place
@@ -39,7 +39,7 @@ class Writer:
         if not plan.changed:
             return _unwritten(plan)
         work = plan.changed[0]
-        ready, _ = await embed([work], opened, self._client)
+        ready, _ = await Embedder(opened, self._client).embed([work])
         await asyncio.to_thread(opened.replace, [one.rows for one in ready])
         return Written("replaced" if work.stored else "created", len(work.passages))
 

@@ -11,6 +11,7 @@ from evaluation.metrics import measure
 from m3.errors import InvalidInput
 from scoring.fusion import Method
 from search.request import SearchRequest
+from search.response import Hit
 from search.service import SearchService
 
 CANDIDATES = 200
@@ -49,24 +50,21 @@ async def search_all(
 
     async def work() -> None:
         for id_, text in waiting:
-            # One method after the other: the query is embedded for the first and kept.
-            for method in methods:
-                rankings[method][id_] = await _ranking(service, id_, text, collection, method)
+            request = SearchRequest(text, collection, top_k=CANDIDATES, candidates=CANDIDATES)
+            try:
+                found = await service.search_by(request, methods)
+            except InvalidInput as error:
+                raise InvalidInput(f"query {id_!r}: {error}") from error
+            for method, hits in found.items():
+                rankings[method][id_] = _documents(hits)
             progress(1)
 
     await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
     return rankings
 
 
-async def _ranking(
-    service: SearchService, id_: str, text: str, collection: str, method: Method
-) -> Sequence[str]:
+def _documents(hits: Sequence[Hit]) -> Sequence[str]:
     """Documents, each at the place of its best passage."""
-    try:
-        request = SearchRequest(text, collection, method, top_k=CANDIDATES, candidates=CANDIDATES)
-        hits = (await service.search(request)).hits
-    except InvalidInput as error:
-        raise InvalidInput(f"query {id_!r}: {error}") from error
     return list(dict.fromkeys(hit.document_id for hit in hits))
 
 

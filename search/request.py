@@ -74,11 +74,16 @@ class SearchRequest:
     @property
     def legs(self) -> Sequence[Leg]:
         """Where candidates come from."""
-        return _LEGS.get(self.method, ("dense", "sparse"))
+        return legs_of(self.method)
 
     @property
     def scoring_weights(self) -> Weights:
         return self.weights or METHOD_WEIGHTS[self.method]
+
+
+def legs_of(method: Method) -> Sequence[Leg]:
+    """Where a method's candidates come from."""
+    return _LEGS.get(method, ("dense", "sparse"))
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:

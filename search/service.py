@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from embedder.client import EmbedderClient
 from m3.errors import NotFound
 from m3.types import Representation
+from scoring.fusion import Method
 from search.collections import Collections
 from search.embed import QueryEmbedder
 from search.explain import TermName, explain, term_names
-from search.request import SearchRequest
-from search.rerank import Scored, rerank
+from search.request import SearchRequest, legs_of
+from search.rerank import Scored, ScoredCandidates, score
 from search.response import Hit, SearchResponse, Timings
-from store.contract import Collection, CollectionSpec, Store
+from store.contract import Collection, CollectionSpec, Leg, Store
 from store.filters import Filter, parse
 
 
@@ -32,9 +33,17 @@ class _Question:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    hits: Sequence[Scored]
+    """What a look at the collection found, scored: hits for any method whose legs were asked."""
+
+    candidates: ScoredCandidates
+    legs: Mapping[Leg, Sequence[int]]
     retrieve_seconds: float
     rerank_seconds: float
+
+    def hits(self, method: Method, request: SearchRequest) -> Sequence[Scored]:
+        found = set[int]().union(*(self.legs[leg] for leg in legs_of(method)))
+        page = slice(request.offset, request.offset + request.top_k)
+        return self.candidates.page(request.scoring_weights, page, among=found)
 
 
 class SearchService:
@@ -64,11 +73,11 @@ class SearchService:
         accepted = time.perf_counter()
         query = await self._embedder.embed(request.query, question.spec)
         embedded = time.perf_counter()
-        answer = await asyncio.to_thread(_answer, question, query)
+        answer = await asyncio.to_thread(_answer, question, query, request.legs)
+        hits = answer.hits(request.method, request)
         names = await self._names(question.spec) if request.explain else None
-        hits = [_hit(scored, query, request, names) for scored in answer.hits]
         return SearchResponse(
-            hits=hits,
+            hits=[_hit(scored, query, request, names) for scored in hits],
             timings_ms=Timings(
                 embed=_ms(embedded - accepted),
                 retrieve=_ms(answer.retrieve_seconds),
@@ -76,6 +85,24 @@ class SearchService:
                 total=_ms(time.perf_counter() - began),
             ),
         )
+
+    async def search_by(
+        self, request: SearchRequest, methods: Sequence[Method]
+    ) -> Mapping[Method, Sequence[Hit]]:
+        """The hits that `search` would give for each method, from one look at the collection.
+
+        Raises:
+            As `search` does.
+        """
+        question = await asyncio.to_thread(self._accept, request)
+        query = await self._embedder.embed(request.query, question.spec)
+        legs: dict[Leg, None] = dict.fromkeys(leg for m in methods for leg in legs_of(m))
+        answer = await asyncio.to_thread(_answer, question, query, tuple(legs))
+        asked = {method: replace(request, method=method, weights=None) for method in methods}
+        return {
+            method: [_hit(hit, query, one, None) for hit in answer.hits(method, one)]
+            for method, one in asked.items()
+        }
 
     def _accept(self, request: SearchRequest) -> _Question:
         collection = self.collections.open(request.collection)
@@ -94,21 +121,19 @@ class SearchService:
         return self._term_names[spec.fingerprint]
 
 
-def _answer(question: _Question, query: Representation) -> _Answer:
-    """Retrieve and rerank; it waits for disks and computes, so it runs off the event loop."""
-    request = question.request
+def _answer(question: _Question, query: Representation, legs: Sequence[Leg]) -> _Answer:
+    """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
     began = time.perf_counter()
     found = question.collection.candidates(
         query,
-        legs=request.legs,
-        depth=request.depth,
-        tenant=request.tenant,
+        legs=legs,
+        depth=question.request.depth,
+        tenant=question.request.tenant,
         filter=question.filter,
     )
     retrieved = time.perf_counter()
-    page = slice(request.offset, request.offset + request.top_k)
-    hits = rerank(query, found.rows, request.scoring_weights, page)
-    return _Answer(hits, retrieved - began, time.perf_counter() - retrieved)
+    scored = score(query, found.rows)
+    return _Answer(scored, found.legs, retrieved - began, time.perf_counter() - retrieved)
 
 
 def _hit(
