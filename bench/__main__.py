@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
-NAMES = ("maxsim", "encode", "search")
+NAMES = ("parity", "maxsim", "encode", "search")
 
 
 def main() -> None:
+    # As a node does: threads that wait by spinning cost most where others need the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     wanted = sys.argv[1:] or NAMES
     for name in wanted:
         if name not in NAMES:

@@ -24,7 +24,7 @@ def run() -> Result:
     """CPU seconds over the sample's paragraphs and as many of its questions."""
     from FlagEmbedding import BGEM3FlagModel
 
-    texts = [*_texts("corpus.jsonl")[:60], *_texts("queries.jsonl")[:60]]
+    texts = [*sample_texts("corpus.jsonl")[:60], *sample_texts("queries.jsonl")[:60]]
     np.random.default_rng(0).shuffle(texts)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = build(Path(folder) / "stand-in")
@@ -66,6 +66,7 @@ def run() -> Result:
     return Result("encode", figures, {"model": "stand-in (6 layers, 384 dimensions)", "texts": 120})
 
 
-def _texts(name: str) -> list[str]:
+def sample_texts(name: str) -> list[str]:
+    """The texts of one file of the sample."""
     lines = (_SAMPLE / name).read_text("utf-8").splitlines()
     return [orjson.loads(line)["text"] for line in lines]

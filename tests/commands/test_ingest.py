@@ -145,7 +145,7 @@ def test_bad_rows_go_to_the_dead_letters_and_the_rest_is_written(shell: Shell, t
     assert found[3] == ("parse", None, "there is no field 'text' with the text")
     assert found[4] == ("parse", "a", f"id 'a' was given before, at {path}:1")
     assert found[5] == ("parse", None, "empty text")
-    assert found[6] == ("parse", None, "invalid UTF-8 at byte 29")
+    assert found[6] == ("parse", None, "invalid UTF-8 at byte 30")
     assert found[7][:2] == ("write", "typed")
     assert "year" in found[7][2]
     assert letters(report)[0]["raw"]
