@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from embedder.node import load_encoder
 from embedder.stand_in import build
 from m3.codec import decode_tokens
 from m3.settings import load_settings
-from m3.types import OUTPUTS, Representation
+from m3.types import F32, OUTPUTS, Representation
 
 _TEXTS = 500
 _BATCH = 20
@@ -38,38 +39,47 @@ def run() -> Result:
         together = _encode(encoder, texts, _BATCH)
         alone = _encode(encoder, texts, 1)
         theirs = [
-            peer.encode([text], return_dense=True, return_sparse=True, return_colbert_vecs=True)
+            _their_values(
+                peer.encode([text], return_dense=True, return_sparse=True, return_colbert_vecs=True)
+            )
             for text in texts
         ]
-    pairs = list(zip(together, theirs, strict=True))
-    figures: list[dict[str, Any]] = [
-        {
-            "what": "FlagEmbedding, one text at a time",
-            "dense": max(float(np.abs(o.dense - t["dense_vecs"][0]).max()) for o, t in pairs),
-            "colbert": max(
-                float(np.abs(_tokens(o) - t["colbert_vecs"][0]).max()) for o, t in pairs
-            ),
-            "sparse": max(_sparse(_terms(o), _their_terms(t))[0] for o, t in pairs),
-            "texts with other terms": sum(_sparse(_terms(o), _their_terms(t))[1] for o, t in pairs),
-        },
-        {
-            "what": f"the same text in batches of {_BATCH} and alone",
-            "dense": max(
-                float(np.abs(o.dense - a.dense).max()) for o, a in zip(together, alone, strict=True)
-            ),
-            "colbert": max(
-                float(np.abs(_tokens(o) - _tokens(a)).max())
-                for o, a in zip(together, alone, strict=True)
-            ),
-            "sparse": max(
-                _sparse(_terms(o), _terms(a))[0] for o, a in zip(together, alone, strict=True)
-            ),
-            "texts with other terms": sum(
-                _sparse(_terms(o), _terms(a))[1] for o, a in zip(together, alone, strict=True)
-            ),
-        },
+    figures = [
+        _differences("FlagEmbedding, one text at a time", together, theirs),
+        _differences(f"the same text alone and in batches of {_BATCH}", together, alone),
     ]
     return Result("parity", figures, {"texts": _TEXTS, "model": "stand-in, fp32"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """One text's dense vector [d], ColBERT vectors [t, d] and weights by term."""
+
+    dense: F32
+    colbert: F32
+    terms: dict[int, float]
+
+
+def _differences(what: str, ours: Sequence[_Values], others: Sequence[_Values]) -> dict[str, Any]:
+    """The largest absolute difference of each output over all texts."""
+    pairs = list(zip(ours, others, strict=True))
+    return {
+        "what": what,
+        "dense": max(float(np.abs(one.dense - other.dense).max()) for one, other in pairs),
+        "colbert": max(float(np.abs(one.colbert - other.colbert).max()) for one, other in pairs),
+        "sparse": max(
+            abs(weight - other.terms.get(term, 0.0))
+            for one, other in pairs
+            for term, weight in one.terms.items()
+        ),
+        "texts with other terms": sum(
+            _heavy(one.terms) != _heavy(other.terms) for one, other in pairs
+        ),
+    }
+
+
+def _heavy(terms: dict[int, float]) -> set[int]:
+    return {term for term, weight in terms.items() if weight >= _LEAST_WEIGHT}
 
 
 def _mixed() -> list[str]:
@@ -79,26 +89,17 @@ def _mixed() -> list[str]:
     return [*paragraphs, *long, *questions][:_TEXTS]
 
 
-def _encode(encoder: Encoder, texts: Sequence[str], size: int) -> list[Representation]:
+def _encode(encoder: Encoder, texts: Sequence[str], size: int) -> list[_Values]:
     ids = [text.ids for text in encoder.tokenizer.tokenize(texts, encoder.info.max_tokens)]
     batches = (encoder.encode(ids[i : i + size], OUTPUTS) for i in range(0, len(ids), size))
-    return [row for batch in batches for row in batch]
+    return [_our_values(row) for batch in batches for row in batch]
 
 
-def _tokens(row: Representation) -> Any:
-    return decode_tokens(row.codes, row.codec)
+def _our_values(row: Representation) -> _Values:
+    terms = dict(zip(row.sparse_ids.tolist(), row.sparse_weights.tolist(), strict=True))
+    return _Values(row.dense.astype(np.float32), decode_tokens(row.codes, row.codec), terms)
 
 
-def _terms(row: Representation) -> dict[int, float]:
-    return dict(zip(row.sparse_ids.tolist(), row.sparse_weights.tolist(), strict=True))
-
-
-def _their_terms(answer: dict[str, Any]) -> dict[int, float]:
-    return {int(term): float(weight) for term, weight in answer["lexical_weights"][0].items()}
-
-
-def _sparse(one: dict[int, float], other: dict[int, float]) -> tuple[float, int]:
-    """The largest difference of a weight, and 1 where terms of some weight differ."""
-    heavy = [{t for t, w in terms.items() if w >= _LEAST_WEIGHT} for terms in (one, other)]
-    largest = max((abs(one[t] - other[t]) for t in one.keys() & other.keys()), default=0.0)
-    return largest, int(heavy[0] != heavy[1])
+def _their_values(answer: dict[str, Any]) -> _Values:
+    terms = {int(term): float(weight) for term, weight in answer["lexical_weights"][0].items()}
+    return _Values(answer["dense_vecs"][0], answer["colbert_vecs"][0], terms)

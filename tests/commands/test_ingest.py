@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from commands.ingest import app
-from m3.errors import InvalidInput
+from m3.errors import M3Error
 from m3.settings import load_settings
 from m3.types import Codec, DocumentKey
 from store.contract import CollectionSpec
@@ -53,8 +53,19 @@ class Shell:
     def report(self, *arguments: object, expect: int = 0, **more: Any) -> dict[str, Any]:
         return json.loads(self("run", *arguments, "--json", expect=expect, **more).stdout)
 
+    def here(self, *arguments: object, expect: int = 0, **settings: str) -> str:
+        """The command in this process, which is quicker; its output, or what it refused with."""
+        done = CliRunner().invoke(
+            app, [str(argument) for argument in arguments], env={**self.environment, **settings}
+        )
+        if isinstance(done.exception, M3Error):
+            assert done.exception.exit_code == expect, done.exception
+            return done.exception.message
+        assert done.exit_code == expect, f"{done.output}{done.exception!r}"
+        return done.stdout
+
     def status(self, name: str) -> dict[str, Any]:
-        return json.loads(self("status", name, "--json").stdout)
+        return json.loads(self.here("status", name, "--json"))
 
 
 @pytest.fixture(scope="module")
@@ -101,25 +112,24 @@ def stored(shell: Shell, name: str, key: DocumentKey) -> tuple[str, Any, list[st
     return found and (found.title, found.metadata, [chunk.text for chunk in found.chunks])
 
 
-def test_the_sample_is_ingested_once(shell: Shell):
-    first = shell("run", SAMPLE, "--collection", "sample")
-    assert first.stdout.startswith("sample: 240 documents, 240 written, 0 unchanged, 0 failed; ")
+def test_documents_are_ingested_once(shell: Shell, some: Path):
+    first = shell("run", some, "--collection", "once")
+    assert first.stdout.startswith("once: 60 documents, 60 written, 0 unchanged, 0 failed; ")
     assert "English-only stand-in" in first.stdout
     assert f"state directory {shell.home}" in first.stderr
-    again = shell.report(SAMPLE, "--collection", "sample")
-    assert (again["unchanged"], again["written"], again["tokens"]) == (240, 0, 0)
+    again = shell.report(some, "--collection", "once")
+    assert (again["unchanged"], again["written"], again["tokens"]) == (60, 0, 0)
     assert again["dead_letters"] is None
-    status = shell.status("sample")
-    assert (status["documents"], status["unpublished"]) == (240, 0)
+    status = shell.status("once")
+    assert (status["documents"], status["unpublished"]) == (60, 0)
     assert status["spec"]["stand_in"]
-    assert "  documents    240" in shell("status", "sample").stdout
-    assert "sample: 240 documents, " in shell("collections").stdout
-    listed = json.loads(shell("collections", "--json").stdout)
-    assert "sample" in [each["name"] for each in listed]
-    verified = json.loads(shell("verify", "sample", "--json").stdout)
+    assert "  documents    60" in shell("status", "once").stdout
+    assert "once: 60 documents, " in shell("collections").stdout
+    assert "once" in [each["name"] for each in json.loads(shell.here("collections", "--json"))]
+    verified = json.loads(shell.here("verify", "once", "--json"))
     assert verified["consistent"]
     assert verified["chunks"] == status["chunks"]
-    assert "the index lacks 0 and has 0 too many; 0 corrupt" in shell("verify", "sample").stdout
+    assert "the index lacks 0 and has 0 too many; 0 corrupt" in shell("verify", "once").stdout
 
 
 def test_bad_rows_go_to_the_dead_letters_and_the_rest_is_written(shell: Shell, tmp_path: Path):
@@ -163,7 +173,7 @@ def test_missing_paths_and_empty_folders_stop_before_anything_starts(shell: Shel
     (tmp_path / "empty").mkdir()
     done = shell("run", tmp_path / "empty", "--collection", "nothing", expect=2)
     assert done.stderr.startswith(f"error: folder {tmp_path / 'empty'} holds no documents")
-    assert "nothing" not in shell("collections").stdout
+    assert "nothing" not in shell.here("collections")
 
 
 def test_a_line_of_100_mb_fails_alone(shell: Shell, tmp_path: Path):
@@ -235,7 +245,7 @@ def test_a_node_that_is_down_is_said(shell: Shell, tmp_path: Path):
     assert done.stderr.splitlines()[-1].startswith(
         "error: no embedder node answers at http://127.0.0.1:9"
     )
-    assert "no-node" not in shell("collections").stdout
+    assert "no-node" not in shell.here("collections")
 
 
 @pytest.fixture
@@ -259,7 +269,7 @@ def test_a_full_disk_is_said_and_a_rerun_completes(shell: Shell, small_disk: Pat
     subprocess.run(["mount", "-o", "remount,size=256m", small_disk], check=True)
     report = shell.report(SAMPLE, "--collection", "full", **tables)
     assert report["written"] + report["unchanged"] == 240
-    assert json.loads(shell("verify", "full", "--json", **tables).stdout)["consistent"]
+    assert json.loads(shell.here("verify", "full", "--json", **tables))["consistent"]
 
 
 @pytest.mark.parametrize(
@@ -279,9 +289,7 @@ def test_flags_that_cannot_be_are_refused(
 ):
     """In this process: what a refusal is made of has been shown with a process."""
     path = jsonl(tmp_path / "rows.jsonl", doc("a"))
-    done = CliRunner().invoke(app, ["run", str(path), *flags], env=shell.environment)
-    assert isinstance(done.exception, InvalidInput)
-    assert reason in done.exception.message
+    assert reason in shell.here("run", path, *flags, expect=2)
 
 
 def test_a_collection_keeps_how_it_was_made(shell: Shell, tmp_path: Path):
@@ -291,14 +299,11 @@ def test_a_collection_keeps_how_it_was_made(shell: Shell, tmp_path: Path):
     chunking = {"max_tokens": 100, "overlap": 10, "whole": False}
     spec = shell.status("made")["spec"]
     assert (spec["chunking"], spec["fields"]) == (chunking, {"year": "int"})
-    assert shell.report(path, "--collection", "made")["unchanged"] == 1
-    assert shell.report(path, "--collection", "made", *made)["unchanged"] == 1
-    for flags in (["--max-tokens", "99"], ["--overlap", "0"], ["--whole"], ["--field", "a:int"]):
-        done = CliRunner().invoke(
-            app, ["run", str(path), "-c", "made", *flags], env=shell.environment
-        )
-        assert isinstance(done.exception, InvalidInput)
-        assert f"was made with another {flags[0]}" in done.exception.message
+    again = shell.here("run", path, "--collection", "made", "--json")
+    assert json.loads(again)["unchanged"] == 1
+    for flags in (["--max-tokens", 99], ["--overlap", 0], ["--whole"], ["--field", "a:int"]):
+        refused = shell.here("run", path, "-c", "made", *flags, expect=2)
+        assert f"was made with another {flags[0]}" in refused
 
 
 def test_standard_input_names_and_tenants(shell: Shell):
@@ -314,21 +319,21 @@ def test_a_dry_run_leaves_no_trace(shell: Shell, tmp_path: Path):
     done = shell("run", path, "--collection", "dry", "--dry-run", expect=1)
     assert "dry: 3 documents, would be 2 written, 0 unchanged, 1 failed" in done.stdout
     assert "id 'a' was given before" in done.stderr
-    assert "dry" not in shell("collections").stdout
+    assert "dry" not in shell.here("collections")
     assert not list((shell.home / "dead-letters").glob("dry-*"))
 
 
 def test_documents_and_collections_are_deleted(shell: Shell, tmp_path: Path):
     path = jsonl(tmp_path / "rows.jsonl", doc("a"), doc("b"), doc("c"))
-    shell("run", path, "--collection", "gone")
+    shell.here("run", path, "--collection", "gone")
     deleted = shell("delete", "gone", "--id", "a", "--id", "b", "--id", "z", "--json")
     assert json.loads(deleted.stdout) == {"deleted": 2, "not_found": 1}
     assert shell.status("gone")["documents"] == 1
     refused = shell("drop", "gone", expect=2)
-    assert "this deletes 1 documents for good: say --yes" in refused.stderr
-    shell("drop", "gone", "--yes")
-    missing = shell("status", "gone", expect=2)
-    assert "no collection 'gone'" in missing.stderr
+    assert refused.stderr == "error: this deletes 1 documents for good: say --yes\n"
+    shell.here("drop", "gone", "--yes")
+    assert "no collection 'gone'" in shell.here("status", "gone", expect=2)
+    assert "no collection 'gone'" in shell.here("delete", "gone", "--id", "a", expect=2)
 
 
 def test_two_runs_may_make_one_collection(shell: Shell, tmp_path: Path):
@@ -358,7 +363,7 @@ def test_an_interrupted_run_goes_on_from_where_it_was(shell: Shell, some: Path):
         text=True,
     )
     deadline = time.monotonic() + 60
-    while "interrupted" not in shell("collections").stdout and time.monotonic() < deadline:
+    while "interrupted" not in shell.here("collections") and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(2)
     _, errors = process.communicate(timeout=60)

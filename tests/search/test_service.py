@@ -73,18 +73,6 @@ def test_hits_are_brute_force(world, method: Method, chosen: Weights | None, dep
         assert astuple(hit.scores) == pytest.approx(raw, abs=2e-6)
 
 
-@given(libraries(), st.sets(st.sampled_from(Method), min_size=1), st.integers(1, 16))
-@settings(max_examples=60, deadline=None)
-def test_one_look_for_many_methods_is_a_search_for_each(world, methods, depth: int) -> None:
-    query, passages, codec = world
-    service = SearchService(library(passages, codec), KnownQueries({"q": query}))
-    request = replace(REQUEST, candidates=depth, top_k=depth)
-    found = asyncio.run(service.search_by(request, list(methods)))
-    assert set(found) == methods
-    for method, hits in found.items():
-        assert hits == ask(service, replace(request, method=method)).hits
-
-
 @given(libraries(), st.sampled_from(Method), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_pages_are_slices_of_one_order(world, method: Method, size: int) -> None:
