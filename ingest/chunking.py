@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from ingest.headings import Outline, outline
-from ingest.splitting import CHARACTERS_PER_TOKEN, Span, Splitting, WordCounts, past_blank
+from ingest.splitting import (
+    CHARACTERS_PER_TOKEN,
+    Counts,
+    ExactCounts,
+    Span,
+    Splitting,
+    WordCounts,
+    past_blank,
+)
 from m3.errors import InvalidInput
 from m3.types import Chunk, Document
 from store.contract import Chunking
@@ -58,7 +66,8 @@ class Chunker:
         self._tokenizer = Tokenizer.from_str(tokenizer)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._counts = WordCounts(self._tokenizer)
+        self._words = WordCounts(self._tokenizer)
+        self._exact = ExactCounts(self._tokenizer)
         self._special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._chunking = chunking
         self._limit = model_tokens if chunking.whole else chunking.max_tokens
@@ -90,16 +99,20 @@ class Chunker:
         return passages
 
     def _fitting(self, text: str, title: str, headings: Outline | None) -> list[Passage]:
-        """Cut, count what was cut, and where a passage came out too long cut smaller."""
-        capacity = self._limit - self._special - self._counts(title, self._limit)
+        """Cut by words, count what was cut; where one is too long, cut exactly, then smaller."""
+        counts: Counts = self._words
+        capacity = self._limit - self._special - self._exact(title, self._limit)
         while capacity > 0:
-            splitting = Splitting(self._counts, capacity, self._chunking.overlap)
+            splitting = Splitting(counts, capacity, self._chunking.overlap)
             spans = splitting.markdown(text, headings) if headings else splitting.plain(text)
             passages = self._measured(_chunks(text, spans, headings or Outline()), title)
             over = max(passage.tokens for passage in passages) - self._limit
             if over <= 0:
                 return passages
-            capacity -= max(over, capacity // 8)
+            if counts is self._words:
+                counts = self._exact
+            else:
+                capacity -= max(over, capacity // 8)
         raise InvalidInput(f"the text cannot be cut into passages of {self._limit} tokens")
 
     def _measured(self, chunks: Sequence[Chunk], title: str) -> list[Passage]:

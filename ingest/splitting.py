@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
@@ -31,8 +31,27 @@ _WORD = 64
 """Characters: a longer word is counted in such pieces, which Chinese is full of."""
 
 
+class Counts(Protocol):
+    """How many tokens a text has; of more than `limit`, only that they are more."""
+
+    def __call__(self, text: str, limit: int) -> int: ...
+
+
+class ExactCounts:
+    """The tokenizer asked each time, which is slow: a splitter asks some ten times a chunk."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str, limit: int) -> int:
+        least = len(text) // CHARACTERS_PER_TOKEN
+        if least > limit:
+            return least
+        return max(least, len(self._tokenizer.encode(text, add_special_tokens=False).ids))
+
+
 class WordCounts:
-    """Tokens of a text: the sum over its words, each counted once, as far as is asked.
+    """The sum over a text's words, each counted once.
 
     Exact for words of usual length where the tokenizer splits at white space first, as
     BERT's and XLM-R's do. Whoever needs certainty counts the finished passage.
@@ -43,11 +62,10 @@ class WordCounts:
         self._known: dict[str, int] = {}
 
     def __call__(self, text: str, limit: int) -> int:
-        """How many tokens; of more than `limit`, only that they are more."""
-        total = len(text) // CHARACTERS_PER_TOKEN
-        if total > limit:
-            return total
-        total, least = 0, total
+        least = len(text) // CHARACTERS_PER_TOKEN
+        if least > limit:
+            return least
+        total = 0
         for word in text.split():
             for first in range(0, len(word), _WORD):
                 total += self._word(word[first : first + _WORD])
@@ -68,7 +86,7 @@ class WordCounts:
 class Splitting:
     """One way to cut: so many tokens a span, so many shared with the one before."""
 
-    def __init__(self, counts: WordCounts, capacity: int, overlap: int) -> None:
+    def __init__(self, counts: Counts, capacity: int, overlap: int) -> None:
         self._counts = counts
         self._capacity = capacity
         self._overlap = min(overlap, capacity // 2)
@@ -76,11 +94,15 @@ class Splitting:
 
     def plain(self, text: str) -> list[Span]:
         """Spans of plain text; together they hold all that is not white space."""
+        if self._size(text) <= self._capacity:
+            return [_stripped(text)]
         splitter = TextSplitter.from_callback(self._size, self._capacity, self._overlap)
         return list(self._spans(splitter, text, ()))
 
     def markdown(self, text: str, outline: Outline) -> list[Span]:
         """Spans of markdown, none of which ends in a heading that the next could begin with."""
+        if self._size(text) <= self._capacity:
+            return [_stripped(text)]
         room = self._capacity // 8 if outline.headings else 0
         splitter = MarkdownSplitter.from_callback(
             self._size, self._capacity - room, min(self._overlap, self._capacity - room - 1)
@@ -131,6 +153,10 @@ class Splitting:
             if rest := text[start:cut].rstrip():
                 result.append((start, start + len(rest)))
         return result[::-1]
+
+
+def _stripped(text: str) -> Span:
+    return past_blank(text, 0), len(text.rstrip())
 
 
 def _stretches(text: str) -> Iterator[Span]:
