@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from commands.console import print_json, run
+from commands.options import EmbedderUrl, Home, Json
 from m3.errors import InvalidInput, StoredDataError
 from m3.settings import load_settings
 from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, DocumentKey
@@ -33,18 +34,6 @@ _SOME_FAILED = 1
 Name = Annotated[str, typer.Argument(help="The collection.", metavar="NAME")]
 Source = Annotated[str, typer.Option(help="Where the documents come from: ids count within it.")]
 Tenant = Annotated[str, typer.Option(help="Whose documents they are.")]
-Home = Annotated[
-    Path | None, typer.Option(help="State directory.  [M3_HOME]", metavar="DIR", show_default=False)
-]
-EmbedderUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="Embedder nodes, comma-separated.  [M3_EMBEDDER_URL; http://127.0.0.1:7860]",
-        metavar="URL",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 
 @app.command(

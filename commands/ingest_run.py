@@ -165,15 +165,11 @@ async def _spec(
     """The collection's, which a node has to serve the model of; or one for the node's model."""
     if collection is None:
         model = await client.model()
-        return CollectionSpec(
-            model=model.id,
-            fingerprint=model.fingerprint,
-            precision=model.precision,
-            dimension=model.dimension,
+        return CollectionSpec.of(
+            model,
             codec=settings.codec,
             chunking=wish.chunking(model.max_tokens),
             fields=wish.fields,
-            stand_in=model.stand_in,
         )
     spec = collection.spec
     try:

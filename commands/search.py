@@ -11,6 +11,7 @@ import orjson
 import typer
 
 from commands.console import print_json, run
+from commands.options import EmbedderUrl, Home, Json
 from m3.errors import InvalidInput
 from m3.settings import Settings, load_settings
 
@@ -30,19 +31,6 @@ engine = typer.Typer(
 app.add_typer(engine, name="engine")
 
 _SOME_FAILED = 1
-
-Home = Annotated[
-    Path | None, typer.Option(help="State directory.  [M3_HOME]", metavar="DIR", show_default=False)
-]
-EmbedderUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="Embedder nodes, comma-separated.  [M3_EMBEDDER_URL; http://127.0.0.1:7860]",
-        metavar="URL",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 
 
 @app.command(epilog="Examples:\n\n`m3-search serve`\n\n`m3-search serve --port 0 --home ./state`")

@@ -65,13 +65,5 @@ def _opened(collections: Collections, name: str, model: ModelInfo, codec: Codec)
     try:
         return collections.open(name)
     except NotFound:
-        spec = CollectionSpec(
-            model=model.id,
-            fingerprint=model.fingerprint,
-            precision=model.precision,
-            dimension=model.dimension,
-            codec=codec,
-            chunking=Chunking(whole=True),
-            stand_in=model.stand_in,
-        )
+        spec = CollectionSpec.of(model, codec=codec, chunking=Chunking(whole=True))
         return collections.create(name, spec)

@@ -84,8 +84,11 @@ class Planner:
         return None if first is item.place else first
 
     def _one(self, item: Parsed, stored: str | None, plan: Plan) -> None:
-        salt = self._chunker.salt(markdown=item.markdown)
-        content_hash = item.document.content_hash(salt)
+        try:
+            content_hash = item.document.content_hash(self._chunker.salt(markdown=item.markdown))
+        except TypeError as error:
+            plan.rejects.append(item.reject("parse", f"it cannot be written as JSON: {error}"))
+            return
         if stored == content_hash:
             plan.unchanged.append(item)
             return

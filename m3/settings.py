@@ -77,7 +77,9 @@ class Settings(BaseSettings):
         default=32 * 2**20, ge=1024, description="Bytes one request body may have."
     )
     drain_seconds: float = Field(
-        default=0.0, ge=0, description="Seconds a server answers on, with `/readyz` at 503, after "
+        default=0.0,
+        ge=0,
+        description="Seconds a server answers on, with `/readyz` at 503, after "
         "SIGTERM: the time a load balancer takes to look away.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(

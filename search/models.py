@@ -140,15 +140,11 @@ class CollectionBody(_Body):
         Raises:
             InvalidInput: chunks that the model could not read, or that would never advance.
         """
-        return CollectionSpec(
-            model=model.id,
-            fingerprint=model.fingerprint,
-            precision=model.precision,
-            dimension=model.dimension,
+        return CollectionSpec.of(
+            model,
             codec=self.codec or codec,
             chunking=self._chunking(model),
             fields=self.fields,
-            stand_in=model.stand_in,
         )
 
     def _chunking(self, model: ModelInfo) -> Chunking:

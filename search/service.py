@@ -74,14 +74,16 @@ class SearchService:
         query = await self._embedder.embed(request.query, question.spec)
         embedded = time.perf_counter()
         answer = await asyncio.to_thread(_answer, question, query, request.legs)
+        scored = time.perf_counter()
         hits = answer.hits(request.method, request)
+        ranking_seconds = time.perf_counter() - scored
         names = await self._names(question.spec) if request.explain else None
         return SearchResponse(
             hits=[_hit(scored, query, request, names) for scored in hits],
             timings_ms=Timings(
                 embed=_ms(embedded - accepted),
                 retrieve=_ms(answer.retrieve_seconds),
-                rerank=_ms(answer.rerank_seconds),
+                rerank=_ms(answer.rerank_seconds + ranking_seconds),
                 total=_ms(time.perf_counter() - began),
             ),
         )

@@ -17,6 +17,7 @@ from m3.types import (
     DocumentKey,
     EmbeddingBatch,
     Metadata,
+    ModelInfo,
     Representation,
     model_text,
 )
@@ -61,6 +62,27 @@ class CollectionSpec:
     chunking: Chunking = field(default_factory=Chunking)
     fields: Mapping[str, FieldType] = field(default_factory=dict[str, FieldType])
     stand_in: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelInfo,
+        *,
+        codec: Codec,
+        chunking: Chunking,
+        fields: Mapping[str, FieldType] | None = None,
+    ) -> CollectionSpec:
+        """What rows of this model's vectors are."""
+        return cls(
+            model=model.id,
+            fingerprint=model.fingerprint,
+            precision=model.precision,
+            dimension=model.dimension,
+            codec=codec,
+            chunking=chunking,
+            fields=fields or {},
+            stand_in=model.stand_in,
+        )
 
 
 @dataclass(frozen=True, slots=True)

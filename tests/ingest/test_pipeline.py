@@ -205,13 +205,15 @@ async def test_bad_documents_fail_alone(client: CountingClient):
         Document("refused", f"a {FORBIDDEN} text"),
         Document("blank", " "),
         Document("typed", "text", metadata={"year": "not a year"}),
+        Document("half", "a surrogate \ud800"),
         *docs(10, "more")[5:],
     ]
     rejects: list[Reject] = []
     report = await run(items, collection, client, rejects)
-    assert counts(report) == (14, 10, 0, 4)
+    assert counts(report) == (15, 10, 0, 5)
     assert {(reject.stage, reject.document) for reject in rejects} == {
         ("parse", None),
+        ("parse", "half"),
         ("embed", "refused"),
         ("chunk", "blank"),
         ("write", "typed"),
