@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from ingest.report import Report
 
 _LINE_SECONDS = 5.0
+_LINES_OF_SPEED = 6
 
 
 class Display(Protocol):
@@ -57,28 +59,29 @@ class _Bar:
 
 
 class _Lines:
-    """A line every few seconds, for logs."""
+    """A line every few seconds, for logs; the time left goes by the speed of the last few."""
 
     def __init__(self, screen: Console, total_bytes: int | None) -> None:
         self._screen = screen
         self._total_bytes = total_bytes
-        self._shown = time.monotonic()
+        self._shown = deque([(time.monotonic(), 0)], maxlen=_LINES_OF_SPEED)
 
     def update(self, report: Report) -> None:
-        if time.monotonic() - self._shown < _LINE_SECONDS:
-            return
-        self._shown = time.monotonic()
-        self.note(f"{counts(report)}{self._left(report)}")
+        now = time.monotonic()
+        if now - self._shown[-1][0] >= _LINE_SECONDS:
+            self.note(f"{counts(report)}{self._left(report.bytes, now)}")
+            self._shown.append((now, report.bytes))
 
     def note(self, line: str) -> None:
         self._screen.print(line, markup=False)
 
-    def _left(self, report: Report) -> str:
-        if not self._total_bytes or not report.bytes:
+    def _left(self, done: int, now: float) -> str:
+        before, done_before = self._shown[0]
+        if not self._total_bytes or done <= done_before:
             return ""
-        part = min(1.0, report.bytes / self._total_bytes)
-        left = timedelta(seconds=round(report.seconds * (1 - part) / part))
-        return f", {part:.0%}, about {left} left"
+        left = max(0, self._total_bytes - done) * (now - before) / (done - done_before)
+        part = min(1.0, done / self._total_bytes)
+        return f", {part:.0%}, about {timedelta(seconds=round(left))} left"
 
 
 def counts(report: Report) -> str:

@@ -24,7 +24,7 @@ from ingest.embedding import (
 from ingest.planning import Plan, Planner, Work
 from ingest.report import Progress, Report
 from ingest.sources import Parsed, Place, Reject
-from ingest.tasks import together
+from ingest.tasks import Budget, together
 from m3.errors import InvalidInput, M3Error
 from m3.types import Document
 from store.contract import Chunking, Collection
@@ -37,6 +37,8 @@ _READ_CHARACTERS = 8 * 2**20
 _WRITE_CHUNKS = 256
 _WRITE_TOKENS = 131_072
 """About 135 MB of BGE-M3's ColBERT codes; a longer document is a write by itself."""
+_HELD_TOKENS = 4 * _WRITE_TOKENS
+"""Planned and not yet written: their vectors are in memory, or soon will be."""
 _WRITE_SECONDS = 5.0
 """As long as embedded documents wait for others: a write costs much the same for few and many."""
 
@@ -108,6 +110,7 @@ class _Run:
         self._embedder = Embedder(collection, client)
         self._planner = planner
         self._tally = tally
+        self._budget = Budget(_HELD_TOKENS)
 
     async def ingest(self, items: Iterable[Item]) -> None:
         """Whatever stops reading or embedding, what is embedded is written before it is raised."""
@@ -143,11 +146,17 @@ class _Run:
                 self._tally.planned(plan)
                 for work in plan.changed:
                     if waiting and not _fits([*waiting, work], REQUEST_TEXTS, REQUEST_TOKENS):
-                        await planned.send(waiting)
+                        await self._hand_on(waiting, planned)
                         waiting = []
                     waiting.append(work)
             if waiting:
-                await planned.send(waiting)
+                await self._hand_on(waiting, planned)
+
+    async def _hand_on(
+        self, works: list[Work], planned: MemoryObjectSendStream[list[Work]]
+    ) -> None:
+        await self._budget.hold(_tokens(works))
+        await planned.send(works)
 
     async def _embed_planned(
         self,
@@ -168,6 +177,7 @@ class _Run:
             if len(works) > 1:
                 return [one for work in works for one in await self._embed([work])]
             self._tally.reject(works[0].parsed.reject("embed", error.message))
+            await self._budget.release(_tokens(works))
             return []
         self._tally.add(Report(tokens=tokens))
         return ready
@@ -176,6 +186,7 @@ class _Run:
         async with embedded:
             async for ready in _writes(embedded):
                 await self._write(ready)
+                await self._budget.release(_tokens([one.work for one in ready]))
 
     async def _write(self, ready: Sequence[Embedded]) -> None:
         try:
@@ -270,7 +281,8 @@ async def _writes(
 
 
 def _fits(works: Sequence[Work], chunks: int, tokens: int) -> bool:
-    return (
-        sum(len(work.passages) for work in works) <= chunks
-        and sum(work.tokens for work in works) <= tokens
-    )
+    return sum(len(work.passages) for work in works) <= chunks and _tokens(works) <= tokens
+
+
+def _tokens(works: Iterable[Work]) -> int:
+    return sum(work.tokens for work in works)

@@ -1,4 +1,4 @@
-"""Tasks that end together and fail plainly."""
+"""What concurrent tasks need: to fail plainly, and to hold only so much at once."""
 
 from __future__ import annotations
 
@@ -25,3 +25,24 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     if isinstance(error, BaseExceptionGroup):
         return _first(cast("BaseExceptionGroup[BaseException]", error))
     return error
+
+
+class Budget:
+    """So many tokens at once, or one piece that has more by itself."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._released = anyio.Condition()
+
+    async def hold(self, tokens: int) -> None:
+        """Wait until there is room for them."""
+        async with self._released:
+            while self._held and self._held + tokens > self._limit:
+                await self._released.wait()
+            self._held += tokens
+
+    async def release(self, tokens: int) -> None:
+        async with self._released:
+            self._held -= tokens
+            self._released.notify_all()

@@ -55,15 +55,10 @@ def discover(paths: Iterable[str], format_name: str | None = None) -> Found:
     files: list[SourceFile] = []
     passed_over = Counter[str]()
     for given in paths:
-        path = Path(given)
-        if given == STDIN:
-            files.append(SourceFile(None, "stdin", "stdin", forced or FORMATS["jsonl"]))
-        elif path.is_dir():
-            files += _in_folder(path, forced, passed_over)
-        elif path.exists():
-            files.append(_source_file(path, path.name, forced or _by_suffix(path)))
-        else:
-            raise InvalidInput(f"there is no file or folder {given}")
+        try:
+            files += _under(given, forced, passed_over)
+        except OSError as error:
+            raise InvalidInput(f"cannot read {error.filename}: {error.strerror}") from error
     return Found(files, passed_over)
 
 
@@ -85,6 +80,17 @@ def _named(name: str | None) -> Format | None:
     raise InvalidInput(f"format {name!r} is not known; there are: {', '.join(FORMATS)}")
 
 
+def _under(given: str, forced: Format | None, passed_over: Counter[str]) -> list[SourceFile]:
+    path = Path(given)
+    if given == STDIN:
+        return [SourceFile(None, "stdin", "stdin", forced or FORMATS["jsonl"])]
+    if path.is_dir():
+        return _in_folder(path, forced, passed_over)
+    if path.exists():
+        return [_source_file(path, path.name, forced or _by_suffix(path))]
+    raise InvalidInput(f"there is no file or folder {given}")
+
+
 def _in_folder(folder: Path, forced: Format | None, passed_over: Counter[str]) -> list[SourceFile]:
     found: list[SourceFile] = []
     for path in _walk(folder):
@@ -102,7 +108,7 @@ def _in_folder(folder: Path, forced: Format | None, passed_over: Counter[str]) -
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Every file below, in the order of names; sockets and pipes would never end."""
-    for root, folders, names in os.walk(folder, onerror=_refuse):
+    for root, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(root, name)
@@ -111,8 +117,8 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _refuse(error: OSError) -> None:
-    raise InvalidInput(f"cannot read the folder {error.filename}: {error.strerror}") from error
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _by_suffix(path: Path) -> Format:

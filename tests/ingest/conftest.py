@@ -6,6 +6,20 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from store.contract import Chunking, Collection
+from store.memory import MemoryStore
+from tests.ingest.fakes import CountingClient, spec
+
+
+@pytest.fixture
+def client(wordpiece: str) -> CountingClient:
+    return CountingClient(wordpiece)
+
+
+@pytest.fixture
+def collection() -> Collection:
+    return MemoryStore().create("docs", spec(Chunking(64, 0)))
+
 
 @pytest.fixture(scope="session")
 def wordpiece(stand_in: Path) -> str:

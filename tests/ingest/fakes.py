@@ -1,18 +1,30 @@
-"""A client without a node: any text has a representation, and calls are counted."""
+"""A client without a node that counts its calls, and runs of the pipeline with it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import numpy as np
 
+from ingest.pipeline import Item, ingest
+from ingest.report import Report
+from ingest.sources import Reject
 from m3.codec import encode_tokens
 from m3.errors import InvalidInput, M3Error
-from m3.types import Codec, EmbeddingBatch, ModelInfo, Representation, batch_of, text_hash
-from store.contract import Chunking, CollectionSpec
+from m3.types import (
+    Codec,
+    Document,
+    DocumentKey,
+    EmbeddingBatch,
+    ModelInfo,
+    Representation,
+    batch_of,
+    text_hash,
+)
+from store.contract import Chunking, Collection, CollectionSpec
 from store.filters import FieldType
 
 DIMENSION = 8
@@ -87,3 +99,34 @@ class CountingClient:
                 raise InvalidInput(f"input[{i}]: not a text for this model")
         self.texts += texts
         return batch_of([representation(text) for text in texts])
+
+
+PARAGRAPH = "The cat sat on the mat. A dog barked at the moon. Nothing else happened. "
+
+
+def key(id: str) -> DocumentKey:
+    return DocumentKey("default", "default", id)
+
+
+def docs(count: int, word: str = "text") -> list[Document]:
+    return [Document(f"d{i}", f"{word} number {i}", f"Title {i}", {"n": i}) for i in range(count)]
+
+
+async def run(
+    items: Iterable[Item],
+    collection: Collection,
+    client: Any,
+    rejects: list[Reject] | None = None,
+    **more: Any,
+) -> Report:
+    """A run that must not reject anything, unless `rejects` is there to take it."""
+
+    def on_reject(reject: Reject) -> None:
+        assert rejects is not None, reject
+        rejects.append(reject)
+
+    return await ingest(items, collection, client, on_reject=on_reject, **more)
+
+
+def counts(report: Report) -> tuple[int, int, int, int]:
+    return report.documents, report.written, report.unchanged, report.failed

@@ -1,67 +1,30 @@
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
-import anyio
 import pytest
 from tokenizers import Tokenizer
 
 from embedder.client import EmbedderClient
-from ingest import embedding, pipeline
-from ingest.pipeline import Item, ingest, open_chunker, survey
-from ingest.report import Report
+from ingest.pipeline import Item, open_chunker, survey
 from ingest.sources import Parsed, Place, Reject
-from m3.errors import EmbedderUnreachable, InvalidInput, StorageFull
-from m3.types import Document, DocumentKey
-from store.contract import Chunking, Collection, DocumentRows
+from m3.types import Document
+from store.contract import Chunking, Collection
 from store.filters import FieldType
-from store.memory import MemoryCollection, MemoryStore
-from tests.ingest.fakes import FORBIDDEN, CountingClient, representation, spec
+from store.memory import MemoryStore
+from tests.ingest.fakes import (
+    FORBIDDEN,
+    PARAGRAPH,
+    CountingClient,
+    counts,
+    docs,
+    key,
+    representation,
+    run,
+    spec,
+)
 
 pytestmark = pytest.mark.anyio
-
-PARAGRAPH = "The cat sat on the mat. A dog barked at the moon. Nothing else happened. "
-
-
-@pytest.fixture
-def client(wordpiece: str) -> CountingClient:
-    return CountingClient(wordpiece)
-
-
-@pytest.fixture
-def collection() -> Collection:
-    return MemoryStore().create("docs", spec(Chunking(64, 0)))
-
-
-def key(id: str) -> DocumentKey:
-    return DocumentKey("default", "default", id)
-
-
-def docs(count: int, word: str = "text") -> list[Document]:
-    return [Document(f"d{i}", f"{word} number {i}", f"Title {i}", {"n": i}) for i in range(count)]
-
-
-async def run(
-    items: Sequence[Item] | Iterator[Item],
-    collection: Collection,
-    client: Any,
-    rejects: list[Reject] | None = None,
-    **more: Any,
-) -> Report:
-    """A run that must not reject anything, unless `rejects` is there to take it."""
-
-    def on_reject(reject: Reject) -> None:
-        assert rejects is not None, reject
-        rejects.append(reject)
-
-    return await ingest(items, collection, client, on_reject=on_reject, **more)
-
-
-def counts(report: Report) -> tuple[int, int, int, int]:
-    return report.documents, report.written, report.unchanged, report.failed
 
 
 async def test_documents_are_written_with_their_vectors(
@@ -222,157 +185,6 @@ async def test_bad_documents_fail_alone(client: CountingClient):
     assert "year" in next(reject.reason for reject in rejects if reject.stage == "write")
 
 
-class SlowCollection(MemoryCollection):
-    """A disk that takes its time: what is embedded waits for it."""
-
-    def replace(self, documents: Sequence[DocumentRows]) -> None:
-        time.sleep(0.1)
-        super().replace(documents)
-
-
-async def test_a_failing_node_stops_the_run_and_a_rerun_completes(
-    client: CountingClient, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(pipeline, "REQUEST_TEXTS", 100)
-    collection = SlowCollection("docs", spec(Chunking(64, 0)))
-    client.failure = EmbedderUnreachable("no node answers")
-    client.fails_after = 1400
-    items = docs(4000)
-    with pytest.raises(EmbedderUnreachable, match="no node answers"):
-        await run(items, collection, client)
-    written = collection.status().documents
-    assert 1400 <= written < 4000
-    assert written == len(client.texts), "what was embedded is written"
-    client.failure = None
-    report = await run(items, collection, client)
-    assert counts(report) == (4000, 4000 - written, written, 0)
-    assert len(client.texts) == 4000
-
-
-async def test_swift_nodes_get_more_requests_at_once(
-    client: CountingClient, collection: Collection
-):
-    client.seconds = 0.3
-    await run(docs(5000), collection, client)
-    assert 2 < client.most_running <= 16
-
-
-async def test_slow_nodes_get_fewer_so_that_none_times_out(
-    client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(embedding, "_SWIFT_SECONDS", 0.05)
-    monkeypatch.setattr(embedding, "_SLOW_SECONDS", 0.1)
-    client.seconds = 0.2
-    await run(docs(3000), collection, client)
-    assert client.most_running == 2
-    assert client.running_at_end == 1
-
-
-async def test_requests_are_of_bounded_size(client: CountingClient, collection: Collection):
-    text = " ".join(f"Sentence {i}. {PARAGRAPH}" for i in range(800))
-    report = await run([Document("long", text), *docs(600)], collection, client)
-    assert report.tokens > 4 * embedding.REQUEST_TOKENS
-    assert max(client.requests) <= embedding.REQUEST_TEXTS
-    assert len(client.requests) >= report.tokens / embedding.REQUEST_TOKENS
-
-
-class FailingCollection(MemoryCollection):
-    """Its disk is full after some documents."""
-
-    def replace(self, documents: Sequence[DocumentRows]) -> None:
-        if self.status().documents > 500:
-            raise StorageFull("no room left")
-        super().replace(documents)
-
-
-@pytest.mark.timeout(60)
-async def test_a_full_disk_stops_the_run(client: CountingClient):
-    collection = FailingCollection("docs", spec(Chunking(64, 0)))
-    with pytest.raises(StorageFull, match="no room left"):
-        await run(docs(5000), collection, client)
-    assert len(client.texts) < 5000
-
-
-async def test_what_breaks_the_source_stops_the_run(client: CountingClient, collection: Collection):
-    def items() -> Iterator[Item]:
-        yield from docs(600)
-        raise InvalidInput("the source broke")
-
-    with pytest.raises(InvalidInput, match="the source broke"):
-        await run(items(), collection, client)
-    assert collection.status().documents == len(client.texts)
-
-
-async def test_a_bug_is_raised_as_it_is(client: CountingClient, collection: Collection):
-    def items() -> Iterator[Item]:
-        yield from docs(3)
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await run(items(), collection, client)
-
-
-async def test_reading_waits_for_what_is_slower(
-    client: CountingClient, monkeypatch: pytest.MonkeyPatch
-):
-    """However long the source, only so much of it is held at once."""
-    for limit in ("_READ_DOCUMENTS", "REQUEST_TEXTS", "_WRITE_CHUNKS"):
-        monkeypatch.setattr(pipeline, limit, 32)
-    collection = SlowCollection("docs", spec(Chunking(64, 0)))
-    read, most_held = 0, 0
-
-    def items() -> Iterator[Item]:
-        nonlocal read, most_held
-        for document in docs(1500):
-            read += 1
-            most_held = max(most_held, read - collection.status().documents)
-            yield document
-
-    report = await run(items(), collection, client)
-    assert report.written == 1500
-    assert most_held < 32 * 24
-
-
-async def test_documents_are_never_split_between_writes(client: CountingClient):
-    writes: list[int] = []
-
-    class Watched(MemoryCollection):
-        def replace(self, documents: Sequence[DocumentRows]) -> None:
-            assert threading.current_thread() is not threading.main_thread()
-            writes.append(sum(len(rows.chunks) for rows in documents))
-            super().replace(documents)
-
-    collection = Watched("docs", spec(Chunking(16, 0)))
-    items = [Document(f"d{i}", f"Number {i}. " + PARAGRAPH * (i % 40)) for i in range(200)]
-    report = await run(items, collection, client)
-    assert sum(writes) == report.chunks
-    assert report.written == 200
-    assert max(writes) < 256 + 600
-    assert min(writes[:-1]) >= 256
-
-
-async def test_what_waits_for_others_is_written_after_some_seconds(
-    client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(pipeline, "_WRITE_SECONDS", 0.1)
-    monkeypatch.setattr(pipeline, "_READ_DOCUMENTS", 1)
-    monkeypatch.setattr(pipeline, "REQUEST_TEXTS", 1)
-    seen_early = threading.Event()
-
-    def items() -> Iterator[Item]:
-        yield from docs(3)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and not collection.status().documents:
-            time.sleep(0.01)
-        if collection.status().documents:
-            seen_early.set()
-        yield Document("last", "text")
-
-    await run(items(), collection, client)
-    assert seen_early.is_set()
-    assert collection.status().documents == 4
-
-
 async def test_a_truncated_document_is_counted(client: CountingClient):
     collection = MemoryStore().create("docs", spec(Chunking(whole=True)))
     report = await run([Document("long", PARAGRAPH * 100), *docs(2)], collection, client)
@@ -380,20 +192,6 @@ async def test_a_truncated_document_is_counted(client: CountingClient):
     stored = collection.document(key("long"))
     assert stored is not None
     assert stored.chunks[0].text == PARAGRAPH * 100
-
-
-async def test_progress_adds_up(client: CountingClient, collection: Collection):
-    told: list[Report] = []
-    items: list[Item] = [
-        Parsed(document, Place("a.jsonl", i), size=10) for i, document in enumerate(docs(700))
-    ]
-    items.append(Reject(Place("a.jsonl", 701), "bad", size=5))
-    report = await run(items, collection, client, [], on_progress=told.append)
-    assert report.bytes == told[-1].bytes == 7005
-    for name in ("documents", "written", "chunks", "tokens", "bytes", "seconds"):
-        values = [getattr(each, name) for each in told]
-        assert values == sorted(values)
-    assert len({each.written for each in told}) > 2
 
 
 async def test_a_survey_writes_and_embeds_nothing(client: CountingClient, collection: Collection):
@@ -409,13 +207,6 @@ async def test_a_survey_writes_and_embeds_nothing(client: CountingClient, collec
     assert (client.texts, collection.status().documents) == ([], 5)
     nothing_yet = await survey(items, None, chunker, on_reject=rejects.append)
     assert counts(nothing_yet) == (5, 4, 0, 1)
-
-
-async def test_cancelling_leaves_whole_documents(client: CountingClient, collection: Collection):
-    with anyio.move_on_after(0.3) as scope:
-        await run(docs(100_000), collection, client)
-    assert scope.cancelled_caught
-    assert collection.status().documents < 100_000
 
 
 async def test_a_real_node_and_the_same_numbers(node: str, wordpiece: str):
