@@ -14,6 +14,9 @@ from markdown_it import MarkdownIt
 _NEWLINE = re.compile(r"\r\n?|\n")
 """What the parser counts as a line break; `str.splitlines` knows more."""
 
+_MAX_LABEL = 500
+"""Characters of a heading that are read: every chunk below carries it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heading:
@@ -67,7 +70,7 @@ def _headings(text: str) -> Iterator[Heading]:
 
 
 def _without_markup(content: str) -> str:
-    [line] = _inlines().parseInline(content)
+    [line] = _inlines().parseInline(content[:_MAX_LABEL])
     parts = (" " if child.type == "softbreak" else child.content for child in line.children or ())
     return "".join(parts).strip()
 

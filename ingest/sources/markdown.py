@@ -17,6 +17,9 @@ _FRONT_MATTER = re.compile(
     r"\A---[ \t]*\r?\n(?P<yaml>.*?)^(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE
 )
 
+_MAX_FRONT_MATTER = 65_536
+_MAX_DEPTH = 32
+
 
 class Markdown:
     """The title is the front matter's, or the first top heading, or the file's name."""
@@ -44,7 +47,7 @@ def _split(content: str) -> tuple[dict[str, Any], str]:
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 2}"
         raise InvalidInput(f"malformed front matter{line}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InvalidInput(f"malformed front matter: {error}") from error
     if value is None:
         return {}, content[match.end() :]
@@ -54,11 +57,18 @@ def _split(content: str) -> tuple[dict[str, Any], str]:
 
 
 def _loaded(source: str) -> Any:
-    """YAML without aliases: a few lines of them can stand for gigabytes."""
+    """YAML of modest size, without aliases: a few lines of them can stand for gigabytes."""
+    if len(source) > _MAX_FRONT_MATTER:
+        raise InvalidInput(f"malformed front matter: over {_MAX_FRONT_MATTER:,} characters")
     parsed = yaml.parse(source, yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    events = cast(Iterator[object], parsed)
-    if any(isinstance(event, yaml.AliasEvent) for event in events):
-        raise InvalidInput("malformed front matter: YAML aliases are not read")
+    depth = 0
+    for event in cast(Iterator[object], parsed):
+        if isinstance(event, yaml.AliasEvent):
+            raise InvalidInput("malformed front matter: YAML aliases are not read")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise InvalidInput(f"malformed front matter: nested over {_MAX_DEPTH} deep")
     return yaml.safe_load(source)
 
 

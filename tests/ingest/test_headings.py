@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,3 +82,15 @@ def test_spans_lie_in_the_text_in_order(text: str):
         assert before <= heading.start < heading.end <= len(text)
         assert heading.text
         assert 1 <= heading.level <= 6
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# " + "![a](" * 100_000, "[" * 200_000, "> " * 50_000 + "# a", "- " * 50_000, "a\n" * 99_999],
+    ids=["images", "brackets", "quotations", "lists", "one paragraph"],
+)
+def test_hostile_markdown_takes_seconds(text: str):
+    started = time.process_time()
+    found = outline(text + "\n\n# End").headings
+    assert time.process_time() - started < 20
+    assert max(len(heading.text) for heading in found) <= 500
