@@ -40,7 +40,7 @@ Tenant = Annotated[str, typer.Option(help="Whose documents they are.")]
     "run",
     epilog="Examples:\n\n`m3-ingest run ./docs --collection docs`\n\n"
     "`m3-ingest run corpus.jsonl --collection news --id-field url --field lang:string`\n\n"
-    "`pg_dump_rows | m3-ingest run - --collection rows --format jsonl`",
+    "`jq -c '.items[]' export.json | m3-ingest run - --collection items`",
 )
 def run_(
     paths: Annotated[

@@ -96,6 +96,7 @@ async def test_a_full_disk_stops_the_run(client: CountingClient):
 async def test_what_breaks_the_source_stops_the_run(client: CountingClient, collection: Collection):
     def items() -> Iterator[Item]:
         yield from docs(600)
+        time.sleep(0.3)  # what was read before is embedded by then
         raise InvalidInput("the source broke")
 
     with pytest.raises(InvalidInput, match="the source broke"):
