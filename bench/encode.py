@@ -17,14 +17,14 @@ from m3.settings import load_settings
 from m3.types import OUTPUTS
 
 _SAMPLE = Path(__file__).parents[1] / "samples/xquad-en"
-_BATCH_SIZES = (1, 4, 16, 64)
+_BATCH_SIZES = (1, 4, 16)
 
 
 def run() -> Result:
     """CPU seconds over the sample's paragraphs and as many of its questions."""
     from FlagEmbedding import BGEM3FlagModel
 
-    texts = [*sample_texts("corpus.jsonl")[:60], *sample_texts("queries.jsonl")[:60]]
+    texts = [*sample_texts("corpus.jsonl")[:8], *sample_texts("queries.jsonl")[:8]]
     np.random.default_rng(0).shuffle(texts)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = build(Path(folder) / "stand-in")
@@ -63,7 +63,9 @@ def run() -> Result:
                 }
                 for timing in timings
             ]
-    return Result("encode", figures, {"model": "stand-in (6 layers, 384 dimensions)", "texts": 120})
+    return Result(
+        "encode", figures, {"model": "stand-in (6 layers, 384 dimensions)", "texts": len(texts)}
+    )
 
 
 def sample_texts(name: str) -> list[str]:
