@@ -22,6 +22,7 @@ from m3.errors import (
     M3Error,
     Overloaded,
     Unauthorized,
+    kind_of,
 )
 
 _CONNECT_SECONDS = 5.0
@@ -141,16 +142,9 @@ def _error_of(url: str, answer: httpx.Response) -> M3Error:
         return Overloaded(f"the embedder at {url} is full: {detail}", _retry_after(answer))
     if answer.status_code == Unauthorized.status:
         return Unauthorized(f"the embedder at {url} wants a key that it knows: set M3_API_KEY")
-    kind = _kinds(M3Error).get(str(problem.get("code")))
-    return kind(detail) if kind else _unreachable(url, detail)
-
-
-def _kinds(root: type[M3Error]) -> dict[str, type[M3Error]]:
-    """Every error below the root by its code."""
-    found: dict[str, type[M3Error]] = {}
-    for kind in root.__subclasses__():
-        found |= {kind.code: kind} | _kinds(kind)
-    return found
+    kind = kind_of(str(problem.get("code")))
+    # The root's own code says only that something broke over there.
+    return _unreachable(url, detail) if kind in (None, M3Error) else kind(detail)
 
 
 def _retry_after(answer: httpx.Response) -> float:
