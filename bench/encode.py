@@ -11,7 +11,8 @@ import orjson
 import torch
 
 from bench.measure import Result, interleaved
-from embedder.node import load_encoder
+from embedder.encoders.encoder import encode
+from embedder.encoders.loading import load_encoder
 from embedder.stand_in import build
 from m3.settings import load_settings
 from m3.types import OUTPUTS
@@ -44,7 +45,7 @@ def run() -> Result:
 
         def ours() -> object:
             ids = [text.ids for text in encoder.tokenizer.tokenize(texts, encoder.info.max_tokens)]
-            return encoder.encode(ids, OUTPUTS)
+            return encode(encoder, ids, OUTPUTS)
 
         contenders: dict[str, Callable[[], object]] = {"packed": ours}
         contenders |= {f"FlagEmbedding, batch {n}": theirs(n) for n in _BATCH_SIZES}

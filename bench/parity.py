@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.encode import sample_texts
 from bench.measure import Result
-from embedder.encoder import Encoder
-from embedder.node import load_encoder
+from embedder.encoders.encoder import Encoder, encode
+from embedder.encoders.loading import load_encoder
 from embedder.stand_in import build
 from m3.codec import decode_tokens
 from m3.settings import load_settings
@@ -91,7 +91,7 @@ def _mixed() -> list[str]:
 
 def _encode(encoder: Encoder, texts: Sequence[str], size: int) -> list[_Values]:
     ids = [text.ids for text in encoder.tokenizer.tokenize(texts, encoder.info.max_tokens)]
-    batches = (encoder.encode(ids[i : i + size], OUTPUTS) for i in range(0, len(ids), size))
+    batches = (encode(encoder, ids[i : i + size], OUTPUTS) for i in range(0, len(ids), size))
     return [_our_values(row) for batch in batches for row in batch]
 
 

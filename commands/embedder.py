@@ -48,7 +48,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve a model over HTTP until interrupted."""
-    from embedder.app import create_node_app  # noqa: PLC0415 - keeps --help quick
+    from embedder.api.app import create_node_app  # noqa: PLC0415 - keeps --help quick
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
 
@@ -75,15 +75,16 @@ def encode(
     json: Annotated[bool, typer.Option("--json", help="All values, as JSON.")] = False,
 ) -> None:
     """Show the representations of texts, without a node."""
-    from embedder.answers import encode_answer  # noqa: PLC0415 - keeps --help quick
-    from embedder.node import load_encoder  # noqa: PLC0415
+    from embedder.api.answers import encode_answer  # noqa: PLC0415 - keeps --help quick
+    from embedder.encoders.encoder import encode as encode_ids  # noqa: PLC0415
+    from embedder.encoders.loading import load_encoder  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
 
     settings = load_settings(model=model, log_level="warning")
     configure(settings)
     encoder = load_encoder(settings)
     tokenized = encoder.tokenizer.tokenize(texts, encoder.info.max_tokens)
-    batch = encoder.encode([text.ids for text in tokenized], OUTPUTS)
+    batch = encode_ids(encoder, [text.ids for text in tokenized], OUTPUTS)
     batch = replace(batch, truncated=np.array([text.truncated for text in tokenized]))
     if json:
         typer.echo(encode_answer(batch, OUTPUTS))

@@ -141,7 +141,7 @@ class EmbeddingBatch:
         token_offsets: [n+1] int64; token_ids: [T] int32; codes: [T, width] uint8.
         tokens: [n] int32, tokens the model read, special ones included.
         truncated: [n] bool, whether the text was longer than the model read.
-        fingerprint: which model made this (see `embedder.checkpoint`).
+        fingerprint: which model made this (see `embedder.model.checkpoint`).
     """
 
     dense: Dense

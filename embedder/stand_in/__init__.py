@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import torch
 
-from embedder.checkpoint import MARKER, read_tensors
+from embedder.model.checkpoint import MARKER, read_tensors
 from m3.errors import InvalidConfiguration, StorageFull
 
 NAME = "m3-stand-in-minilm"

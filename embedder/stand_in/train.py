@@ -23,9 +23,9 @@ import typer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from embedder.checkpoint import Checkpoint, open_checkpoint
+from embedder.encoders.transformer import Transformer
+from embedder.model.checkpoint import Checkpoint, open_checkpoint
 from embedder.stand_in import build
-from embedder.transformer import Transformer
 
 PASSAGE_TOKENS = 128
 QUERY_TOKENS = 64

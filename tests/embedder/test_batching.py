@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from embedder.batching import Batcher
-from embedder.columns import assemble
+from embedder.batching.queue import Batcher
+from embedder.encoders.columns import assemble
 from embedder.metrics import NodeMetrics
-from embedder.tokens import TokenizedText
+from embedder.model.tokens import TokenizedText
 from m3.codec import decode_tokens
 from m3.errors import DeadlineExceeded, NotReady, Overloaded, PayloadTooLarge
 from m3.types import OUTPUTS, EmbeddingBatch, ModelInfo, Output, offsets_of

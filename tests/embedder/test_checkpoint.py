@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from embedder.checkpoint import open_checkpoint
-from embedder.hub import find
-from embedder.packed import PackedEncoder
+from embedder.encoders.encoder import encode
+from embedder.encoders.packed import PackedEncoder
+from embedder.model.checkpoint import open_checkpoint
+from embedder.model.hub import find
 from m3.errors import InvalidCheckpoint, Unreachable
 from tests.embedder.checkpoints import write_xlm_roberta
 
@@ -141,8 +142,8 @@ def test_heads_and_weights_may_come_in_either_format(folder):
     prefixed = {f"roberta.{n}": v for n, v in load_file(folder / "model.safetensors").items()}
     torch.save(prefixed, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    after = PackedEncoder(open_checkpoint(folder)).encode([[0, 9, 2]], {"dense"})
-    expected = PackedEncoder(before_copy(folder, prefixed)).encode([[0, 9, 2]], {"dense"})
+    after = encode(PackedEncoder(open_checkpoint(folder)), [[0, 9, 2]], {"dense"})
+    expected = encode(PackedEncoder(before_copy(folder, prefixed)), [[0, 9, 2]], {"dense"})
     assert after.dense.tolist() == expected.dense.tolist()
 
 

@@ -17,7 +17,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from embedder.client import EmbedderClient
-from embedder.columns import assemble
+from embedder.encoders.columns import assemble
 from m3.codec import to_bytes
 from m3.errors import (
     DeadlineExceeded,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from embedder.columns import assemble, convert, lexical_columns, select
-from embedder.tokens import SpecialTokens
+from embedder.encoders.columns import assemble, convert, lexical_columns, select
+from embedder.model.tokens import SpecialTokens
 from m3.codec import decode_tokens
 from m3.types import OUTPUTS, Codec, ModelInfo
 

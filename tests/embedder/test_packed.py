@@ -13,10 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedder.checkpoint import Checkpoint, open_checkpoint
-from embedder.encoder import Encoder
-from embedder.packed import PackedEncoder
-from embedder.reference import ReferenceEncoder
+from embedder.encoders.encoder import Encoder
+from embedder.encoders.encoder import encode as encode_ids
+from embedder.encoders.packed import PackedEncoder
+from embedder.encoders.reference import ReferenceEncoder
+from embedder.model.checkpoint import Checkpoint, open_checkpoint
 from m3.codec import decode_tokens
 from m3.errors import InvalidCheckpoint, InvalidConfiguration
 from m3.types import OUTPUTS, EmbeddingBatch, Representation
@@ -54,7 +55,7 @@ def xlm_roberta(tmp_path_factory) -> Checkpoint:
 
 def encode(encoder: Encoder, texts: Sequence[str]) -> EmbeddingBatch:
     tokenized = encoder.tokenizer.tokenize(texts, encoder.info.max_tokens)
-    return encoder.encode([text.ids for text in tokenized], OUTPUTS)
+    return encode_ids(encoder, [text.ids for text in tokenized], OUTPUTS)
 
 
 def lexical(row: Representation) -> dict[int, float]:
@@ -142,10 +143,10 @@ def test_columns_say_what_was_read(packed):
 
 def test_outputs_that_are_not_asked_for_are_empty(packed):
     ids = [[101, 7592, 102], [101, 2088, 7592, 102]]
-    dense = packed.encode(ids, {"dense"})
+    dense = encode_ids(packed, ids, {"dense"})
     assert dense.dense.shape == (2, 384)
     assert (len(dense.sparse_ids), len(dense.token_ids), dense.codes.size) == (0, 0, 0)
-    sparse = packed.encode(ids, {"sparse"})
+    sparse = encode_ids(packed, ids, {"sparse"})
     assert sparse.dense.shape == (2, 0)
     assert np.diff(sparse.sparse_offsets).tolist() == [1, 2]
 
@@ -158,9 +159,9 @@ def test_another_precision_is_refused(checkpoint):
 def test_values_that_are_not_finite_are_an_error(checkpoint, packed):
     broken = PackedEncoder(checkpoint)
     broken._transformer._words[7592] = float("nan")
-    assert len(broken.encode([[101, 2088, 102]], OUTPUTS)) == 1
+    assert len(encode_ids(broken, [[101, 2088, 102]], OUTPUTS)) == 1
     with pytest.raises(InvalidCheckpoint, match="not finite"):
-        broken.encode([[101, 7592, 102]], OUTPUTS)
+        encode_ids(broken, [[101, 7592, 102]], OUTPUTS)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedder import stand_in as module
-from embedder.checkpoint import MARKER, open_checkpoint
+from embedder.model.checkpoint import MARKER, open_checkpoint
 from embedder.stand_in import build
 from m3.errors import InvalidConfiguration
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from embedder.checkpoint import open_checkpoint
-from embedder.tokens import TextTokenizer
+from embedder.model.checkpoint import open_checkpoint
+from embedder.model.tokens import TextTokenizer
 
 parts = st.sampled_from(
     ["retrieval ", "a", " ", "\n" * 40, "語言模型", "x" * 99, "y" * 150, ", ", "[SEP]", "é", "🙂"]

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from embedder.batching import Batcher
-from embedder.columns import convert
-from embedder.encoder import Encoder
+from embedder.batching.queue import Batcher
+from embedder.encoders.columns import convert
+from embedder.encoders.encoder import Encoder
 from embedder.metrics import NodeMetrics
-from embedder.tokens import TokenizedText
+from embedder.model.tokens import TokenizedText
 from m3.errors import InvalidInput
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output
 

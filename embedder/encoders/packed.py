@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-from embedder.checkpoint import Checkpoint, Heads
-from embedder.columns import assemble, lexical_columns
-from embedder.tokens import TextTokenizer
-from embedder.transformer import Transformer
-from m3.errors import InvalidCheckpoint, InvalidConfiguration
+from embedder.encoders.columns import assemble, convert, lexical_columns
+from embedder.encoders.encoder import Encoded, Launched
+from embedder.encoders.transformer import Transformer
+from embedder.model.checkpoint import Checkpoint, Heads
+from embedder.model.tokens import TextTokenizer
+from m3.errors import InvalidConfiguration
 from m3.settings import Precision
-from m3.types import F32, EmbeddingBatch, ModelInfo, Output
+from m3.types import F32, Codec, ModelInfo, Output
 
 _log = structlog.stdlib.get_logger("m3.embedder")
 
@@ -50,18 +51,25 @@ class PackedEncoder:
     def tokenizer(self) -> TextTokenizer:
         return self._tokenizer
 
+    @property
+    def engine(self) -> str:
+        return f"torch {torch.__version__} fp32"
+
     @torch.inference_mode()
-    def encode(
-        self, token_ids: Sequence[Sequence[int]], outputs: Collection[Output]
-    ) -> EmbeddingBatch:
-        """See `Encoder.encode`."""
+    def launch(
+        self,
+        token_ids: Sequence[Sequence[int]],
+        outputs: Collection[Output],
+        codec: Codec = Codec.FP32,
+    ) -> Launched:
+        """See `Encoder.launch`."""
         hidden = self._transformer(token_ids)
-        if not torch.isfinite(hidden).all():
-            raise InvalidCheckpoint(
-                f"{self._info.id} computed values that are not finite: its weights are unfit"
-            )
         lengths = [len(ids) for ids in token_ids]
-        return assemble(
+        finite = torch.isfinite(hidden).all(dim=1).cpu().numpy()
+        unfit = frozenset(
+            i for i, text in enumerate(np.split(finite, np.cumsum(lengths)[:-1])) if not text.all()
+        )
+        batch = assemble(
             token_ids,
             self._info,
             dense=self._dense(hidden, lengths) if "dense" in outputs else None,
@@ -70,6 +78,7 @@ class PackedEncoder:
             else None,
             colbert=self._colbert(hidden, lengths) if "colbert" in outputs else None,
         )
+        return lambda: Encoded(convert(batch, codec), unfit)
 
     def _dense(self, hidden: Tensor, lengths: Sequence[int]) -> F32:
         """[n, d] fp32, normalised."""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
-from embedder import openai, routes
-from embedder.node import EncoderName, Node
+from embedder.api import openai, routes
+from embedder.api.node import Node
+from embedder.encoders.loading import EncoderName
 from m3.settings import Settings
 from m3.types import ModelInfo
 from serving.application import create_app

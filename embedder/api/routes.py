@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from embedder.answers import encode_answer
-from embedder.node import node_of, service_of
-from embedder.schemas import (
+from embedder.api.answers import encode_answer
+from embedder.api.node import node_of, service_of
+from embedder.api.schemas import (
     EncodeAnswer,
     EncodeRequest,
     Model,
@@ -22,7 +22,7 @@ from embedder.schemas import (
     TokenizedItem,
     TokenizeRequest,
 )
-from embedder.service import EmbeddingService
+from embedder.api.service import EmbeddingService
 from m3.codec import MEDIA_TYPE, to_bytes
 from m3.errors import InvalidInput
 from m3.types import Codec

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from embedder.checkpoint import Checkpoint
-from embedder.columns import assemble
-from embedder.tokens import TextTokenizer
+from embedder.encoders.columns import assemble, convert
+from embedder.encoders.encoder import Encoded, Launched
+from embedder.model.checkpoint import Checkpoint
+from embedder.model.tokens import TextTokenizer
 from m3.errors import InvalidCheckpoint, InvalidConfiguration
 from m3.settings import Precision
-from m3.types import EmbeddingBatch, ModelInfo, Output, offsets_of
+from m3.types import Codec, ModelInfo, Output, offsets_of
 
 
 class ReferenceEncoder:
@@ -54,10 +56,17 @@ class ReferenceEncoder:
     def tokenizer(self) -> TextTokenizer:
         return self._tokenizer
 
-    def encode(
-        self, token_ids: Sequence[Sequence[int]], outputs: Collection[Output]
-    ) -> EmbeddingBatch:
-        """See `Encoder.encode`."""
+    @property
+    def engine(self) -> str:
+        return f"FlagEmbedding {version('FlagEmbedding')} fp32"
+
+    def launch(
+        self,
+        token_ids: Sequence[Sequence[int]],
+        outputs: Collection[Output],
+        codec: Codec = Codec.FP32,
+    ) -> Launched:
+        """See `Encoder.launch`."""
         results: list[Any] = [
             self._model.encode(
                 [list(ids)],
@@ -67,7 +76,7 @@ class ReferenceEncoder:
             )
             for ids in token_ids
         ]
-        return assemble(
+        batch = assemble(
             token_ids,
             self._info,
             dense=np.concatenate([result["dense_vecs"] for result in results])
@@ -80,6 +89,7 @@ class ReferenceEncoder:
             if "colbert" in outputs
             else None,
         )
+        return lambda: Encoded(convert(batch, codec))
 
 
 class _Tokenized:

@@ -18,9 +18,9 @@ from typing import TypeAlias
 import numpy as np
 import structlog
 
-from embedder.columns import select
+from embedder.encoders.columns import select
 from embedder.metrics import NodeMetrics
-from embedder.tokens import TokenizedText
+from embedder.model.tokens import TokenizedText
 from m3.errors import DeadlineExceeded, NotReady, Overloaded, PayloadTooLarge
 from m3.types import EmbeddingBatch, Kind, Output, Representation, batch_of
 

@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Literal, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 
-from embedder.encoder import Encoder
+from embedder.api.service import EmbeddingService
+from embedder.encoders.encoder import encode
+from embedder.encoders.loading import EncoderName, load_encoder
 from embedder.metrics import NodeMetrics
-from embedder.service import EmbeddingService
 from m3.errors import NotReady
 from m3.settings import Settings
 from m3.types import OUTPUTS, ModelInfo
 from serving.lifecycle import Lifecycle
 
-EncoderName = Literal["packed", "reference"]
 T = TypeVar("T")
 _log = structlog.stdlib.get_logger("m3.embedder")
-
-
-def load_encoder(settings: Settings, name: EncoderName = "packed") -> Encoder:
-    """Find, check and load the model that the settings name.
-
-    Raises:
-        InvalidCheckpoint, InvalidConfiguration: what is wrong with it.
-        Unreachable: it would have to be downloaded, and cannot be.
-    """
-    # Else transformers imports TensorFlow wherever it is installed.
-    os.environ.setdefault("TRANSFORMERS_NO_TF", "1")
-    # Threads that wait for each other by spinning take the core from the one they wait for,
-    # wherever a node is not alone on its machine: there it costs most of the throughput.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from embedder.checkpoint import open_checkpoint  # noqa: PLC0415 - torch takes seconds
-    from embedder.hub import find  # noqa: PLC0415
-
-    path, model = find(settings.model)
-    checkpoint = open_checkpoint(path, model)
-    if name == "reference":
-        from embedder.reference import ReferenceEncoder  # noqa: PLC0415
-
-        return ReferenceEncoder(checkpoint, settings.precision)
-    from embedder.packed import PackedEncoder  # noqa: PLC0415
-
-    return PackedEncoder(checkpoint, settings.precision)
 
 
 class Node:
@@ -97,13 +71,13 @@ class Node:
                 await asyncio.gather(loading, return_exceptions=True)
 
     async def _load(self, stack: AsyncExitStack) -> None:
-        from embedder.batching import Batcher  # noqa: PLC0415 - keeps start-up quick
+        from embedder.batching.queue import Batcher  # noqa: PLC0415 - keeps start-up quick
 
         began = time.monotonic()
         try:
             encoder = await _in_daemon(lambda: load_encoder(self.settings, self._encoder))
             batcher = Batcher(
-                encoder.encode,
+                partial(encode, encoder),
                 max_batch_tokens=self.settings.max_batch_tokens,
                 max_queue_tokens=self.settings.max_queue_tokens,
                 metrics=self._metrics,

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from embedder.tokens import SpecialTokens
+from embedder.model.tokens import SpecialTokens
 from m3.codec import decode_tokens, encode_tokens
 from m3.types import F32, I32, I64, Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
 

@@ -12,10 +12,10 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from starlette.responses import Response
 
-from embedder.routes import Service, refuse_too_many
-from embedder.schemas import NOT_BLANK
-from embedder.service import EmbeddingService, refuse_truncated
-from embedder.tokens import TextTokenizer, TokenizedText
+from embedder.api.routes import Service, refuse_too_many
+from embedder.api.schemas import NOT_BLANK
+from embedder.api.service import EmbeddingService, refuse_truncated
+from embedder.model.tokens import TextTokenizer, TokenizedText
 from m3.errors import InvalidInput
 from m3.types import Dense, EmbeddingBatch, Kind
 from serving.abandon import unless_abandoned

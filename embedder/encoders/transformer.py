@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-from embedder.checkpoint import Checkpoint
+from embedder.model.checkpoint import Checkpoint
 from m3.errors import InvalidCheckpoint
 from m3.types import I64
 

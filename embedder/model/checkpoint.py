@@ -22,7 +22,7 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from embedder.tokens import SpecialTokens, TextTokenizer
+from embedder.model.tokens import SpecialTokens, TextTokenizer
 from m3.errors import InvalidCheckpoint
 from m3.types import ModelInfo
 

@@ -1,0 +1,1 @@
+"""Between requests and the encoder: a queue counted in tokens, and the processes that compute."""

@@ -1,0 +1,1 @@
+"""Tokens in, the three representations out: ours in several arithmetics, and the reference."""
