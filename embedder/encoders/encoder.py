@@ -28,6 +28,10 @@ Launched: TypeAlias = Callable[[], Encoded]
 """Waits for what was launched and makes columns of it; called once, by any thread."""
 
 
+Pause: TypeAlias = Callable[[], None]
+"""A moment between layers: it may launch something else first, or raise to give the launch up."""
+
+
 class Encoder(Protocol):
     """A loaded model. `launch` is called by one thread at a time, the rest by any.
 
@@ -50,6 +54,7 @@ class Encoder(Protocol):
         token_ids: Sequence[Sequence[int]],
         outputs: Collection[Output],
         codec: Codec = Codec.FP32,
+        pause: Pause | None = None,
     ) -> Launched:
         """Begin with n ≥ 1 texts, each at most `info.max_tokens` long.
 
@@ -60,6 +65,7 @@ class Encoder(Protocol):
             token_ids: as `TextTokenizer` gives them, special tokens included.
             outputs: columns of others are empty.
             codec: of the batch.
+            pause: called between layers, where the encoder has such a moment.
 
         Returns:
             What waits for the result. `truncated` is False throughout, as ids are what is read.

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from embedder.encoders.columns import assemble, convert, lexical_columns
-from embedder.encoders.encoder import Encoded, Launched
+from embedder.encoders.encoder import Encoded, Launched, Pause
 from embedder.encoders.transformer import Transformer
 from embedder.model.checkpoint import Checkpoint, Heads
 from embedder.model.tokens import TextTokenizer
@@ -61,9 +61,10 @@ class PackedEncoder:
         token_ids: Sequence[Sequence[int]],
         outputs: Collection[Output],
         codec: Codec = Codec.FP32,
+        pause: Pause | None = None,
     ) -> Launched:
         """See `Encoder.launch`."""
-        hidden = self._transformer(token_ids)
+        hidden = self._transformer(token_ids, pause)
         lengths = [len(ids) for ids in token_ids]
         finite = torch.isfinite(hidden).all(dim=1).cpu().numpy()
         unfit = frozenset(

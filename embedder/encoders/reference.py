@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from embedder.encoders.columns import assemble, convert
-from embedder.encoders.encoder import Encoded, Launched
+from embedder.encoders.encoder import Encoded, Launched, Pause
 from embedder.model.checkpoint import Checkpoint
 from embedder.model.tokens import TextTokenizer
 from m3.errors import InvalidCheckpoint, InvalidConfiguration
@@ -65,6 +65,7 @@ class ReferenceEncoder:
         token_ids: Sequence[Sequence[int]],
         outputs: Collection[Output],
         codec: Codec = Codec.FP32,
+        pause: Pause | None = None,  # noqa: ARG002 - one text at a time
     ) -> Launched:
         """See `Encoder.launch`."""
         results: list[Any] = [

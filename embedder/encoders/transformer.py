@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
+from embedder.encoders.encoder import Pause
 from embedder.model.checkpoint import Checkpoint
 from m3.errors import InvalidCheckpoint
 from m3.types import I64
@@ -142,12 +143,14 @@ class Transformer:
                 f"the model {len(self._words)}"
             )
 
-    def __call__(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+    def __call__(self, token_ids: Sequence[Sequence[int]], pause: Pause | None = None) -> Tensor:
         """[T, d]: the last hidden state of every token, texts in the order given."""
         packing = Packing.of(token_ids, self._device)
         x = self._words[packing.ids] + self._positions[self._position_ids(packing)]
         x = self._norm(x)
         for layer in self._layers:
+            if pause is not None:
+                pause()
             x = layer(x, packing)
         return x[packing.restore]
 
