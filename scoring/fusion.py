@@ -66,6 +66,13 @@ PRESETS: Mapping[str, Weights] = {
 """Weights that BGE-M3's authors publish, by where they use them."""
 
 
+def preset_named(name: str) -> Weights:
+    """Raises InvalidInput, with the presets there are."""
+    if name not in PRESETS:
+        raise InvalidInput(f"unknown weights {name!r}; presets: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
 def fuse(scores: F32, weights: Weights) -> F64:
     """[n] fp64: Σwᵢsᵢ / Σwᵢ over the columns of `scores` [n, 3]."""
     w = np.array(weights.as_tuple(), np.float64)

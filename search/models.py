@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_TENANT, Codec, ModelInfo
-from scoring.fusion import PRESETS, Method, Weights
-from search.request import MAX_CANDIDATES, SearchRequest, preset_named
+from scoring.fusion import PRESETS, Method, Weights, preset_named
+from search.request import MAX_CANDIDATES, SearchRequest
 from store.contract import Chunking, CollectionSpec
 from store.filters import FieldType
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_TENANT
-from scoring.fusion import METHOD_WEIGHTS, PRESETS, Method, Weights
+from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 from store.contract import Leg
 
 MAX_CANDIDATES = 1_000
@@ -97,10 +97,3 @@ def method_named(name: str) -> Method:
         return Method(name)
     except ValueError:
         raise InvalidInput(f"unknown method {name!r}; there are: {', '.join(Method)}") from None
-
-
-def preset_named(name: str) -> Weights:
-    """Raises InvalidInput, with the presets there are."""
-    if name not in PRESETS:
-        raise InvalidInput(f"unknown weights {name!r}; presets: {', '.join(PRESETS)}")
-    return PRESETS[name]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from m3.errors import InvalidInput
-from scoring.fusion import Method, Weights
-from search.request import SearchRequest, method_named, preset_named
+from scoring.fusion import Method, Weights, preset_named
+from search.request import SearchRequest, method_named
 
 REQUEST = SearchRequest(query="q", collection="c")
 
