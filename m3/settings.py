@@ -73,6 +73,9 @@ class Settings(BaseSettings):
         default=262_144, ge=8192, description="Tokens a node lets wait before it answers 429."
     )
     max_request_texts: int = Field(default=2048, ge=1, description="Texts one request may hold.")
+    max_request_tokens: int = Field(
+        default=131_072, ge=512, description="Tokens one request may hold, after its texts are cut."
+    )
     max_request_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Bytes one request body may have."
     )
@@ -87,6 +90,15 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: console on a terminal, JSON lines elsewhere."
+    )
+    log_file: Path | None = Field(
+        default=None, description="A file that takes the log in place of stderr, and rotates."
+    )
+    log_file_bytes: int = Field(
+        default=20 * 2**20, ge=4096, description="Bytes after which the log file is begun anew."
+    )
+    log_file_backups: int = Field(
+        default=5, ge=1, description="Log files kept beside the current one, as `.1`, `.2`, …"
     )
 
     @field_validator("embedder_url", mode="before")

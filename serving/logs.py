@@ -1,13 +1,15 @@
-"""Logs: one structured line per event on stderr, for people or as JSON lines."""
+"""Logs: one structured line per event on stderr or in a file, for people or as JSON lines."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from logging.handlers import RotatingFileHandler
 
 import structlog
 from structlog.types import Processor
 
+from m3.errors import InvalidConfiguration
 from m3.settings import Settings
 
 _QUIET = ("httpx", "httpcore", "urllib3", "filelock", "uvicorn.error")
@@ -15,7 +17,11 @@ _QUIET = ("httpx", "httpcore", "urllib3", "filelock", "uvicorn.error")
 
 
 def configure(settings: Settings) -> None:
-    """Send structlog's lines and the standard library's the same way."""
+    """Send structlog's lines and the standard library's the same way.
+
+    Raises:
+        InvalidConfiguration: a log file that cannot be written.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -27,7 +33,7 @@ def configure(settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _handler(settings)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -45,10 +51,25 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(quiet)
 
 
+def _handler(settings: Settings) -> logging.Handler:
+    if settings.log_file is None:
+        return logging.StreamHandler(sys.stderr)
+    try:
+        settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+        return RotatingFileHandler(
+            settings.log_file,
+            maxBytes=settings.log_file_bytes,
+            backupCount=settings.log_file_backups,
+            encoding="utf-8",
+        )
+    except OSError as error:
+        raise InvalidConfiguration(
+            f"M3_LOG_FILE: {settings.log_file} cannot be written: {error.strerror}"
+        ) from error
+
+
 def _renderers(settings: Settings) -> list[Processor]:
-    console = settings.log_format == "console" or (
-        settings.log_format == "auto" and sys.stderr.isatty()
-    )
-    if console:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    terminal = settings.log_file is None and sys.stderr.isatty()
+    if settings.log_format == "console" or (settings.log_format == "auto" and terminal):
+        return [structlog.dev.ConsoleRenderer(colors=terminal)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
