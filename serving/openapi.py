@@ -76,7 +76,7 @@ def _correct(operation: dict[str, Any], *, keys: bool) -> None:
     if responses.pop("422", None) is not None:
         statuses.add(400)
     if "requestBody" in operation:
-        statuses |= {400, 413}
+        statuses |= {400, 413, 415}
     if keys:
         statuses.add(401)
         operation["security"] = [{"key": []}]

@@ -239,7 +239,7 @@ async def test_metrics_count_by_route_not_by_path(client):
 async def test_the_openapi_document_claims_no_422_and_documents_problems(client):
     document = (await client.get("/openapi.json")).json()
     responses = document["paths"]["/v1/echo"]["post"]["responses"]
-    assert responses.keys() == {"200", "400", "413", "500"}
+    assert responses.keys() == {"200", "400", "413", "415", "500"}
     problem = responses["400"]["content"]["application/problem+json"]["schema"]
     assert problem == {"$ref": "#/components/schemas/Problem"}
     assert "422" not in str(document)
