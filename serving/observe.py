@@ -38,7 +38,7 @@ class Observe:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, noted={})
         status: int | None = None
 
         async def observed(message: Message) -> None:
@@ -78,7 +78,13 @@ class Observe:
             status=status,
             ms=round(seconds * 1000, 1),
             client=client[0] if client else None,
+            **scope["state"]["noted"],
         )
+
+
+def note(request: Request, **members: int) -> None:
+    """Members for the log line of a request: how much it asked for."""
+    request.state.noted.update(members)
 
 
 def _request_id(scope: Scope) -> str:
