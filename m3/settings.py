@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         default=262_144, ge=8192, description="Tokens a node lets wait before it answers 429."
     )
-    max_request_texts: int = Field(default=2048, ge=1, description="Texts one request may hold.")
+    max_request_texts: int = Field(
+        default=2048, ge=1, le=65_536, description="Texts one request may hold."
+    )
     max_request_tokens: int = Field(
         default=131_072, ge=512, description="Tokens one request may hold, after its texts are cut."
     )

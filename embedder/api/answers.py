@@ -2,27 +2,58 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
+from embedder.api.schemas import Encoding
 from m3.codec import decode_tokens
-from m3.types import EmbeddingBatch, Output
+from m3.errors import InvalidCheckpoint
+from m3.types import F32, Dense, EmbeddingBatch, Output
 
 
-def encode_answer(batch: EmbeddingBatch, outputs: Collection[Output]) -> bytes:
-    """The JSON that `/v1/encode` answers and `schemas.EncodeAnswer` describes."""
+def encode_answer(
+    batch: EmbeddingBatch, outputs: Collection[Output], encoding: Encoding = "float"
+) -> bytes:
+    """The JSON that `/v1/encode` answers and `schemas.EncodeAnswer` describes.
+
+    Raises:
+        InvalidCheckpoint: a value that is not finite, which JSON has no word for.
+    """
     answer = {
         "model": batch.model,
         "fingerprint": batch.fingerprint,
-        "data": [_embedding(batch, i, outputs) for i in range(len(batch))],
+        "data": [_embedding(batch, i, outputs, encoding) for i in range(len(batch))],
         "usage": {"total_tokens": int(batch.tokens.sum())},
     }
+    return dumps(answer)
+
+
+def vector(values: Dense, encoding: Encoding) -> NDArray[Any] | str:
+    """[…, d] for `dumps`: itself, or its little-endian values in base64, row after row.
+
+    Raises:
+        InvalidCheckpoint: a value that is not finite.
+    """
+    values = _finite(values)
+    if encoding == "float":
+        return values
+    dtype = "<f4" if encoding == "base64" else "<f2"
+    return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
+
+
+def dumps(answer: Any) -> bytes:
+    """JSON of values that may be arrays; these must have passed `vector`."""
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _embedding(batch: EmbeddingBatch, index: int, outputs: Collection[Output]) -> dict[str, Any]:
+def _embedding(
+    batch: EmbeddingBatch, index: int, outputs: Collection[Output], encoding: Encoding
+) -> dict[str, Any]:
     row = batch.row(index)
     item: dict[str, Any] = {
         "index": index,
@@ -30,9 +61,16 @@ def _embedding(batch: EmbeddingBatch, index: int, outputs: Collection[Output]) -
         "truncated": bool(batch.truncated[index]),
     }
     if "dense" in outputs:
-        item["dense"] = row.dense
+        item["dense"] = vector(row.dense, encoding)
     if "sparse" in outputs:
-        item["sparse"] = {"indices": row.sparse_ids, "values": row.sparse_weights}
+        item["sparse"] = {"indices": row.sparse_ids, "values": _finite(row.sparse_weights)}
     if "colbert" in outputs:
-        item["colbert"] = decode_tokens(row.codes, batch.codec)
+        item["colbert"] = vector(decode_tokens(row.codes, batch.codec), encoding)
     return item
+
+
+def _finite(values: Dense | F32) -> Dense | F32:
+    # orjson would write null.
+    if not np.isfinite(values).all():
+        raise InvalidCheckpoint("the model computed a value that is not finite: it is unfit")
+    return values

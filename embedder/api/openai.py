@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
-import numpy as np
-import orjson
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 from starlette.responses import Response
 
-from embedder.api.routes import Service, refuse_too_many
-from embedder.api.schemas import NOT_BLANK
+from embedder.api.admission import refuse_too_long, refuse_too_many
+from embedder.api.answers import dumps, vector
+from embedder.api.routes import Service
 from embedder.api.service import EmbeddingService, refuse_truncated
 from embedder.model.tokens import TextTokenizer, TokenizedText
 from m3.errors import InvalidInput
-from m3.types import Dense, EmbeddingBatch, Kind
+from m3.types import EmbeddingBatch, Kind
 from serving.abandon import unless_abandoned
 from serving.problems import Problem
 from serving.strict import router
@@ -26,33 +24,52 @@ PATH = "/v1/embeddings"
 routes = router(tags=["embeddings"])
 
 
-def _one_kind(value: Any) -> Any:
-    """Refuse in one line what a union of four types would refuse in eight."""
+Inputs: TypeAlias = list[str] | list[list[int]]
+
+
+def _inputs(value: Any) -> Inputs:
+    """A list, whichever of the four forms it came in.
+
+    One pass in place of a union of four types, each of which would list its faults.
+    """
     items = cast("list[Any]", value) if isinstance(value, list) else [value]
     if not items:
         raise ValueError("there must be at least one text")
-    if isinstance(value, list) and all(map(_is_id, items)):
-        return items
-    wanted = list if isinstance(items[0], list) else str
+    if isinstance(value, list) and type(items[0]) is int:
+        items = [items]
+    ids = isinstance(items[0], list)
     for index, item in enumerate(items):
-        ids = cast("list[Any]", item) if isinstance(item, list) else []
-        if not isinstance(item, wanted) or not all(map(_is_id, ids)):
-            raise ValueError(f"item {index} is neither a text nor token ids like the others")
-        if not (item.strip() if isinstance(item, str) else item):
-            raise ValueError(f"item {index} is empty")
-    return cast("Any", value)
+        fault = _fault(item, ids=ids)
+        if fault:
+            raise ValueError(f"item {index} {fault}")
+    return cast("Inputs", items)
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _fault(item: Any, *, ids: bool) -> str | None:
+    if ids and isinstance(item, list):
+        values = cast("list[Any]", item)
+        if not values:
+            return "is empty"
+        if set(map(type, values)) == {int} and min(values) >= 0:
+            return None
+    if not ids and isinstance(item, str):
+        return None if item.strip() else "is empty"
+    return "is neither a text nor token ids like the others"
 
 
-Text = Annotated[StrictStr, NOT_BLANK]
-Texts = Annotated[list[Text], Field(min_length=1)]
-Ids = Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)]
-Input = Annotated[
-    Text | Texts | Ids | Annotated[list[Ids], Field(min_length=1)], BeforeValidator(_one_kind)
+_TEXT: dict[str, Any] = {"type": "string", "pattern": r"\S"}
+_IDS: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0},
+    "minItems": 1,
+}
+_FORMS = [
+    _TEXT,
+    {"type": "array", "items": _TEXT, "minItems": 1},
+    _IDS,
+    {"type": "array", "items": _IDS, "minItems": 1},
 ]
+Input = Annotated[Any, AfterValidator(_inputs), WithJsonSchema({"anyOf": _FORMS})]
 
 
 class OpenAiRequest(BaseModel):
@@ -126,65 +143,48 @@ async def embeddings(request: Request, body: OpenAiRequest, service: Service) ->
             f"dimensions: the model has {service.info.dimension}, and they cannot be cut to "
             f"{body.dimensions}"
         )
-    inputs = _inputs(body.input)
-    refuse_too_many(request, inputs)
-    batch = await unless_abandoned(request, _encode(service, inputs, truncate=body.truncate))
+    refuse_too_many(request, body.input)
+    batch = await unless_abandoned(request, _encode(request, body, service))
     tokens = int(batch.tokens.sum())
     answer = {
         "object": "list",
         "model": batch.model,
         "data": [
-            {"object": "embedding", "index": i, "embedding": _vector(v, body.encoding_format)}
+            {"object": "embedding", "index": i, "embedding": vector(v, body.encoding_format)}
             for i, v in enumerate(batch.dense)
         ],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
-    content = await asyncio.to_thread(orjson.dumps, answer, None, orjson.OPT_SERIALIZE_NUMPY)
-    return Response(content, media_type="application/json")
-
-
-def _inputs(value: str | list[str] | list[int] | list[list[int]]) -> list[str] | list[list[int]]:
-    """A list, whichever of the four forms it came in."""
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value[0], int):
-        return [cast("list[int]", value)]
-    return cast("list[str] | list[list[int]]", value)
+    return Response(await asyncio.to_thread(dumps, answer), media_type="application/json")
 
 
 async def _encode(
-    service: EmbeddingService, inputs: list[str] | list[list[int]], *, truncate: bool
+    request: Request, body: OpenAiRequest, service: EmbeddingService
 ) -> EmbeddingBatch:
-    # One text is somebody waiting; many are a job.
-    kind: Kind = "query" if len(inputs) == 1 else "passage"
-    if isinstance(inputs[0], str):
-        texts = cast("list[str]", inputs)
-        return await service.encode(texts, kind, outputs=("dense",), truncate=truncate)
-    limit, tokenizer = service.info.max_tokens, service.encoder.tokenizer
-    tokenized = [
-        _read(tokenizer, ids, index, limit)
-        for index, ids in enumerate(cast("list[list[int]]", inputs))
-    ]
-    if not truncate:
+    limit = service.info.max_tokens
+    if isinstance(body.input[0], str):
+        tokenized = await service.tokenize(cast("list[str]", body.input))
+    else:
+        tokenizer = service.encoder.tokenizer
+        tokenized = [
+            _read(tokenizer, ids, index, limit)
+            for index, ids in enumerate(cast("list[list[int]]", body.input))
+        ]
+    if not body.truncate:
         refuse_truncated(tokenized, limit)
+    refuse_too_long(request, tokenized)
+    # One text is somebody waiting; many are a job.
+    kind: Kind = "query" if len(tokenized) == 1 else "passage"
     return await service.encode_tokens(tokenized, kind, outputs=("dense",))
 
 
 def _read(tokenizer: TextTokenizer, ids: list[int], index: int, limit: int) -> TokenizedText:
     """Token ids as the model reads them, its special tokens added where they are missing."""
-    unknown = next((i for i in ids if not 0 <= i < tokenizer.vocabulary), None)
-    if unknown is not None:
+    if max(ids) >= tokenizer.vocabulary:
         raise InvalidInput(
-            f"input[{index}]: there is no token {unknown}; /v1/tokenizer has the model's ids"
+            f"input[{index}]: there is no token {max(ids)}; /v1/tokenizer has the model's ids"
         )
     special = tokenizer.special
     if ids[0] == special.cls and ids[-1] == special.eos:
         ids = ids[1:-1]
     return tokenizer.wrap(ids, limit)
-
-
-def _vector(vector: Dense, encoding: str) -> Dense | str:
-    """A list of floats, or their little-endian fp32 bytes in base64."""
-    if encoding == "float":
-        return vector
-    return base64.b64encode(np.ascontiguousarray(vector, "<f4").tobytes()).decode("ascii")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import asdict
 from email.message import Message
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.responses import Response
 
+from embedder.api.admission import refuse_too_long, refuse_too_many
 from embedder.api.answers import encode_answer
-from embedder.api.node import node_of, service_of
+from embedder.api.node import service_of
 from embedder.api.schemas import (
     EncodeAnswer,
     EncodeRequest,
@@ -22,10 +22,10 @@ from embedder.api.schemas import (
     TokenizedItem,
     TokenizeRequest,
 )
-from embedder.api.service import EmbeddingService
+from embedder.api.service import EmbeddingService, refuse_truncated
 from m3.codec import MEDIA_TYPE, to_bytes
-from m3.errors import InvalidInput
-from m3.types import Codec
+from m3.errors import InvalidInput, NotFound
+from m3.types import Codec, EmbeddingBatch
 from serving.abandon import unless_abandoned
 from serving.openapi import problems
 from serving.strict import router
@@ -45,29 +45,34 @@ routes = router(prefix="/v1", tags=["embeddings"])
     },
 )
 async def encode(request: Request, body: EncodeRequest, service: Service) -> Response:
-    """JSON in fp32, or the binary form of `m3/codec.py`.
+    """JSON in fp32, its vectors as lists or in base64, or the binary form of `m3/codec.py`.
 
     The latter for `Accept: application/vnd.m3.embeddings;codec=int8|bf16|fp32`; queries are
     fp32 in it, whatever the codec.
     """
     refuse_too_many(request, body.input)
     codec = _binary_codec(request)
-    batch = await unless_abandoned(
-        request,
-        service.encode(
-            body.input,
-            body.kind,
-            outputs=body.outputs,
-            codec=codec if codec and body.kind == "passage" else Codec.FP32,
-            max_length=body.max_length,
-            truncate=body.truncate,
-            timeout=body.deadline_ms and body.deadline_ms / 1000,
-        ),
-    )
+    batch = await unless_abandoned(request, _encode(request, body, service, codec or Codec.FP32))
     if codec:
         return Response(await asyncio.to_thread(to_bytes, batch), media_type=MEDIA_TYPE)
-    content = await asyncio.to_thread(encode_answer, batch, body.outputs)
+    content = await asyncio.to_thread(encode_answer, batch, body.outputs, body.encoding)
     return Response(content, media_type="application/json")
+
+
+async def _encode(
+    request: Request, body: EncodeRequest, service: EmbeddingService, codec: Codec
+) -> EmbeddingBatch:
+    tokenized = await service.tokenize(body.input, body.max_length)
+    if not body.truncate:
+        refuse_truncated(tokenized, body.max_length or service.info.max_tokens)
+    refuse_too_long(request, tokenized)
+    return await service.encode_tokens(
+        tokenized,
+        body.kind,
+        outputs=body.outputs,
+        codec=codec if body.kind == "passage" else Codec.FP32,
+        timeout=body.deadline_ms and body.deadline_ms / 1000,
+    )
 
 
 @routes.post("/tokenize", summary="What the model reads of each text", responses=problems(503))
@@ -108,14 +113,20 @@ async def tokenizer(request: Request, service: Service) -> Response:
 
 @routes.get("/models", summary="The model this node serves", responses=problems(503))
 async def models(service: Service) -> Models:
-    return Models(data=[Model(**asdict(service.info))])
+    return Models(data=[_model(service)])
 
 
-def refuse_too_many(request: Request, texts: Sequence[Any]) -> None:
-    """Raises InvalidInput above the number of texts one request may have."""
-    limit = node_of(request).settings.max_request_texts
-    if len(texts) > limit:
-        raise InvalidInput(f"input: {len(texts)} texts; one request may have {limit}: split it")
+@routes.get(
+    "/models/{model_id:path}", summary="That model, if it is served", responses=problems(404, 503)
+)
+async def model(model_id: str, service: Service) -> Model:
+    if model_id != service.info.id:
+        raise NotFound(f"this node does not serve {model_id!r}; it serves {service.info.id}")
+    return _model(service)
+
+
+def _model(service: EmbeddingService) -> Model:
+    return Model(**asdict(service.info), engine=service.encoder.engine)
 
 
 def _binary_codec(request: Request) -> Codec | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 from m3.types import OUTPUTS, Kind, Output
 
@@ -18,7 +18,16 @@ def _not_blank(text: str) -> str:
 NOT_BLANK = Field(json_schema_extra={"pattern": r"\S"})
 """Says in the schema what the validator refuses in better words."""
 Text = Annotated[str, AfterValidator(_not_blank), NOT_BLANK]
-Texts = Annotated[list[Text], Field(min_length=1, description="The texts, none of them empty.")]
+MOST_TEXTS = 65_536
+"""More than `max_request_texts` may be: a longer list is not even looked through."""
+Texts = Annotated[
+    list[Text],
+    # One fault is enough: a million of them would take seconds to write down.
+    FailFast(),
+    Field(min_length=1, max_length=MOST_TEXTS, description="The texts, none of them empty."),
+]
+
+Encoding: TypeAlias = Literal["float", "base64", "base64-fp16"]
 
 
 class _Strict(BaseModel):
@@ -31,6 +40,11 @@ class EncodeRequest(_Strict):
     input: Texts
     kind: Kind = Field(default="passage", description="Queries go before passages.")
     outputs: Annotated[list[Output], Field(min_length=1)] = list(OUTPUTS)
+    encoding: Encoding = Field(
+        default="float",
+        description="How vectors are written in JSON: lists of numbers, or base64 of their "
+        "little-endian fp32 or fp16 values, which is a fraction of the bytes.",
+    )
     max_length: int | None = Field(
         default=None, ge=3, description="Tokens to read of each text; unset: the model's limit."
     )
@@ -47,15 +61,22 @@ class Sparse(BaseModel):
     values: list[float]
 
 
+Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
+
+
 class Embedding(BaseModel):
     """One text's representations; those that were not asked for are absent."""
 
     index: int
     tokens: int = Field(description="Tokens the model read, special ones included.")
     truncated: bool = Field(description="Whether the text was longer.")
-    dense: list[float] | None = None
+    dense: list[float] | Base64 | None = None
     sparse: Sparse | None = None
-    colbert: list[list[float]] | None = None
+    colbert: list[list[float]] | Base64 | None = Field(
+        default=None,
+        description="[tokens - 1, dimension]: a vector for every token but the first; in base64 "
+        "row after row.",
+    )
 
 
 class Usage(BaseModel):
@@ -70,7 +91,7 @@ class EncodeAnswer(BaseModel):
 
 
 class TokenizeRequest(_Strict):
-    input: Annotated[list[str], Field(min_length=1)]
+    input: Annotated[list[str], FailFast(), Field(min_length=1, max_length=MOST_TEXTS)]
     max_length: int | None = Field(default=None, ge=3, description="Unset: the model's limit.")
 
 
@@ -96,6 +117,7 @@ class Model(BaseModel):
     owned_by: str = "m3-retrieval"
     fingerprint: str = Field(description="Equal for equal vectors, whatever the machine.")
     precision: str
+    engine: str = Field(description="Which code computes; figures are comparable where it is.")
     dimension: int
     max_tokens: int
     stand_in: bool = Field(description="Whether this is the English-only stand-in.")
