@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from m3.settings import Settings
 from serving import openapi, problems
-from serving.keys import KeyCheck, read_digests
+from serving.keys import KeyCheck, Open, read_digests
 from serving.lifecycle import Lifecycle
 from serving.limits import BodyLimit
 from serving.metrics import HttpMetrics
@@ -21,6 +21,10 @@ from serving.observe import AnswerHeaders, Observe
 from serving.strict import StrictRoute, router
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def _nothing_is_open(_: str) -> bool:
+    return False
 
 
 def create_app(
@@ -33,6 +37,7 @@ def create_app(
     registry: CollectorRegistry | None = None,
     answer_headers: AnswerHeaders = dict[str, str],
     error_shapes: Mapping[str, problems.ErrorShape] | None = None,
+    is_open: Open = _nothing_is_open,
 ) -> FastAPI:
     """An app with request ids, an access log, problem documents, limits, keys and probes.
 
@@ -43,6 +48,7 @@ def create_app(
         registry: where the caller's own metrics are; `/metrics` shows it.
         answer_headers: headers that every answer carries, asked at each.
         error_shapes: by path, error bodies for routes that follow another API's manners.
+        is_open: paths that need no key where keys are configured; probes never do.
 
     Raises:
         InvalidConfiguration: a keys file that cannot be used.
@@ -60,7 +66,7 @@ def create_app(
     metrics = HttpMetrics(registry or CollectorRegistry())
     app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
     if settings.api_keys_file:
-        app.add_middleware(KeyCheck, digests=read_digests(settings.api_keys_file))
+        app.add_middleware(KeyCheck, digests=read_digests(settings.api_keys_file), is_open=is_open)
     app.add_middleware(Observe, metrics=metrics, headers=answer_headers)
     problems.install(app)
     openapi.install(app, keys=settings.api_keys_file is not None)

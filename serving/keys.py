@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,6 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from m3.errors import InvalidConfiguration, Unauthorized
 
 EXEMPT = frozenset({"/livez", "/readyz", "/metrics"})
+Open: TypeAlias = Callable[[str], bool]
+"""Whether a path is answered without a key, because what it answers asks for one itself."""
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -42,21 +46,32 @@ def read_digests(path: Path) -> tuple[bytes, ...]:
     return tuple(digests)
 
 
-class KeyCheck:
-    """Lets requests pass that bear a known key, and probes."""
+def is_known(key: bytes, digests: Sequence[bytes]) -> bool:
+    """Whether one of the digests is the key's."""
+    digest = hashlib.sha256(key.strip()).digest()
+    # All are compared, so that the time taken says nothing of which came close.
+    matches = [hmac.compare_digest(digest, known) for known in digests]
+    return any(matches)
 
-    def __init__(self, app: ASGIApp, digests: tuple[bytes, ...]) -> None:
+
+class KeyCheck:
+    """Lets requests pass that bear a known key, probes, and what `is_open` says."""
+
+    def __init__(self, app: ASGIApp, digests: Sequence[bytes], is_open: Open) -> None:
         self._app = app
         self._digests = digests
+        self._is_open = is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in EXEMPT and not self._known(scope):
+        if scope["type"] == "http" and not self._may_pass(scope):
             raise Unauthorized("send a known key: `Authorization: Bearer KEY`")
         await self._app(scope, receive, send)
 
-    def _known(self, scope: Scope) -> bool:
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        digest = hashlib.sha256(key.strip().encode("latin-1")).digest()
-        # All are compared, so that the time taken says nothing of which came close.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return scheme.lower() == "bearer" and any(matches)
+    def _may_pass(self, scope: Scope) -> bool:
+        path = scope["path"]
+        return path in EXEMPT or self._is_open(path) or self._bears_key(scope)
+
+    def _bears_key(self, scope: Scope) -> bool:
+        header = Headers(scope=scope).get("authorization", "")
+        scheme, _, key = header.partition(" ")
+        return scheme.lower() == "bearer" and is_known(key.encode("latin-1"), self._digests)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 
+from embedder import page
 from embedder.api import openai, routes
 from embedder.api.node import Node
 from embedder.encoders.loading import EncoderName
@@ -39,8 +40,10 @@ def create_node_app(
         registry=node.registry,
         answer_headers=lambda: {"X-Queue-Tokens": str(node.queued_tokens)},
         error_shapes={openai.PATH: openai.error_shape},
+        is_open=page.is_open,
     )
     app.state.node = node
     app.include_router(routes.routes)
     app.include_router(openai.routes)
+    page.install(app, node)
     return app

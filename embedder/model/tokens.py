@@ -77,6 +77,10 @@ class TextTokenizer:
         """Each id as the vocabulary writes it."""
         return [self._tokenizer.id_to_token(i) or "" for i in ids]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each content token of a text, uncut, is in it: characters [start, end)."""
+        return self._tokenizer.encode(text, add_special_tokens=False).offsets
+
     @property
     def vocabulary(self) -> int:
         """Ids run from 0 to below this."""

@@ -1,0 +1,196 @@
+"""What each button of the page does: words in, HTML out. The node's own service does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from embedder.api.node import Node
+from embedder.page import drawing
+from embedder.page.alignment import align
+from embedder.page.scores import score, table
+from embedder.page.status import status_of
+from embedder.page.terms import heaviest, segments
+from m3.errors import InvalidInput, M3Error, Unauthorized
+from m3.types import OUTPUTS, EmbeddingBatch, Kind, Output
+from scoring.fusion import Weights
+from serving.keys import is_known
+
+MAX_QUERY = 2_000
+"""Characters of a query."""
+MAX_TEXT = 8_000
+"""Characters of a passage, and of a text whose terms are weighed."""
+MAX_PASSAGES = 32
+MAX_ROWS = 48
+"""Tokens of a query that a heat map has room for."""
+MAX_COLUMNS = 160
+"""Tokens of a passage that a heat map has room for."""
+_TERMS = 20
+_SECONDS = 30.0
+"""How long a person is let wait before being told that the node is too busy."""
+_log = structlog.stdlib.get_logger("m3.page")
+T = TypeVar("T")
+
+
+class Scored(BaseModel):
+    """What a browser keeps of a comparison, so that other weights cost no forward pass.
+
+    Attributes:
+        scores: dense, sparse, ColBERT of each passage.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    passages: list[str]
+    scores: list[tuple[float, float, float]]
+
+
+class Desk:
+    """Nothing of a call outlives it: the page has no sessions."""
+
+    def __init__(self, node: Node, keys: Sequence[bytes]) -> None:
+        """`keys`: digests of those that may use the page; none: everybody may."""
+        self._node = node
+        self._keys = keys
+        self._began = time.monotonic()
+
+    async def compare(self, key: str, query: str, passages: str) -> tuple[str, Any]:
+        """Score passages, one a line: what to tell, and a `Scored` as JSON, or None."""
+        told, found = await _answer(self._compare(key, query, passages))
+        return (told, None) if found is None else found
+
+    async def rank(self, scored: Any, dense: float, sparse: float, colbert: float) -> str:
+        """The table of a `Scored` for these weights; nothing where there is none."""
+        if scored is None:
+            return ""
+        told, drawn = await _answer(asyncio.to_thread(_rank, scored, (dense, sparse, colbert)))
+        return told if drawn is None else drawn
+
+    async def weigh(self, key: str, text: str) -> str:
+        """The text with its terms' weights drawn on it."""
+        told, drawn = await _answer(self._weigh(key, text))
+        return told if drawn is None else drawn
+
+    async def align(self, key: str, query: str, passage: str) -> str:
+        """The heat map of two texts' tokens."""
+        told, drawn = await _answer(self._align(key, query, passage))
+        return told if drawn is None else drawn
+
+    async def status(self, key: str) -> str:
+        """The node's state."""
+        told, drawn = await _answer(self._status(key))
+        return told if drawn is None else drawn
+
+    async def _compare(self, key: str, query: str, passages: str) -> tuple[str, Any]:
+        self._admit(key)
+        query = _checked("the query", query, MAX_QUERY)
+        lines = [line.strip() for line in passages.splitlines() if line.strip()]
+        if not lines:
+            raise InvalidInput("there are no passages: write one a line")
+        if len(lines) > MAX_PASSAGES:
+            raise InvalidInput(f"{len(lines)} passages; this page compares up to {MAX_PASSAGES}")
+        for number, line in enumerate(lines, 1):
+            _checked(f"passage {number}", line, MAX_TEXT)
+        asked, found = await asyncio.gather(
+            self._encode([query], "query"), self._encode(lines, "passage")
+        )
+        scores = await asyncio.to_thread(score, asked.row(0), found)
+        names = ["the query", *(f"passage {i}" for i in range(1, len(lines) + 1))]
+        cut = [*asked.truncated.tolist(), *found.truncated.tolist()]
+        limit = self._node.service.info.max_tokens
+        told = [
+            f"Of {name} the model reads the first {limit:,} tokens only."
+            for name, is_cut in zip(names, cut, strict=True)
+            if is_cut
+        ]
+        return drawing.notes(told), {"passages": lines, "scores": scores.tolist()}
+
+    async def _weigh(self, key: str, text: str) -> str:
+        self._admit(key)
+        text = _checked("the text", text, MAX_TEXT)
+        service = self._node.service
+        tokenizer = service.encoder.tokenizer
+        read = (await service.tokenize([text]))[0]
+        row = (await self._encode([text], "passage", ("sparse",))).row(0)
+        spans = await asyncio.to_thread(tokenizer.spans, text)
+        ids, weights = row.sparse_ids.tolist(), row.sparse_weights.tolist()
+        runs = segments(text, spans, read.ids[1:-1], dict(zip(ids, weights, strict=True)))
+        cut = [f"The model reads the first {len(read.ids):,} tokens only."] * read.truncated
+        return (
+            drawing.notes(cut)
+            + drawing.weighed_text(runs)
+            + drawing.term_table(heaviest(tokenizer.pieces(ids), weights, _TERMS))
+        )
+
+    async def _align(self, key: str, query: str, passage: str) -> str:
+        self._admit(key)
+        query = _checked("the query", query, MAX_QUERY)
+        passage = _checked("the passage", passage, MAX_TEXT)
+        service = self._node.service
+        lengths = [len(text.ids) for text in await service.tokenize([query, passage])]
+        for name, length, limit in zip(
+            ("query", "passage"), lengths, (MAX_ROWS, MAX_COLUMNS), strict=True
+        ):
+            if length > limit:
+                raise InvalidInput(
+                    f"the {name} has {length} tokens; the map has room for {limit}: shorten it"
+                )
+        asked, found = await asyncio.gather(
+            self._encode([query], "query", ("colbert",)),
+            self._encode([passage], "passage", ("colbert",)),
+        )
+        pieces = service.encoder.tokenizer.pieces
+        aligned = await asyncio.to_thread(align, asked.row(0), found.row(0), pieces)
+        return await asyncio.to_thread(drawing.heat_map, aligned)
+
+    async def _status(self, key: str) -> str:
+        self._admit(key)
+        return drawing.status_table(status_of(self._node, time.monotonic() - self._began))
+
+    def _admit(self, key: str) -> None:
+        if self._keys and not is_known(key.encode(), self._keys):
+            raise Unauthorized("this node needs a key: type yours at the top of the page")
+
+    async def _encode(
+        self, texts: Sequence[str], kind: Kind, outputs: Sequence[Output] = OUTPUTS
+    ) -> EmbeddingBatch:
+        return await self._node.service.encode(texts, kind, outputs=outputs, timeout=_SECONDS)
+
+
+async def _answer(work: Coroutine[Any, Any, T]) -> tuple[str, T | None]:
+    """What to tell of work that failed, or its result."""
+    try:
+        return "", await work
+    except M3Error as error:
+        return drawing.alert(error.message), None
+    except Exception:  # noqa: BLE001 - a page that says nothing helps nobody
+        _log.exception("unexpected")
+        return drawing.alert("this is a bug in m3-retrieval: the node's log has it"), None
+
+
+def _checked(name: str, text: str, limit: int) -> str:
+    """Raises InvalidInput for a text that is empty or longer than `limit` characters."""
+    if not text.strip():
+        raise InvalidInput(f"{name} is empty")
+    if len(text) > limit:
+        raise InvalidInput(
+            f"{name} has {len(text):,} characters; this page takes {limit:,}: use the API"
+        )
+    return text
+
+
+def _rank(scored: Any, weights: tuple[float, float, float]) -> str:
+    try:
+        known = Scored.model_validate(scored)
+    except ValidationError as error:
+        raise InvalidInput("these are no scores of this page: compare again") from error
+    if not 0 < len(known.passages) == len(known.scores):
+        raise InvalidInput("these are no scores of this page: compare again")
+    scores = np.array(known.scores, np.float32)
+    return drawing.score_table(table(known.passages, scores, Weights(*weights)))

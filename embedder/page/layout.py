@@ -1,0 +1,151 @@
+"""The page as Gradio lays it out: tabs, fields, buttons. The only importer of Gradio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from fastapi import FastAPI
+
+from embedder.page import drawing, examples
+from embedder.page.desk import Desk
+from embedder.page.door import Drawn
+from m3.types import ModelInfo
+from scoring.fusion import PRESETS
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported.
+
+import gradio as gr
+from gradio.themes import Default
+
+_FONTS = ("system-ui", "sans-serif")
+_MONOSPACE = ("ui-monospace", "monospace")
+_STYLE = Path(__file__).with_name("style.css")
+_PRESET = "mkqa"
+_OWN = "own"
+Listener: TypeAlias = Callable[..., Any]
+"""How Gradio's components take what happens on an event."""
+
+
+def draw(desk: Desk, model: ModelInfo, *, with_key: bool) -> Drawn:
+    """The page for this model. `with_key`: people type a key into it."""
+    with gr.Blocks(title="m3-embedder", analytics_enabled=False) as blocks:
+        gr.HTML(f"<h1>m3-embedder</h1>{drawing.banner(model)}", elem_id="m3-head")
+        key = gr.Textbox(
+            label="API key", type="password", visible=with_key, elem_id="m3-key", max_lines=1
+        )
+        with gr.Tabs():
+            with gr.Tab("Similarity"):
+                _similarity(desk, key)
+            with gr.Tab("Term weights"):
+                _term_weights(desk, key)
+            with gr.Tab("ColBERT alignment"):
+                _alignment(desk, key)
+            with gr.Tab("Node") as tab:
+                _status(desk, key, tab.select)
+    return _served(blocks)
+
+
+def _similarity(desk: Desk, key: gr.Textbox) -> None:
+    with gr.Row():
+        with gr.Column(scale=3):
+            query = gr.Textbox(label="Query", value=examples.QUERY)
+            passages = gr.Textbox(
+                label="Passages, one a line", value=examples.PASSAGES, lines=6, max_lines=12
+            )
+        with gr.Column(scale=2):
+            preset = gr.Dropdown([*PRESETS, _OWN], value=_PRESET, label="Weights")
+            sliders = [
+                gr.Slider(0, 1, value=weight, step=0.05, label=name)
+                for name, weight in zip(
+                    ("dense", "sparse", "ColBERT"), PRESETS[_PRESET].as_tuple(), strict=True
+                )
+            ]
+    with gr.Row():
+        compare = gr.Button("Compare", variant="primary")
+        shown = [gr.Button(f"Example: {name}") for name in examples.COMPARISONS]
+    told = gr.HTML()
+    # The browser keeps the scores: other weights are a matter of the table alone.
+    scored = gr.JSON(visible=False)
+    table = gr.HTML()
+
+    def run(listener: Listener) -> None:
+        done = _on(listener, desk.compare, [key, query, passages], [told, scored])
+        _on(done.then, desk.rank, [scored, *sliders], [table])
+
+    run(compare.click)
+    run(query.submit)
+    for button, texts in zip(shown, examples.COMPARISONS.values(), strict=True):
+        run(_on(button.click, _constant(texts), [], [query, passages]).then)
+    # `input`: by the user, so that a preset does not take itself for words of one's own.
+    _on(preset.input, _preset, [preset, *sliders], sliders)
+    for slider in sliders:
+        _on(slider.input, lambda: _OWN, [], [preset])
+        _on(slider.change, desk.rank, [scored, *sliders], [table])
+
+
+def _preset(name: str, *current: float) -> list[float]:
+    return list(PRESETS[name].as_tuple()) if name in PRESETS else list(current)
+
+
+def _term_weights(desk: Desk, key: gr.Textbox) -> None:
+    text = gr.Textbox(label="Text", value=examples.TEXT, lines=4, max_lines=12)
+    weigh = gr.Button("Weigh terms", variant="primary")
+    drawn = gr.HTML()
+    _on(weigh.click, desk.weigh, [key, text], [drawn])
+
+
+def _alignment(desk: Desk, key: gr.Textbox) -> None:
+    query = gr.Textbox(label="Query", value=examples.QUERY)
+    passage = gr.Textbox(label="Passage", value=examples.ALIGNED, lines=2, max_lines=8)
+    align = gr.Button("Align", variant="primary")
+    drawn = gr.HTML()
+    for listener in (align.click, query.submit):
+        _on(listener, desk.align, [key, query, passage], [drawn])
+
+
+def _status(desk: Desk, key: gr.Textbox, select: Listener) -> None:
+    drawn = gr.HTML()
+    refresh = gr.Button("Refresh")
+    for listener in (select, refresh.click):
+        _on(listener, desk.status, [key], [drawn])
+
+
+def _constant(value: Any) -> Callable[[], Any]:
+    return lambda: value
+
+
+def _on(
+    listener: Listener, work: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
+) -> Any:
+    """Without Gradio's queue, whose streams would stay open: the node's own queue is the limit."""
+    return listener(
+        work,
+        list(inputs),
+        list(outputs),
+        queue=False,
+        api_visibility="private",
+        show_progress="minimal",
+    )
+
+
+def _served(blocks: gr.Blocks) -> Drawn:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    gr.mount_gradio_app(  # pyright: ignore[reportUnknownMemberType]
+        app,
+        blocks,
+        path="/",
+        theme=Default(font=_FONTS, font_mono=_MONOSPACE),
+        css_paths=_STYLE,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        enable_monitoring=False,
+        show_error=False,
+        max_file_size=0,
+    )
+    return Drawn(app, {number: len(fn.inputs) for number, fn in blocks.fns.items()})
