@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from embedder.api.schemas import Encoding
 from m3.codec import decode_tokens
 from m3.errors import InvalidCheckpoint
-from m3.types import F32, Dense, EmbeddingBatch, Output
+from m3.types import Dense, EmbeddingBatch, Output
+
+Real = TypeVar("Real", bound=NDArray[np.floating[Any]])
 
 
 def encode_answer(
@@ -39,15 +41,22 @@ def vector(values: Dense, encoding: Encoding) -> NDArray[Any] | str:
     Raises:
         InvalidCheckpoint: a value that is not finite.
     """
-    values = _finite(values)
+    values = finite(values)
     if encoding == "float":
         return values
     dtype = "<f4" if encoding == "base64" else "<f2"
     return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")
 
 
+def finite(values: Real) -> Real:
+    """The values. Raises InvalidCheckpoint where one is not finite: orjson would write null."""
+    if not np.isfinite(values).all():
+        raise InvalidCheckpoint("the model computed a value that is not finite: it is unfit")
+    return values
+
+
 def dumps(answer: Any) -> bytes:
-    """JSON of values that may be arrays; these must have passed `vector`."""
+    """JSON of values that may be arrays; `finite` must have seen those."""
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -63,14 +72,7 @@ def _embedding(
     if "dense" in outputs:
         item["dense"] = vector(row.dense, encoding)
     if "sparse" in outputs:
-        item["sparse"] = {"indices": row.sparse_ids, "values": _finite(row.sparse_weights)}
+        item["sparse"] = {"indices": row.sparse_ids, "values": finite(row.sparse_weights)}
     if "colbert" in outputs:
         item["colbert"] = vector(decode_tokens(row.codes, batch.codec), encoding)
     return item
-
-
-def _finite(values: Dense | F32) -> Dense | F32:
-    # orjson would write null.
-    if not np.isfinite(values).all():
-        raise InvalidCheckpoint("the model computed a value that is not finite: it is unfit")
-    return values

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from embedder import page
-from embedder.api import openai, routes
+from embedder.api import openai, rerank, routes
 from embedder.api.node import Node
 from embedder.encoders.loading import EncoderName
 from m3.settings import Settings
@@ -39,11 +39,15 @@ def create_node_app(
         lifecycle=node.lifecycle,
         registry=node.registry,
         answer_headers=lambda: {"X-Queue-Tokens": str(node.queued_tokens)},
-        error_shapes={openai.PATH: openai.error_shape},
+        error_shapes={
+            openai.PATH: openai.error_shape,
+            **dict.fromkeys(rerank.PATHS, rerank.error_shape),
+        },
         is_open=page.is_open,
     )
     app.state.node = node
     app.include_router(routes.routes)
     app.include_router(openai.routes)
+    app.include_router(rerank.routes)
     page.install(app, node)
     return app

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from embedder.api.admission import refuse_too_long, refuse_too_many
 from embedder.api.answers import dumps, vector
 from embedder.api.routes import Service
+from embedder.api.schemas import TEXT_SCHEMA
 from embedder.api.service import EmbeddingService, refuse_truncated
 from embedder.model.tokens import TextTokenizer, TokenizedText
 from m3.errors import InvalidInput
@@ -57,15 +58,14 @@ def _fault(item: Any, *, ids: bool) -> str | None:
     return "is neither a text nor token ids like the others"
 
 
-_TEXT: dict[str, Any] = {"type": "string", "pattern": r"\S"}
 _IDS: dict[str, Any] = {
     "type": "array",
     "items": {"type": "integer", "minimum": 0},
     "minItems": 1,
 }
 _FORMS = [
-    _TEXT,
-    {"type": "array", "items": _TEXT, "minItems": 1},
+    TEXT_SCHEMA,
+    {"type": "array", "items": TEXT_SCHEMA, "minItems": 1},
     _IDS,
     {"type": "array", "items": _IDS, "minItems": 1},
 ]
@@ -126,7 +126,7 @@ def error_shape(problem: Problem) -> dict[str, Any]:
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": OpenAiError, "description": "An error in OpenAI's shape."}
-    for status in (400, 401, 413, 429, 500, 503)
+    for status in (400, 401, 413, 415, 429, 500, 503)
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, WithJsonSchema
 
 from m3.types import OUTPUTS, Kind, Output
 
@@ -15,9 +15,9 @@ def _not_blank(text: str) -> str:
     return text
 
 
-NOT_BLANK = Field(json_schema_extra={"pattern": r"\S"})
+TEXT_SCHEMA = {"type": "string", "pattern": r"\S"}
 """Says in the schema what the validator refuses in better words."""
-Text = Annotated[str, AfterValidator(_not_blank), NOT_BLANK]
+Text = Annotated[str, AfterValidator(_not_blank), WithJsonSchema(TEXT_SCHEMA)]
 MOST_TEXTS = 65_536
 """More than `max_request_texts` may be: a longer list is not even looked through."""
 Texts = Annotated[
