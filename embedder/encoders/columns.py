@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from embedder.encoders.encoder import Encoded
 from embedder.model.tokens import SpecialTokens
 from m3.codec import decode_tokens, encode_tokens
-from m3.types import F32, I32, I64, Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
+from m3.types import (
+    F32,
+    I32,
+    I64,
+    U8,
+    Codec,
+    Dense,
+    EmbeddingBatch,
+    ModelInfo,
+    Output,
+    offsets_of,
+)
 
 _NO_IDS = np.zeros(0, np.int32)
 _NO_WEIGHTS = np.zeros(0, np.float32)
@@ -19,6 +32,38 @@ _NO_CODES = np.zeros((0, 0), np.uint8)
 
 Lexical: TypeAlias = tuple[I64, I32, F32]
 """The columns `sparse_offsets`, `sparse_ids` and `sparse_weights`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What an engine computed for n texts of T tokens in all; None for what was not asked for.
+
+    Attributes:
+        finite: [T] bool, whether all that was computed for a token is finite.
+        dense: [n, d], normalised, in the codec's `dense_dtype`.
+        weights: [T] fp32 ≥ 0, before special tokens are dropped and repeated ones merged.
+        codes: [T - n, width] uint8, every token of every text but its first, as the codec writes.
+    """
+
+    finite: NDArray[np.bool_]
+    dense: Dense | None = None
+    weights: F32 | None = None
+    codes: U8 | None = None
+
+
+def finish(
+    raw: Raw,
+    token_ids: Sequence[Sequence[int]],
+    info: ModelInfo,
+    special: SpecialTokens,
+    codec: Codec,
+) -> Encoded:
+    """The batch in `codec`, and the texts of which a value is not finite."""
+    lexical = lexical_columns(raw.weights, token_ids, special) if raw.weights is not None else None
+    starts = offsets_of([len(ids) for ids in token_ids])[:-1]
+    fit = np.logical_and.reduceat(raw.finite, starts)
+    batch = _batch(token_ids, info, codec, dense=raw.dense, lexical=lexical, codes=raw.codes)
+    return Encoded(batch, frozenset(np.flatnonzero(~fit).tolist()))
 
 
 def lexical_columns(
@@ -60,22 +105,33 @@ def assemble(
         dense: [n, d].
         colbert: [T - n, d]: every token of every text but its first.
     """
+    codes = encode_tokens(colbert, Codec.FP32) if colbert is not None else None
+    return _batch(token_ids, info, Codec.FP32, dense=dense, lexical=lexical, codes=codes)
+
+
+def _batch(
+    token_ids: Sequence[Sequence[int]],
+    info: ModelInfo,
+    codec: Codec,
+    *,
+    dense: Dense | None,
+    lexical: Lexical | None,
+    codes: U8 | None,
+) -> EmbeddingBatch:
     n = len(token_ids)
-    read: list[Sequence[int]] = [ids[1:] for ids in token_ids] if colbert is not None else [()] * n
+    read: list[Sequence[int]] = [ids[1:] for ids in token_ids] if codes is not None else [()] * n
     offsets, ids, weights = lexical or (np.zeros(n + 1, np.int64), _NO_IDS, _NO_WEIGHTS)
     return EmbeddingBatch(
-        dense=dense if dense is not None else np.zeros((n, 0), np.float32),
+        dense=dense if dense is not None else np.zeros((n, 0), codec.dense_dtype),
         sparse_offsets=offsets,
         sparse_ids=ids,
         sparse_weights=weights,
         token_offsets=offsets_of([len(ids) for ids in read]),
         token_ids=_flat(read),
-        codes=encode_tokens(colbert, Codec.FP32)
-        if colbert is not None
-        else np.zeros((0, 0), np.uint8),
+        codes=codes if codes is not None else _NO_CODES,
         tokens=np.array([len(ids) for ids in token_ids], np.int32),
         truncated=np.zeros(n, np.bool_),
-        codec=Codec.FP32,
+        codec=codec,
         model=info.id,
         fingerprint=info.fingerprint,
     )

@@ -1,40 +1,35 @@
 """BERT and XLM-RoBERTa over texts packed end to end, without padding.
 
-Every layer but attention sees one [tokens, d] matrix; attention runs per text, texts of equal
-length together. So nothing is computed for padding, and no text sees its batch mates.
+Every layer but attention sees one [tokens, d] matrix; attention runs within each text. So
+nothing is computed for padding, and no text sees its batch mates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-import numpy as np
+import structlog
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
+from embedder.encoders.arithmetic import Arithmetic
+from embedder.encoders.attention import Attention, RunAttention, VarlenAttention, varlen_kernel
 from embedder.encoders.encoder import Pause
+from embedder.encoders.graphs import Graphs, cuda_capture
+from embedder.encoders.linear import Linear, prepare
+from embedder.encoders.packing import Packing
+from embedder.encoders.transfer import Bus
 from embedder.model.checkpoint import Checkpoint
 from m3.errors import InvalidCheckpoint
-from m3.types import I64
 
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """y = x Wᵀ + b. weight: [out, in]; bias: [out]."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+_log = structlog.stdlib.get_logger("m3.embedder")
 
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """Layer normalisation over the last axis. weight, bias: [d]."""
+    """Layer normalisation over the last axis. weight, bias: [d], of the input's type."""
 
     weight: Tensor
     bias: Tensor
@@ -45,58 +40,15 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
-    """Texts end to end, shortest first, so that texts of equal length are neighbours.
+class Layer:
+    """One transformer layer, normalised after each half.
 
     Attributes:
-        ids: [T] int64, the tokens of the sorted texts.
-        lengths: [n] int64, of the sorted texts.
-        restore: [T] int64, where each token of the unsorted texts stands.
-        runs: (first token, texts, length of each): the texts of each length.
+        projections: queries, keys and values in turn, from one product or from three.
+        wide: with GELU.
     """
 
-    ids: Tensor
-    lengths: Tensor
-    restore: Tensor
-    runs: list[tuple[int, int, int]]
-
-    @classmethod
-    def of(cls, token_ids: Sequence[Sequence[int]], device: torch.device) -> Packing:
-        given: I64 = np.array([len(ids) for ids in token_ids], np.int64)
-        order = np.argsort(given, kind="stable")
-        lengths: I64 = given[order]
-        starts = np.empty_like(given)
-        starts[order] = np.cumsum(lengths) - lengths
-        shifts: I64 = starts - (np.cumsum(given) - given)
-        restore = np.repeat(shifts, given) + np.arange(int(given.sum()))
-        ids = np.concatenate([np.asarray(token_ids[i], np.int64) for i in order])
-        return cls(
-            torch.tensor(ids, device=device),
-            torch.tensor(lengths, device=device),
-            torch.tensor(restore, device=device),
-            _runs(sorted(len(ids) for ids in token_ids)),
-        )
-
-    def per_token(self, values: Tensor) -> Tensor:
-        """[n] -> [T]: each text's value at each of its tokens."""
-        return values.repeat_interleave(self.lengths)
-
-
-def _runs(lengths: list[int]) -> list[tuple[int, int, int]]:
-    runs: list[tuple[int, int, int]] = []
-    start = 0
-    for length, group in groupby(lengths):
-        texts = len(list(group))
-        runs.append((start, texts, length))
-        start += texts * length
-    return runs
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One transformer layer, normalised after each half."""
-
-    qkv: Linear
+    projections: tuple[Linear, ...]
     mixed: Linear
     mixed_norm: Norm
     wide: Linear
@@ -104,79 +56,118 @@ class Layer:
     narrow_norm: Norm
     heads: int
 
-    def __call__(self, x: Tensor, packing: Packing) -> Tensor:
-        x = self.mixed_norm(x + self.mixed(self._attention(x, packing)))
-        return self.narrow_norm(x + self.narrow(F.gelu(self.wide(x))))
+    def __call__(self, x: Tensor, attend: Attention) -> Tensor:
+        x = self.mixed_norm(self.mixed(self._attention(x, attend)).add_(x))
+        return self.narrow_norm(self.narrow(self.wide(x)).add_(x))
 
-    def _attention(self, x: Tensor, packing: Packing) -> Tensor:
+    def _attention(self, x: Tensor, attend: Attention) -> Tensor:
         """[T, d] -> [T, d]; each text attends to itself alone."""
-        qkv = self.qkv(x)
-        result = torch.empty_like(x)
-        for start, texts, length in packing.runs:
-            stop = start + texts * length
-            # [3, texts, heads, length, d / heads]
-            parts = qkv[start:stop].view(texts, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            run = F.scaled_dot_product_attention(parts[0], parts[1], parts[2])
-            result[start:stop].view(texts, length, self.heads, -1).copy_(run.transpose(1, 2))
-        return result
+        parts = [projection(x) for projection in self.projections]
+        if len(parts) == 1:
+            parts = parts[0].chunk(3, dim=1)
+        q, k, v = (part.view(len(x), self.heads, -1) for part in parts)
+        return attend(q, k, v).flatten(1)
 
 
 class Transformer:
     """A checkpoint's encoder, its weights in memory: texts in, last hidden states out."""
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        """Read the weights. Raises InvalidCheckpoint where they do not fit the config."""
+    def __init__(
+        self, checkpoint: Checkpoint, arithmetic: Arithmetic, bus: Bus, *, graphs: bool = False
+    ) -> None:
+        """Read the weights.
+
+        Args:
+            graphs: replay short batches as CUDA graphs, where the device has what they need.
+
+        Raises:
+            InvalidCheckpoint: weights that do not fit the checkpoint's config.
+        """
         self._architecture = checkpoint.architecture
-        self._device = device
-        tensors = _Tensors(checkpoint, device)
+        self._dtype = arithmetic.dtype
+        self._bus = bus
+        tensors = _Tensors(checkpoint, arithmetic, bus.device)
         d = self._architecture.hidden_size
-        self._words = tensors.take("embeddings.word_embeddings.weight", None, d)
+        # Read a row at a time, so a CPU leaves the largest of the tensors in its file.
+        words = tensors.take("embeddings.word_embeddings.weight", None, d)
+        self._words = words if bus.device.type == "cpu" else words.to(bus.device, self._dtype)
         positions = tensors.take("embeddings.position_embeddings.weight", None, d)
         # Single texts are all of type 0, so its embedding is part of every position's.
         types = tensors.take("embeddings.token_type_embeddings.weight", None, d)
-        self._positions = positions + types[0]
-        self._norm = tensors.norm("embeddings.LayerNorm")
+        self._positions = (positions.float() + types[0].float()).to(bus.device)
+        self._norm = tensors.norm("embeddings.LayerNorm", torch.float32)
         self._layers = [tensors.layer(i) for i in range(self._architecture.num_hidden_layers)]
         if len(self._words) < checkpoint.tokenizer.vocabulary:
             raise InvalidCheckpoint(
                 f"{checkpoint.path}: the tokenizer has {checkpoint.tokenizer.vocabulary} tokens, "
                 f"the model {len(self._words)}"
             )
+        head = d // self._architecture.num_attention_heads
+        self._kernel = varlen_kernel(bus.device, self._dtype, head)
+        self._graphs = self._captured() if graphs else None
+
+    @property
+    def attention(self) -> str:
+        """Which attention computes, and whether graphs do, in a few words."""
+        kind = "attention per length" if self._kernel is None else "variable-length attention"
+        return f"{kind}, CUDA graphs {'off' if self._graphs is None else 'on'}"
 
     def __call__(self, token_ids: Sequence[Sequence[int]], pause: Pause | None = None) -> Tensor:
         """[T, d]: the last hidden state of every token, texts in the order given."""
-        packing = Packing.of(token_ids, self._device)
-        x = self._words[packing.ids] + self._positions[self._position_ids(packing)]
-        x = self._norm(x)
+        packing = Packing.of(token_ids, self._architecture)
+        states = self._graphs(packing) if self._graphs is not None else None
+        if states is not None:
+            (restore,) = self._bus.send([packing.restore])
+            return states.index_select(0, restore)
+        ids, positions, offsets, restore = self._bus.send(
+            [packing.ids, packing.positions, packing.offsets, packing.restore]
+        )
+        attend = (
+            RunAttention(packing.runs)
+            if self._kernel is None
+            else VarlenAttention(self._kernel, offsets, int(packing.lengths[-1]))
+        )
+        return self._forward(ids, positions, attend, pause).index_select(0, restore)
+
+    def _forward(
+        self, ids: Tensor, positions: Tensor, attend: Attention, pause: Pause | None = None
+    ) -> Tensor:
+        """Tokens and positions [T] -> [T, d], all in the packing's order."""
+        x = F.embedding(ids, self._words) + F.embedding(positions, self._positions)
+        x = self._norm(x).to(self._dtype)
         for layer in self._layers:
             if pause is not None:
                 pause()
-            x = layer(x, packing)
-        return x[packing.restore]
+            x = layer(x, attend)
+        return x
 
-    def _position_ids(self, packing: Packing) -> Tensor:
-        starts = packing.lengths.cumsum(0) - packing.lengths
-        if self._architecture.model_type == "bert":
-            return torch.arange(len(packing.ids), device=self._device) - packing.per_token(starts)
-        # XLM-RoBERTa counts the tokens that are not padding, from the id after padding's; a
-        # padding token that a text spells out itself stands at padding's own place.
-        pad = self._architecture.pad_token_id
-        counts = (packing.ids != pad).long()
-        seen = counts.cumsum(0)
-        before = seen[starts] - counts[starts]
-        return (seen - packing.per_token(before)) * counts + pad
+    @torch.inference_mode()
+    def _captured(self) -> Graphs | None:
+        kernel = self._kernel
+        if kernel is None:
+            _log.warning("no CUDA graphs: they need variable-length attention")
+            return None
+
+        def forward(ids: Tensor, positions: Tensor, offsets: Tensor, longest: int) -> Tensor:
+            return self._forward(ids, positions, VarlenAttention(kernel, offsets, longest))
+
+        return Graphs(forward, self._bus, cuda_capture(self._bus.device))
 
 
 class _Tensors:
-    """A checkpoint's tensors, each taken with the shape it must have, as fp32."""
+    """A checkpoint's tensors, each taken with the shape it must have."""
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, arithmetic: Arithmetic, device: torch.device
+    ) -> None:
         self._tensors = checkpoint.weights()
         self._architecture = checkpoint.architecture
         self._path = checkpoint.path
+        self._arithmetic = arithmetic
         self._device = device
 
     def take(self, name: str, *shape: int | None) -> Tensor:
+        """As it lies in its file: not yet on the device, nor of the arithmetic's type."""
         tensor = self._tensors.get(name)
         if tensor is None:
             raise InvalidCheckpoint(f"{self._path}: the weights lack {name}")
@@ -187,31 +178,44 @@ class _Tensors:
             raise InvalidCheckpoint(
                 f"{self._path}: {name} is of shape {found}, which does not fit config.json"
             )
-        return tensor.to(self._device, torch.float32)
+        return tensor
 
-    def norm(self, name: str) -> Norm:
-        d = self._architecture.hidden_size
-        weight, bias = self.take(f"{name}.weight", d), self.take(f"{name}.bias", d)
+    def norm(self, name: str, dtype: torch.dtype | None = None) -> Norm:
+        d, dtype = self._architecture.hidden_size, dtype or self._arithmetic.dtype
+        weight, bias = (
+            self.take(f"{name}.{part}", d).to(self._device, dtype) for part in ("weight", "bias")
+        )
         return Norm(weight, bias, self._architecture.layer_norm_eps)
 
-    def linear(self, name: str, size_in: int, size_out: int) -> Linear:
-        weight = self.take(f"{name}.weight", size_out, size_in)
-        return Linear(weight, self.take(f"{name}.bias", size_out))
+    def linear(self, name: str, size_in: int, size_out: int, *, gelu: bool = False) -> Linear:
+        weight, bias = self._pair(name, size_in, size_out)
+        return prepare(weight, bias, self._arithmetic, self._device, gelu=gelu)
 
     def layer(self, number: int) -> Layer:
         d, wide = self._architecture.hidden_size, self._architecture.intermediate_size
         base = f"encoder.layer.{number}"
-        parts = [
-            self.linear(f"{base}.attention.self.{part}", d, d) for part in ("query", "key", "value")
-        ]
         return Layer(
-            qkv=Linear(
-                torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-            ),
+            projections=self._projections(f"{base}.attention.self", d),
             mixed=self.linear(f"{base}.attention.output.dense", d, d),
             mixed_norm=self.norm(f"{base}.attention.output.LayerNorm"),
-            wide=self.linear(f"{base}.intermediate.dense", d, wide),
+            wide=self.linear(f"{base}.intermediate.dense", d, wide, gelu=True),
             narrow=self.linear(f"{base}.output.dense", wide, d),
             narrow_norm=self.norm(f"{base}.output.LayerNorm"),
             heads=self._architecture.num_attention_heads,
         )
+
+    def _projections(self, name: str, d: int) -> tuple[Linear, ...]:
+        """One product for all three, unless that alone would make a copy of the weights."""
+        pairs = [self._pair(f"{name}.{part}", d, d) for part in ("query", "key", "value")]
+        weights, biases = [weight for weight, _ in pairs], [bias for _, bias in pairs]
+        mapped = self._device.type == "cpu" and weights[0].dtype is self._arithmetic.dtype
+        if not mapped:
+            weights, biases = [torch.cat(weights)], [torch.cat(biases)]
+        return tuple(
+            prepare(weight, bias, self._arithmetic, self._device)
+            for weight, bias in zip(weights, biases, strict=True)
+        )
+
+    def _pair(self, name: str, size_in: int, size_out: int) -> tuple[Tensor, Tensor]:
+        weight = self.take(f"{name}.weight", size_out, size_in)
+        return weight, self.take(f"{name}.bias", size_out)

@@ -153,7 +153,7 @@ def test_outputs_that_are_not_asked_for_are_empty(packed):
 
 def test_another_precision_is_refused(checkpoint):
     with pytest.raises(InvalidConfiguration, match="fp32"):
-        PackedEncoder(checkpoint, "bf16")
+        PackedEncoder(checkpoint, "int8")
 
 
 def test_values_that_are_not_finite_are_an_error(checkpoint, packed):

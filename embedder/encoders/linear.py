@@ -1,0 +1,127 @@
+"""Linear layers in several arithmetics: y = x Wᵀ + b, and GELU after those that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor
+
+from embedder.encoders.arithmetic import Arithmetic
+
+Linear: TypeAlias = Callable[[Tensor], Tensor]
+"""[T, in] -> [T, out], in the arithmetic's dtype."""
+
+E4M3 = torch.float8_e4m3fn
+_E4M3_MAX = torch.finfo(E4M3).max
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """weight: [out, in]; bias: [out]."""
+
+    weight: Tensor
+    bias: Tensor
+    gelu: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = F.linear(x, self.weight, self.bias)
+        return F.gelu(y) if self.gelu else y
+
+
+@dataclass(frozen=True, slots=True)
+class OneDnn:
+    """oneDNN's product on a CPU, GELU within it; torch's own goes to MKL, slower on some.
+
+    weight: [out, in], plain or packed for oneDNN; bias: [out].
+    """
+
+    weight: Tensor
+    bias: Tensor
+    gelu: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(
+            x, self.weight, self.bias, "gelu" if self.gelu else "none", [], "none"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fp8:
+    """Products of e4m3 numbers: a scale for each row of the weight, and one for each token.
+
+    weight: [out, in] e4m3; scales: [1, out] fp32; bias: [out] bf16. Both sizes are multiples of 16.
+    """
+
+    weight: Tensor
+    scales: Tensor
+    bias: Tensor
+    gelu: bool = False
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, *, gelu: bool = False) -> Fp8:
+        """From weights in any type."""
+        values, scales = to_e4m3(weight.float())
+        return cls(values, scales.t().contiguous(), bias.bfloat16(), gelu)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        values, scales = to_e4m3(x.float())
+        y = torch._scaled_mm(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            values,
+            self.weight.t(),
+            scale_a=scales,
+            scale_b=self.scales,
+            bias=self.bias,
+            out_dtype=torch.bfloat16,
+            use_fast_accum=True,
+        )
+        return F.gelu(y) if self.gelu else y
+
+
+def to_e4m3(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """[t, d] fp32 -> values [t, d] e4m3 and their scales [t, 1] fp32; row = value * scale.
+
+    The largest of a row becomes e4m3's largest; a row of zeros stays zero. A row with a value
+    that is not finite becomes NaN.
+    """
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    scales = torch.where(largest > 0, largest / _E4M3_MAX, 1.0)
+    # Clamped before the cast: beyond its largest number e4m3 has only NaN.
+    return (rows / scales).clamp_(-_E4M3_MAX, _E4M3_MAX).to(E4M3), scales
+
+
+def prepare(
+    weight: Tensor,
+    bias: Tensor,
+    arithmetic: Arithmetic,
+    device: torch.device,
+    *,
+    gelu: bool = False,
+) -> Linear:
+    """A layer from a checkpoint's tensors.
+
+    fp32 on a CPU reads them where they are, so that processes which map one file share them;
+    anything else makes a copy of its own, on a CPU packed for oneDNN where that has the type.
+    """
+    if arithmetic.precision == "fp8":
+        return Fp8.of(weight.to(device), bias.to(device), gelu=gelu)
+    weight, bias = weight.to(device, arithmetic.dtype), bias.to(device, arithmetic.dtype)
+    if device.type != "cpu" or not _in_onednn(arithmetic.dtype):
+        return Plain(weight, bias, gelu)
+    if arithmetic.dtype is not torch.float32:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    return OneDnn(weight, bias, gelu)
+
+
+def _in_onednn(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies numbers of this type on this processor."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype is torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype is torch.float16:
+        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return True
