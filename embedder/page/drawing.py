@@ -117,8 +117,7 @@ def _heat_line(row: Sequence[float], best: int, low: float, high: float) -> str:
 def status_table(status: Status) -> str:
     model = status.model
     lines = {
-        "model": f"<code>{escape(model.id)}</code>"
-        + (f" <strong>{STAND_IN}</strong>" if model.stand_in else ""),
+        "model": f"<code>{escape(model.id)}</code>" + (", a stand-in" if model.stand_in else ""),
         "fingerprint": f"<code>{escape(model.fingerprint)}</code>",
         "precision": escape(model.precision),
         "engine": escape(status.engine),
@@ -127,7 +126,7 @@ def status_table(status: Status) -> str:
         "queue": f"{status.queued:,} of {status.room:,} tokens",
         "computed": f"{status.computed:,} tokens, {status.rate:,.0f} a second of computing",
         "up": _duration(status.uptime),
-        "more": " · ".join(f'<a href="{path}">{name}</a>' for path, name in _LINKS),
+        "more": "".join(f'<a href="{path}">{name}</a>' for path, name in _LINKS),
     }
     body = "".join(
         f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in lines.items()

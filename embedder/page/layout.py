@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -51,10 +51,8 @@ def draw(desk: Desk, model: ModelInfo, *, with_key: bool) -> Drawn:
 def _similarity(desk: Desk, key: gr.Textbox) -> None:
     with gr.Row():
         with gr.Column(scale=3):
-            query = gr.Textbox(label="Query", value=examples.QUERY)
-            passages = gr.Textbox(
-                label="Passages, one a line", value=examples.PASSAGES, lines=6, max_lines=12
-            )
+            query = gr.Textbox(label="Query")
+            passages = gr.Textbox(label="Passages, one a line", lines=7, max_lines=12)
         with gr.Column(scale=2):
             preset = gr.Dropdown([*PRESETS, _OWN], value=_PRESET, label="Weights")
             sliders = [
@@ -63,26 +61,22 @@ def _similarity(desk: Desk, key: gr.Textbox) -> None:
                     ("dense", "sparse", "ColBERT"), PRESETS[_PRESET].as_tuple(), strict=True
                 )
             ]
-    with gr.Row():
-        compare = gr.Button("Compare", variant="primary")
-        shown = [gr.Button(f"Example: {name}") for name in examples.COMPARISONS]
-    told = gr.HTML()
     # The browser keeps the scores: other weights are a matter of the table alone.
     scored = gr.JSON(visible=False)
-    table = gr.HTML()
 
     def run(listener: Listener) -> None:
         done = _on(listener, desk.compare, [key, query, passages], [told, scored])
         _on(done.then, desk.rank, [scored, *sliders], [table])
 
-    run(compare.click)
-    run(query.submit)
-    for button, texts in zip(shown, examples.COMPARISONS.values(), strict=True):
-        run(_on(button.click, _constant(texts), [], [query, passages]).then)
-    # `input`: by the user, so that a preset does not take itself for words of one's own.
+    starts = _buttons("Compare", examples.COMPARISONS, [query, passages])
+    told = gr.HTML(elem_classes="m3-told")
+    table = gr.HTML()
+    for listener in (*starts, query.submit):
+        run(listener)
+    # `input` is by hand, so that a preset does not take itself for weights of one's own.
     _on(preset.input, _preset, [preset, *sliders], sliders)
     for slider in sliders:
-        _on(slider.input, lambda: _OWN, [], [preset])
+        _on(slider.input, _constant(_OWN), [], [preset])
         _on(slider.change, desk.rank, [scored, *sliders], [table])
 
 
@@ -91,26 +85,42 @@ def _preset(name: str, *current: float) -> list[float]:
 
 
 def _term_weights(desk: Desk, key: gr.Textbox) -> None:
-    text = gr.Textbox(label="Text", value=examples.TEXT, lines=4, max_lines=12)
-    weigh = gr.Button("Weigh terms", variant="primary")
+    text = gr.Textbox(label="Text", lines=4, max_lines=12)
+    starts = _buttons("Weigh terms", examples.TEXTS, [text])
     drawn = gr.HTML()
-    _on(weigh.click, desk.weigh, [key, text], [drawn])
+    for listener in starts:
+        _on(listener, desk.weigh, [key, text], [drawn])
 
 
 def _alignment(desk: Desk, key: gr.Textbox) -> None:
-    query = gr.Textbox(label="Query", value=examples.QUERY)
-    passage = gr.Textbox(label="Passage", value=examples.ALIGNED, lines=2, max_lines=8)
-    align = gr.Button("Align", variant="primary")
+    query = gr.Textbox(label="Query")
+    passage = gr.Textbox(label="Passage", lines=2, max_lines=8)
+    starts = _buttons("Align", examples.PAIRS, [query, passage])
     drawn = gr.HTML()
-    for listener in (align.click, query.submit):
+    for listener in (*starts, query.submit):
         _on(listener, desk.align, [key, query, passage], [drawn])
 
 
 def _status(desk: Desk, key: gr.Textbox, select: Listener) -> None:
     drawn = gr.HTML()
-    refresh = gr.Button("Refresh")
+    refresh = gr.Button("Refresh", scale=0)
     for listener in (select, refresh.click):
         _on(listener, desk.status, [key], [drawn])
+
+
+def _buttons(
+    name: str, shown: Mapping[str, Sequence[str]], fields: Sequence[gr.Textbox]
+) -> list[Listener]:
+    """A button that starts the work, and one an example, which fills the fields and starts it."""
+    for field, value in zip(fields, next(iter(shown.values())), strict=True):
+        field.value = value
+    with gr.Row(elem_classes="m3-buttons"):
+        starts: list[Listener] = [gr.Button(name, variant="primary", scale=0).click]
+        for label, values in shown.items():
+            filled = values[0] if len(values) == 1 else values
+            button = gr.Button(f"Example: {label}", scale=0)
+            starts.append(_on(button.click, _constant(filled), [], fields).then)
+    return starts
 
 
 def _constant(value: Any) -> Callable[[], Any]:
