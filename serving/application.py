@@ -47,7 +47,8 @@ def create_app(
         lifecycle: what `/readyz` answers from; ready from the start unless it has a check.
         registry: where the caller's own metrics are; `/metrics` shows it.
         answer_headers: headers that every answer carries, asked at each.
-        error_shapes: by path, error bodies for routes that follow another API's manners.
+        error_shapes: by path or a route's template, error bodies for routes that follow another
+            API's manners.
         is_open: paths that need no key where keys are configured; probes never do.
 
     Raises:

@@ -72,7 +72,8 @@ ErrorShape: TypeAlias = Callable[[Problem], dict[str, Any]]
 def respond(scope: Scope, problem: Problem) -> Response:
     """The answer for `problem`, in the shape that the request's path has."""
     shapes: Mapping[str, ErrorShape] = scope["app"].state.error_shapes
-    shape = shapes.get(scope["path"])
+    route = getattr(scope.get("route"), "path", "")
+    shape = shapes.get(scope["path"]) or shapes.get(route)
     return Response(
         orjson.dumps(shape(problem) if shape else problem.document()),
         status_code=problem.status,
