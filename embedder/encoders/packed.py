@@ -35,7 +35,7 @@ class PackedEncoder:
         """Read the weights.
 
         Args:
-            device: the first GPU where there is one, unless named.
+            device: the current GPU where there is one, unless named.
             graphs: replay short batches as CUDA graphs. Not yet measured on a GPU.
 
         Raises:
@@ -81,7 +81,9 @@ class PackedEncoder:
 
 
 def _device() -> torch.device:
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def _device_name(device: torch.device) -> str:

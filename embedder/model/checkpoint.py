@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
+from zipfile import is_zipfile
 
 import orjson
 import torch
@@ -22,6 +23,7 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from embedder.model.digests import file_digest
 from embedder.model.tokens import SpecialTokens, TextTokenizer
 from m3.errors import InvalidCheckpoint
 from m3.types import ModelInfo
@@ -111,11 +113,12 @@ class Checkpoint:
         }
 
 
-def open_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
+def open_checkpoint(path: Path, name: str | None = None, cache: Path | None = None) -> Checkpoint:
     """Check a folder and read all but the encoder's weights.
 
     Args:
         name: what the model is called; else what the folder says, or is called.
+        cache: a folder to remember in what the weights hash to.
 
     Raises:
         InvalidCheckpoint: what is missing or does not fit, and in which file.
@@ -130,7 +133,9 @@ def open_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     return Checkpoint(
         path=path,
         id=name or str(marker.get("name") or path.resolve().name),
-        fingerprint=_fingerprint(path, architecture, pooling, heads, tokenizer.special),
+        fingerprint=_fingerprint(
+            path, architecture, pooling, heads, tokenizer.special, cache=cache
+        ),
         architecture=architecture,
         pooling=pooling,
         heads=heads,
@@ -246,23 +251,24 @@ def _max_tokens(path: Path, architecture: Architecture) -> int:
 
 
 def _fingerprint(
-    path: Path, architecture: Architecture, pooling: Pooling, heads: Heads, special: SpecialTokens
+    path: Path,
+    architecture: Architecture,
+    pooling: Pooling,
+    heads: Heads,
+    special: SpecialTokens,
+    *,
+    cache: Path | None,
 ) -> str:
     """32 hexadecimal digits over everything that decides the vectors; the same on any machine."""
     digest = hashlib.blake2b(digest_size=16)
     shape = {field: getattr(architecture, field) for field in _ARCHITECTURE_FIELDS}
     facts = [shape, pooling, special.as_tuple()]
     digest.update(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS))
-    for file in (_weights_file(path), path / "tokenizer.json"):
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, _blake2b).digest())
+    digest.update(file_digest(_weights_file(path), cache))
+    digest.update(file_digest(path / "tokenizer.json"))
     for name in Heads.__slots__:
         digest.update(getattr(heads, name).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _blake2b() -> Any:
-    return hashlib.blake2b(digest_size=16)
 
 
 def _weights_file(path: Path) -> Path:
@@ -285,11 +291,16 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def read_tensors(file: Path) -> Mapping[str, Tensor]:
-    """Tensors by name, from safetensors or from a pickle that may hold nothing but tensors."""
+    """Tensors by name, from safetensors or from a pickle that may hold nothing but tensors.
+
+    They are mapped, not read: processes that read one file share its pages, until they write.
+    """
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        value = torch.load(file, map_location="cpu", weights_only=True)
+        # Files of torch before 1.6 are no archives, and cannot be mapped.
+        mapped = is_zipfile(file)
+        value = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise InvalidCheckpoint(f"{file} cannot be read: {error.strerror}") from error
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

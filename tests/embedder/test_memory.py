@@ -1,0 +1,71 @@
+"""What a process may still take: of the system, and of its control groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embedder.encoders.memory import available_memory
+
+MIB = 2**20
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A system with 1000 MiB left."""
+    write(tmp_path / "proc/meminfo", f"MemTotal: 9 kB\nMemAvailable:  {1000 * 1024} kB\nHuge: 0\n")
+    return tmp_path
+
+
+def write(file: Path, content: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+
+
+def group(folder: Path, limit: str, used: int, reclaimable: int = 0) -> None:
+    write(folder / "memory.max", f"{limit}\n")
+    write(folder / "memory.current", f"{used}\n")
+    write(folder / "memory.stat", f"anon 5\ninactive_file {reclaimable}\n")
+
+
+def test_without_groups_it_is_what_the_system_has(root):
+    assert available_memory(root) == 1000 * MIB
+
+
+def test_a_limit_counts_without_what_can_be_reclaimed(root):
+    write(root / "proc/self/cgroup", "0::/\n")
+    group(root / "sys/fs/cgroup", str(500 * MIB), 300 * MIB, reclaimable=100 * MIB)
+    assert available_memory(root) == 300 * MIB
+
+
+def test_no_limit_leaves_the_system_s(root):
+    write(root / "proc/self/cgroup", "0::/\n")
+    group(root / "sys/fs/cgroup", "max", 300 * MIB)
+    assert available_memory(root) == 1000 * MIB
+
+
+def test_the_tightest_of_nested_groups_counts(root):
+    write(root / "proc/self/cgroup", "0::/outer/inner\n")
+    group(root / "sys/fs/cgroup/outer", str(200 * MIB), 150 * MIB)
+    group(root / "sys/fs/cgroup/outer/inner", str(400 * MIB), 150 * MIB)
+    assert available_memory(root) == 50 * MIB
+
+
+def test_a_group_over_its_limit_leaves_nothing(root):
+    write(root / "proc/self/cgroup", "0::/\n")
+    group(root / "sys/fs/cgroup", str(100 * MIB), 150 * MIB)
+    assert available_memory(root) == 0
+
+
+def test_version_1_is_read_too(root):
+    write(root / "proc/self/cgroup", "5:cpu,cpuacct:/a\n4:memory:/a\n")
+    folder = root / "sys/fs/cgroup/memory/a"
+    write(folder / "memory.limit_in_bytes", str(80 * MIB))
+    write(folder / "memory.usage_in_bytes", str(60 * MIB))
+    write(folder / "memory.stat", "cache 1\ninactive_file 0\n")
+    assert available_memory(root) == 20 * MIB
+
+
+def test_this_machine_has_some():
+    assert available_memory() > MIB
