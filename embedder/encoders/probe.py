@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 
 from embedder.encoders.encoder import Encoder
+from embedder.encoders.headed import HeadedEncoder
 from embedder.encoders.memory import available_memory
-from embedder.encoders.packed import PackedEncoder
 from m3.errors import InvalidConfiguration
 from m3.types import OUTPUTS, Codec
 
@@ -53,7 +53,7 @@ def capacity(encoder: Encoder, wanted: int, meter: Meter | None = None) -> int:
         Exception: whatever a run fails with, other than want of memory.
     """
     wanted = max(wanted, encoder.info.max_tokens)
-    if meter is None and isinstance(encoder, PackedEncoder) and encoder.device.type == "cuda":
+    if meter is None and isinstance(encoder, HeadedEncoder) and encoder.device.type == "cuda":
         meter = CudaMeter(encoder.device)
     if meter is not None:
         return _measured(encoder, wanted, meter)

@@ -84,6 +84,7 @@ class Transformer:
             InvalidCheckpoint: weights that do not fit the checkpoint's config.
         """
         self._architecture = checkpoint.architecture
+        self._precision = arithmetic.precision
         self._dtype = arithmetic.dtype
         self._bus = bus
         tensors = _Tensors(checkpoint, arithmetic, bus.device)
@@ -107,10 +108,14 @@ class Transformer:
         self._graphs = self._captured() if graphs else None
 
     @property
-    def attention(self) -> str:
-        """Which attention computes, and whether graphs do, in a few words."""
-        kind = "attention per length" if self._kernel is None else "variable-length attention"
-        return f"{kind}, CUDA graphs {'off' if self._graphs is None else 'on'}"
+    def engine(self) -> str:
+        """See `Encoder.engine`."""
+        attention = "attention per length" if self._kernel is None else "variable-length attention"
+        graphs = "off" if self._graphs is None else "on"
+        return (
+            f"torch {torch.__version__} {self._precision}, {attention}, CUDA graphs {graphs}, "
+            f"{_name(self._bus.device)}"
+        )
 
     def __call__(self, token_ids: Sequence[Sequence[int]], pause: Pause | None = None) -> Tensor:
         """[T, d]: the last hidden state of every token, texts in the order given."""
@@ -152,6 +157,12 @@ class Transformer:
             return self._forward(ids, positions, VarlenAttention(kernel, offsets, longest))
 
         return Graphs(forward, self._bus, cuda_capture(self._bus.device))
+
+
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU with {torch.backends.cpu.get_cpu_capability()}"
 
 
 class _Tensors:
