@@ -1,75 +1,139 @@
-"""The packed encoder against FlagEmbedding, all three outputs, on real texts of mixed length."""
+"""Our encoder in its arithmetics beside FlagEmbedding at its best batch size, and other peers."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import numpy as np
-import orjson
-import torch
+import typer
 
-from bench.measure import Result, interleaved
-from embedder.encoders.encoder import encode
-from embedder.encoders.loading import load_encoder
-from embedder.stand_in import build
-from m3.settings import load_settings
-from m3.types import OUTPUTS
+from bench.checkpoints import checkpoint, described
+from bench.contenders import CONTENDERS, OURS, PEER
+from bench.measure import Result, Timing, interleaved
+from bench.texts import Mix, mixes
+from bench.worker import Run, Worker, workers
 
-_SAMPLE = Path(__file__).parents[1] / "samples/xquad-en"
-_BATCH_SIZES = (1, 4, 16)
-
-
-def run() -> Result:
-    """CPU seconds over the sample's paragraphs and as many of its questions."""
-    from FlagEmbedding import BGEM3FlagModel
-
-    texts = [*sample_texts("corpus.jsonl")[:8], *sample_texts("queries.jsonl")[:8]]
-    np.random.default_rng(0).shuffle(texts)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = build(Path(folder) / "stand-in")
-        encoder = load_encoder(load_settings(model=str(checkpoint), precision="fp32"))
-        peer = BGEM3FlagModel(
-            str(checkpoint), use_fp16=False, pooling_method="mean", devices=["cpu"]
-        )
-
-        def theirs(batch_size: int) -> Callable[[], object]:
-            return lambda: peer.encode(
-                texts,
-                batch_size=batch_size,
-                return_dense=True,
-                return_sparse=True,
-                return_colbert_vecs=True,
-            )
-
-        def ours() -> object:
-            ids = [text.ids for text in encoder.tokenizer.tokenize(texts, encoder.info.max_tokens)]
-            return encode(encoder, ids, OUTPUTS)
-
-        contenders: dict[str, Callable[[], object]] = {"packed": ours}
-        contenders |= {f"FlagEmbedding, batch {n}": theirs(n) for n in _BATCH_SIZES}
-        figures = []
-        for threads in sorted({1, torch.get_num_threads()}):
-            torch.set_num_threads(threads)
-            timings = interleaved(contenders, repeats=5)
-            ours_cpu = timings[0].median_cpu
-            figures += [
-                {
-                    "what": timing.name,
-                    "threads": threads,
-                    "CPU s": timing.median_cpu,
-                    "wall s": timing.median_wall,
-                    "CPU ratio to packed": timing.median_cpu / ours_cpu,
-                }
-                for timing in timings
-            ]
-    return Result(
-        "encode", figures, {"model": "stand-in (6 layers, 384 dimensions)", "texts": len(texts)}
-    )
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_SWEPT = 64
+"""Texts of a call that the sweep looks at."""
+_QUICK, _LONG = 12, 200
+_PATIENCE = 60.0
+"""Seconds of the peer's run above which three rounds must do."""
 
 
-def sample_texts(name: str) -> list[str]:
-    """The texts of one file of the sample."""
-    lines = (_SAMPLE / name).read_text("utf-8").splitlines()
-    return [orjson.loads(line)["text"] for line in lines]
+def run(
+    *,
+    model: Annotated[str, typer.Option(help="full, a number of layers, stand-in or DIR.")] = "full",
+    threads: Annotated[str, typer.Option(help="Threads and cores, comma-separated.")] = "1,2",
+    rounds: Annotated[int, typer.Option(help="Interleaved runs of each.", min=1)] = 5,
+    long: Annotated[bool, typer.Option("--long", help="200 texts of mixed length: hours.")] = False,
+    only: Annotated[str, typer.Option(help="Mixes whose name holds this.")] = "",
+) -> Result:
+    """Seconds of whole calls, tokenising included; all three outputs but where "dense only" says.
+
+    Ratios are of CPU seconds, and of wall time for queries, which somebody waits for.
+    """
+    folder = checkpoint(model)
+    chosen = [mix for mix in mixes(folder, mixed=_LONG if long else _QUICK) if only in mix.name]
+    figures: list[dict[str, Any]] = []
+    notes: dict[str, Any] = {
+        "model": described(model),
+        "FlagEmbedding": "its best batch size of "
+        f"{', '.join(map(str, _BATCH_SIZES))}, swept for each mix; ratios are to that",
+        "computed": "tokens computed for one asked: padding, and FlagEmbedding's probes",
+        "beside": "share of tokenising and of what follows the forward pass",
+    }
+    for count in map(int, threads.split(",")):
+        with workers(list(CONTENDERS), folder, threads=count) as (running, absent):
+            notes |= {f"engine of {name}": worker.engine for name, worker in running.items()}
+            notes |= {"left out": absent} if absent else {}
+            for mix in chosen:
+                measured = _measure(mix, running, rounds)
+                figures += [{"mix": mix.name, "threads": count, **row} for row in measured.rows()]
+                notes[f"sweep, {mix.name}, {count} threads"] = measured.swept()
+    return Result("encode" if model == "full" else f"encode-{model}", figures, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One mix, every contender.
+
+    Attributes:
+        sweep: the peer's one run with each batch size, the last of which holds the whole call.
+        best: the peer's batch size that won.
+    """
+
+    mix: Mix
+    timings: Mapping[str, Timing]
+    runs: Mapping[str, list[Run]]
+    sweep: Mapping[int, Run]
+    best: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [self._row(name) for name in self.timings]
+
+    def swept(self) -> dict[str, float]:
+        """CPU seconds by batch size; the default is as the last."""
+        return {str(size): round(run.cpu, 3) for size, run in self.sweep.items()}
+
+    def _row(self, name: str) -> dict[str, Any]:
+        timing, peer, runs = self.timings[name], self.timings[PEER], self.runs[name]
+        asked = self.runs[OURS[0]][0].tokens
+        ratio = peer.wall_ratio(timing) if self.mix.alone else peer.cpu_ratio(timing)
+        return {
+            "what": f"{name}, batch {self.best}" if name == PEER else name,
+            "runs": len(timing.cpu),
+            "CPU s": timing.median_cpu,
+            "wall s": timing.median_wall,
+            "tokens/CPU s": asked / timing.median_cpu,
+            "computed": runs[0].tokens / asked,
+            "beside %": _beside(runs),
+            "times faster": ratio,
+            "target": self.mix.targets.get(name),
+        }
+
+
+def _measure(mix: Mix, running: Mapping[str, Worker], rounds: int) -> _Measured:
+    sweep = _sweep(running[PEER], mix)
+    best = min(sweep, key=lambda size: sweep[size].cpu)
+    runs: dict[str, list[Run]] = {name: [] for name in running}
+    for name, worker in running.items():
+        if name != PEER:  # which the sweep has warmed
+            worker.encode(mix.texts, alone=mix.alone)
+    contenders = {
+        name: _contender(worker, mix, best if name == PEER else None, runs[name])
+        for name, worker in running.items()
+    }
+    patient = sweep[best].wall * len(mix.texts) / len(_swept(mix)) < _PATIENCE
+    timings = interleaved(contenders, repeats=rounds if patient else min(rounds, 3), warmups=0)
+    return _Measured(mix, {timing.name: timing for timing in timings}, runs, sweep, best)
+
+
+def _sweep(peer: Worker, mix: Mix) -> dict[int, Run]:
+    """Sizes up to the first that holds the whole call: larger ones are the same."""
+    texts = _swept(mix)
+    sizes = [size for size in _BATCH_SIZES if size < (1 if mix.alone else len(texts))]
+    sizes = _BATCH_SIZES[: len(sizes) + 1]
+    peer.encode(texts[:1])
+    return {size: peer.encode(texts, batch_size=size, alone=mix.alone) for size in sizes}
+
+
+def _swept(mix: Mix) -> list[str]:
+    return list(mix.texts[:_SWEPT])
+
+
+def _contender(worker: Worker, mix: Mix, size: int | None, runs: list[Run]) -> Callable[[], Run]:
+    def run_once() -> Run:
+        runs.append(worker.encode(mix.texts, batch_size=size, alone=mix.alone))
+        return runs[-1]
+
+    return run_once
+
+
+def _beside(runs: list[Run]) -> float | None:
+    """Percent of a run outside the forward pass."""
+    if not runs[0].seconds:
+        return None
+    return statistics.median(100 * (1 - run.seconds["compute"] / run.wall) for run in runs)

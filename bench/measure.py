@@ -38,6 +38,14 @@ def _processor() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Seconds:
+    """What one run took: by the clock, and of processors."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Seconds of repeated runs of one contender."""
 
@@ -52,6 +60,19 @@ class Timing:
     @property
     def median_cpu(self) -> float:
         return statistics.median(self.cpu)
+
+    def cpu_ratio(self, other: Timing) -> float:
+        """How many times this one's CPU seconds are the other's: the median over the rounds."""
+        return _ratio(self.cpu, other.cpu)
+
+    def wall_ratio(self, other: Timing) -> float:
+        """As `cpu_ratio`, by the clock."""
+        return _ratio(self.wall, other.wall)
+
+
+def _ratio(ours: list[float], others: list[float]) -> float:
+    """Pair by pair, as runs of one round met the same machine; extra rounds of either are left."""
+    return statistics.median(one / other for one, other in zip(ours, others, strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +93,42 @@ class Result:
 
     def show(self) -> None:
         table = Table(title=self.name, title_justify="left")
-        for column in self.figures[0]:
+        columns = list(dict.fromkeys(name for figure in self.figures for name in figure))
+        for column in columns:
             table.add_column(column, justify="left" if column == "what" else "right")
         for figure in self.figures:
-            table.add_row(*(_shown(value) for value in figure.values()))
+            table.add_row(*(_shown(figure.get(column)) for column in columns))
         Console().print(table)
         for name, note in self.notes.items():
             Console().print(f"  {name}: {note}", highlight=False)
 
 
 def interleaved(
-    contenders: Mapping[str, Callable[[], object]], *, repeats: int = 7, warmups: int = 1
+    contenders: Mapping[str, Callable[[], Seconds]], *, repeats: int = 7, warmups: int = 1
 ) -> list[Timing]:
     """Run each in turn, `repeats` times after the warm-ups."""
     timings = {name: Timing(name, [], []) for name in contenders}
     for round_ in range(warmups + repeats):
         for name, contender in contenders.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            contender()
+            took = contender()
             if round_ >= warmups:
-                timings[name].wall.append(time.perf_counter() - wall)
-                timings[name].cpu.append(time.process_time() - cpu)
+                timings[name].wall.append(took.wall)
+                timings[name].cpu.append(took.cpu)
     return list(timings.values())
 
 
+def timed(contender: Callable[[], object]) -> Callable[[], Seconds]:
+    """A contender that runs in this process."""
+
+    def run() -> Seconds:
+        wall, cpu = time.perf_counter(), time.process_time()
+        contender()
+        return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+
+    return run
+
+
 def _shown(value: Any) -> str:
+    if value is None:
+        return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

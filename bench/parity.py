@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.encode import sample_texts
 from bench.measure import Result
+from bench.texts import sample_texts
 from embedder.encoders.encoder import Encoder, encode
 from embedder.encoders.loading import load_encoder
 from embedder.stand_in import build
@@ -100,6 +100,6 @@ def _our_values(row: Representation) -> _Values:
     return _Values(row.dense.astype(np.float32), decode_tokens(row.codes, row.codec), terms)
 
 
-def _their_values(answer: dict[str, Any]) -> _Values:
+def _their_values(answer: Any) -> _Values:
     terms = {int(term): float(weight) for term, weight in answer["lexical_weights"][0].items()}
     return _Values(answer["dense_vecs"][0], answer["colbert_vecs"][0], terms)

@@ -1,0 +1,181 @@
+"""What can encode texts: ours in its arithmetics, and its peers. Each is loaded where it is run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from m3.settings import load_settings
+from m3.types import OUTPUTS, Codec
+
+MAX_LENGTH = 512
+
+
+class MissingPeer(Exception):
+    """It is not installed; the message names the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a call was made of.
+
+    Attributes:
+        tokens: computed, padding and repeated work included.
+        seconds: by phase, where the contender tells them apart.
+    """
+
+    tokens: int
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+
+class Contender(Protocol):
+    """A loaded model."""
+
+    @property
+    def engine(self) -> str: ...
+
+    def __call__(self, texts: Sequence[str], batch_size: int | None) -> Ran:
+        """Encode the texts of one call; `batch_size` None takes the contender's own default."""
+        ...
+
+
+class Ours:
+    """The node's encoder without the node, answering as a node does: one launch a call."""
+
+    def __init__(self, folder: Path, precision: str) -> None:
+        from embedder.encoders.loading import load_encoder
+
+        self._encoder = load_encoder(load_settings(model=str(folder), precision=precision))
+        self.engine = self._encoder.engine
+
+    def __call__(self, texts: Sequence[str], batch_size: int | None) -> Ran:  # noqa: ARG002
+        began = time.perf_counter()
+        ids = [text.ids for text in self._encoder.tokenizer.tokenize(texts, MAX_LENGTH)]
+        tokenised = time.perf_counter()
+        finish = self._encoder.launch(ids, OUTPUTS, Codec.INT8)
+        computed = time.perf_counter()
+        finish()
+        finished = time.perf_counter()
+        return Ran(
+            sum(map(len, ids)),
+            {
+                "tokenise": tokenised - began,
+                "compute": computed - tokenised,
+                "finish": finished - computed,
+            },
+        )
+
+
+class FlagEmbedding:
+    """All three outputs in fp32, as it computes on CPUs."""
+
+    def __init__(self, folder: Path) -> None:
+        from FlagEmbedding import BGEM3FlagModel
+
+        from embedder.model.checkpoint import open_checkpoint
+
+        pooling = open_checkpoint(folder).pooling
+        self._model: Any = BGEM3FlagModel(
+            str(folder), use_fp16=False, pooling_method=pooling, devices=["cpu"]
+        )
+        self._tokens = _TokenCount(self._model.model.model)
+        self.engine = f"FlagEmbedding {version('FlagEmbedding')} fp32, torch {version('torch')}"
+
+    def __call__(self, texts: Sequence[str], batch_size: int | None) -> Ran:
+        options = {} if batch_size is None else {"batch_size": batch_size}
+        before = self._tokens.count
+        self._model.encode(
+            list(texts),
+            max_length=MAX_LENGTH,
+            return_dense=True,
+            return_sparse=True,
+            return_colbert_vecs=True,
+            **options,
+        )
+        return Ran(self._tokens.count - before)
+
+
+class SentenceTransformers:
+    """The dense vector alone, in fp32."""
+
+    def __init__(self, folder: Path) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self._model: Any = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        self._model.max_seq_length = MAX_LENGTH
+        self._tokens = _TokenCount(self._model[0].auto_model)
+        self.engine = f"sentence-transformers {version('sentence-transformers')} fp32, dense only"
+
+    def __call__(self, texts: Sequence[str], batch_size: int | None) -> Ran:
+        options = {} if batch_size is None else {"batch_size": batch_size}
+        before = self._tokens.count
+        self._model.encode(list(texts), show_progress_bar=False, **options)
+        return Ran(self._tokens.count - before)
+
+
+class Infinity:
+    """The dense vector alone, in fp32, through its engine's queue."""
+
+    def __init__(self, folder: Path) -> None:
+        import asyncio
+
+        try:
+            infinity: Any = importlib.import_module("infinity_emb")
+        except ImportError as error:
+            raise MissingPeer("infinity-emb is not installed") from error
+        arguments = infinity.EngineArgs(
+            model_name_or_path=str(folder), engine="torch", device="cpu", dtype="float32"
+        )
+        self._engine: Any = infinity.AsyncEmbeddingEngine.from_args(arguments)
+        self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(self._engine.astart())
+        self.engine = f"infinity-emb {version('infinity-emb')} fp32, dense only"
+
+    def __call__(self, texts: Sequence[str], batch_size: int | None) -> Ran:  # noqa: ARG002
+        _, tokens = self._loop.run_until_complete(self._engine.embed(sentences=list(texts)))
+        return Ran(int(tokens))
+
+
+class _TokenCount:
+    """Tokens that a torch model is called with, padding included."""
+
+    def __init__(self, model: Any) -> None:
+        self.count = 0
+        # Of the embeddings, as some callers go around the model's own `__call__`.
+        model.embeddings.register_forward_pre_hook(self._add, with_kwargs=True)
+
+    def _add(self, _: object, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        ids = named["input_ids"] if "input_ids" in named else arguments[0]
+        self.count += int(ids.numel())
+
+
+PEER = "FlagEmbedding"
+OURS = ("fp32", "bf16", "int8")
+CONTENDERS: dict[str, Callable[[Path], Contender]] = {
+    PEER: FlagEmbedding,
+    **{precision: lambda folder, p=precision: Ours(folder, p) for precision in OURS},
+    "sentence-transformers": SentenceTransformers,
+    "Infinity": Infinity,
+}
+
+
+def load(name: str, folder: Path, threads: int) -> Contender:
+    """Load a contender in this process, which then computes with so many threads.
+
+    Raises:
+        MissingPeer: it is not installed.
+        M3Error: ours does not compute in that precision here.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+
+    torch.set_num_threads(threads)
+    contender = CONTENDERS[name](folder)
+    torch.set_num_threads(threads)
+    return contender
