@@ -2,22 +2,21 @@
 
 COMPARISONS = {
     "meaning": (
-        "How do plants make their food?",
+        "Can cars run without petrol?",
         (
-            "Photosynthesis turns sunlight, water and carbon dioxide into sugar in green leaves.\n"
-            "Plants take up minerals from the soil through their roots.\n"
-            "Most restaurants in the old town serve food until midnight.\n"
-            "Animals cannot make their own food and have to eat other living things.\n"
-            "Chlorophyll is the pigment that lets a leaf absorb the energy of light."
+            "Electric vehicles need no fuel.\n"
+            "Petrol stations sell sandwiches, too.\n"
+            "She runs without shoes.\n"
+            "A battery drives the motor of an electric car."
         ),
     ),
     "exact words": (
-        "what does error 0x80070005 mean",
+        "How do I fix error E57?",
         (
-            "Error 0x80070005 says that access was denied: run the installer as administrator.\n"
-            "Error 0x80070002 says that a file was not found.\n"
-            "If an update fails, restart the computer and try again.\n"
-            "The access code for the building changes every month."
+            "E57 means that the filter is blocked: clean it.\n"
+            "E75 means that the door is open.\n"
+            "Most errors go away when the machine is restarted.\n"
+            "How to fix a bicycle."
         ),
     ),
 }

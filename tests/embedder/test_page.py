@@ -1,0 +1,445 @@
+"""The node's page: a real node, its doors, and a headless browser that clicks through it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from scoring.definition import colbert_score, dense_score, fused_score, sparse_score
+from scoring.fusion import PRESETS
+from tests.embedder.browser import browser, missing
+from tests.processes import COMMANDS, server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.skipif(missing() != "", reason=f"not installed: {missing()}")
+
+QUERY = "Who discovered radium?"
+PASSAGES = [
+    "Marie Curie discovered radium and polonium.",
+    "Radium is a chemical element.",
+    "The cat sat on the mat.",
+]
+HOSTILE = (
+    "<script>window.hacked=1</script><img src=x onerror=window.hacked=2> "
+    "${window.hacked=3} {{window.hacked=4}} <b>bold</b>"
+)
+LOAD_MS = 90_000
+TABS = ("Similarity", "Term weights", "ColBERT alignment", "Node")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A page that is open, and what its browser complained of."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+    def hosts(self) -> set[str]:
+        return {urlsplit(url).netloc for url in self.requested if url.startswith("http")}
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("uploads")
+
+
+@pytest.fixture(scope="module")
+def url(stand_in: Path, uploads: Path) -> Iterator[str]:
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments, {"GRADIO_TEMP_DIR": str(uploads)}) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def visit(url: str, chromium: Browser) -> Visit:
+    return open_page(chromium, url)
+
+
+@pytest.fixture
+def page(visit: Visit) -> Page:
+    """The open page, reloaded."""
+    visit.page.reload()
+    visit.page.get_by_role("button", name="Compare").wait_for(timeout=LOAD_MS)
+    return visit.page
+
+
+@pytest.fixture
+def http(visit: Visit) -> Iterator[httpx.Client]:
+    """A client of a node whose page has been loaded."""
+    with httpx.Client(base_url=visit.url, trust_env=False, timeout=60) as client:
+        yield client
+
+
+def open_page(chromium: Browser, url: str) -> Visit:
+    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    page.set_default_timeout(15_000)
+    visit = Visit(page, url)
+    page.on("request", lambda request: visit.requested.append(request.url))
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            visit.complaints.append(message.text) if message.type in {"error", "warning"} else None
+        ),
+    )
+    page.goto(url)
+    # The first visit has the page made, and looks again by itself until it is.
+    page.get_by_role("button", name="Compare").wait_for(timeout=LOAD_MS)
+    return visit
+
+
+def compare(page: Page, query: str, passages: list[str]) -> None:
+    panel = page.get_by_role("tabpanel").first
+    panel.get_by_label("Query").fill(query)
+    panel.get_by_label("Passages").fill("\n".join(passages))
+    with page.expect_response("**/run/predict"):
+        page.get_by_role("button", name="Compare").click()
+
+
+def table_of(page: Page) -> dict[str, list[float]]:
+    """The scores shown, by passage."""
+    page.locator("table.m3-scores").wait_for()
+    lines = page.locator("table.m3-scores tbody tr").all()
+    return {
+        line.locator("th").inner_text(): [
+            float(cell.inner_text()) for cell in line.locator("td").all()[1:]
+        ]
+        for line in lines
+    }
+
+
+def expected_scores(http: httpx.Client) -> dict[str, tuple[float, float, float]]:
+    """What the definition says of the node's own vectors."""
+    query = encoded(http, [QUERY], "query")[0]
+    passages = encoded(http, PASSAGES, "passage")
+    return {
+        text: (
+            dense_score(query["dense"], item["dense"]),
+            sparse_score(*query["sparse"], *item["sparse"]),
+            colbert_score(query["colbert"], item["colbert"]),
+        )
+        for text, item in zip(PASSAGES, passages, strict=True)
+    }
+
+
+def encoded(http: httpx.Client, texts: list[str], kind: str) -> list[dict[str, Any]]:
+    answer = http.post("/v1/encode", json={"input": texts, "kind": kind}).json()
+    return [
+        {
+            "dense": np.array(item["dense"], np.float32),
+            "sparse": (
+                np.array(item["sparse"]["indices"], np.int32),
+                np.array(item["sparse"]["values"], np.float32),
+            ),
+            "colbert": np.array(item["colbert"], np.float32),
+        }
+        for item in answer["data"]
+    ]
+
+
+def assert_table(page: Page, http: httpx.Client, weights: tuple[float, float, float]) -> None:
+    expected = {
+        text: [*three, fused_score(three, weights)] for text, three in expected_scores(http).items()
+    }
+    order = sorted(expected, key=lambda text: -expected[text][3])
+
+    def shown() -> bool:
+        table = table_of(page)
+        return list(table) == order and all(
+            table[text] == pytest.approx(expected[text], abs=2e-4) for text in order
+        )
+
+    for _ in range(50):
+        if shown():
+            return
+        page.wait_for_timeout(100)
+    assert table_of(page) == expected
+
+
+def test_similarity_shows_the_scores_as_defined_for_any_weights(page, http):
+    compare(page, QUERY, PASSAGES)
+    assert_table(page, http, PRESETS["mkqa"].as_tuple())
+    page.get_by_label("Weights").click()
+    page.get_by_role("option", name="mldr").click()
+    assert_table(page, http, PRESETS["mldr"].as_tuple())
+    page.get_by_label("number input for dense").fill("1")
+    page.get_by_label("number input for dense").press("Enter")
+    assert_table(page, http, (1, 0.5, 0.35))
+    assert page.get_by_label("Weights").input_value() == "own"
+
+
+def test_an_example_fills_the_fields_and_runs(page):
+    page.get_by_role("button", name="Example: exact words").click()
+    page.locator("table.m3-scores").wait_for()
+    assert next(iter(table_of(page))).startswith("E57")
+    assert "E57" in page.get_by_label("Query").first.input_value()
+
+
+def test_term_weights_are_drawn_on_the_text(page, http):
+    text = "Paris: the capital of France (Île-de-France)."
+    page.get_by_role("tab", name="Term weights").click()
+    page.get_by_label("Text").fill(text)
+    page.get_by_role("button", name="Weigh terms").click()
+    page.locator("table.m3-terms").wait_for()
+    assert page.locator(".m3-text").inner_text() == text
+    ids, weights = encoded(http, [text], "passage")[0]["sparse"]
+    item = http.post("/v1/tokenize", json={"input": [text]}).json()["data"][0]
+    names = dict(zip(item["ids"], item["pieces"], strict=True))
+    by_piece = {names[i]: w for i, w in zip(ids.tolist(), weights.tolist(), strict=True)}
+    marks = {
+        mark.inner_text().lower(): float(mark.get_attribute("title") or "nan")
+        for mark in page.locator(".m3-text mark").all()
+    }
+    for word in ("paris", "capital", "france"):
+        assert marks[word] == pytest.approx(by_piece[word], abs=1e-4)
+    first = page.locator("table.m3-terms tbody tr").first
+    assert first.locator("th").inner_text() == max(by_piece, key=lambda name: by_piece[name])
+    assert float(first.locator("td").inner_text()) == pytest.approx(weights.max(), abs=1e-4)
+
+
+def test_the_alignment_marks_what_maxsim_sums(page, http):
+    page.get_by_role("tab", name="ColBERT alignment").click()
+    panel = page.get_by_role("tabpanel").filter(has=page.get_by_label("Passage", exact=True))
+    panel.get_by_label("Query").fill(QUERY)
+    panel.get_by_label("Passage").fill(PASSAGES[0])
+    page.get_by_role("button", name="Align", exact=True).click()
+    page.locator("table.m3-heat").wait_for()
+    query = encoded(http, [QUERY], "query")[0]["colbert"]
+    passage = encoded(http, [PASSAGES[0]], "passage")[0]["colbert"]
+    similarity = query @ passage.T
+    lines = page.locator("table.m3-heat tbody tr").all()
+    assert len(lines) == len(query)
+    for line, expected in zip(lines, similarity, strict=True):
+        cells = line.locator("td").all()
+        values = [float(cell.get_attribute("title") or "nan") for cell in cells]
+        assert values == pytest.approx(expected.tolist(), abs=2e-4)
+        marked = ["m3-best" in (cell.get_attribute("class") or "") for cell in cells]
+        assert marked.index(True) == int(expected.argmax())
+        assert sum(marked) == 1
+    total = float(page.locator(".m3-total output").inner_text())
+    assert total == pytest.approx(colbert_score(query, passage), abs=1e-4)
+
+
+def test_the_node_tells_its_state(page, http):
+    encoded(http, PASSAGES, "passage")
+    page.get_by_role("tab", name="Node").click()
+    status = page.locator("table.m3-status")
+    status.wait_for()
+    model = http.get("/v1/models").json()["data"][0]
+    shown = status.inner_text()
+    for value in (model["id"], model["fingerprint"], model["precision"], "0 of 262,144 tokens"):
+        assert value in shown
+    computed = status.locator("tr").filter(has_text="computed").locator("td").inner_text()
+    assert int(computed.split()[0].replace(",", "")) > 0
+    assert int(computed.split()[2].replace(",", "")) > 0
+    for name in ("API", "OpenAPI", "metrics"):
+        path = status.get_by_role("link", name=name, exact=True).get_attribute("href")
+        assert http.get(path or "").status_code == 200
+
+
+def test_every_tab_says_that_the_model_is_a_stand_in(page):
+    for tab in TABS:
+        page.get_by_role("tab", name=tab).click()
+        assert page.get_by_text("English-only stand-in").first.is_visible()
+
+
+def test_what_people_write_is_never_run(page):
+    compare(page, HOSTILE, [HOSTILE, "plain"])
+    assert " ".join(HOSTILE.split()) in table_of(page)
+    page.get_by_role("tab", name="Term weights").click()
+    page.get_by_label("Text").fill(HOSTILE)
+    page.get_by_role("button", name="Weigh terms").click()
+    page.locator(".m3-text").wait_for()
+    assert page.locator(".m3-text").inner_text() == HOSTILE
+    page.get_by_role("tab", name="ColBERT alignment").click()
+    panel = page.get_by_role("tabpanel").filter(has=page.get_by_label("Passage", exact=True))
+    panel.get_by_label("Query").fill(HOSTILE)
+    panel.get_by_label("Passage").fill(HOSTILE)
+    page.get_by_role("button", name="Align", exact=True).click()
+    page.locator("table.m3-heat, .m3-alert").first.wait_for()
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator(".m3-text :is(b, img, script), .m3-scores :is(b, img, script)").count() == 0
+
+
+def test_too_much_is_told_and_then_the_table_is_gone(page):
+    compare(page, QUERY, PASSAGES)
+    page.locator("table.m3-scores").wait_for()
+    compare(page, QUERY, ["a"] * 33)
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert "33 passages" in alert.inner_text()
+    page.locator("table.m3-scores").wait_for(state="detached")
+
+
+def test_the_keyboard_is_enough(page):
+    page.get_by_label("Query").first.focus()
+    page.keyboard.press("Enter")
+    page.locator("table.m3-scores").wait_for()
+    page.get_by_role("tab", name="Similarity").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Weigh terms").wait_for()
+    page.get_by_role("button", name="Weigh terms").focus()
+    page.keyboard.press("Enter")
+    page.locator("table.m3-terms").wait_for()
+
+
+def test_a_browser_asks_nobody_else_and_has_nothing_to_complain_of(page, visit):
+    for tab in TABS:
+        page.get_by_role("tab", name=tab).click()
+    page.wait_for_timeout(500)
+    assert visit.hosts() == {urlsplit(visit.url).netloc}
+    assert visit.complaints == []
+    # Nothing stays open that a draining node would have to wait for.
+    assert not [url for url in visit.requested if "heartbeat" in url or "queue" in url]
+
+
+def gradio_routes() -> list[tuple[str, str]]:
+    """Every method and path of Gradio's own app, its parameters filled in."""
+    import gradio
+    from gradio.routes import App
+
+    with gradio.Blocks(analytics_enabled=False) as blocks:
+        gradio.Markdown("nothing")
+    routes = list(App.create_app(blocks).routes)
+    for route in routes:
+        included: Any = getattr(route, "original_router", None)
+        routes += included.routes if included else []
+    found = {
+        (method, route.path.replace(":path", "").replace("{", "").replace("}", ""))
+        for route in routes
+        for method in getattr(route, "methods", ())
+    }
+    assert ("POST", "/gradio_api/upload") in found
+    return sorted(found)
+
+
+OURS = {"/", "/theme.css", "/favicon.ico", "/manifest.json", "/docs", "/openapi.json", "/redoc"}
+
+
+def test_no_other_route_of_gradio_is_reached_and_none_takes_a_file(http, uploads):
+    before = {path for path in uploads.rglob("*") if path.is_file()}
+    file = b"x" * 3_000_000
+    for method, path in gradio_routes():
+        answer = http.request(method, path, files={"files": ("evil.txt", file)})
+        if path in OURS and method in {"GET", "HEAD"}:
+            continue
+        if path.startswith(("/assets/", "/static/")) and method == "GET":
+            assert answer.status_code == 404, path
+            continue
+        assert answer.status_code in {404, 405}, f"{method} {path}: {answer.status_code}"
+        if method != "HEAD":
+            assert answer.headers["content-type"] == "application/problem+json", path
+    answer = http.post("/gradio_api/run/predict", files={"files": ("evil.txt", file)})
+    assert answer.status_code == 400
+    assert {path for path in uploads.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file/etc/passwd",
+        "/gradio_api/proxy=https://example.org/",
+        "/assets/../../../../../../etc/passwd",
+        "/assets/%2e%2e/%2e%2e/%2e%2e/routes.py",
+        "/static/..%2f..%2f..%2froutes.py",
+        "/static//etc/passwd",
+        "/monitoring",
+        "/config",
+    ],
+)
+def test_no_file_of_the_machine_is_served(http, path):
+    answer = http.get(path)
+    assert answer.status_code in {403, 404}
+    assert "root:" not in answer.text
+    assert "import" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"fn_index": 999, "data": []},
+        {"fn_index": 0, "data": [1] * 20},
+        {"fn_index": "0", "data": {}},
+        {"fn_index": 0, "data": ["a", "b", "\ud800"]},
+    ],
+)
+def test_calls_that_the_page_does_not_make_are_refused(http, body):
+    import json
+
+    answer = http.post(
+        "/gradio_api/run/predict",
+        content=json.dumps(body),
+        headers={"Content-Type": "application/json"},
+    )
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_api_is_what_it_was(http):
+    paths = http.get("/openapi.json").json()["paths"]
+    assert "/v1/encode" in paths
+    assert not [path for path in paths if "gradio" in path or path in {"/", "/theme.css"}]
+    for path in ("/livez", "/readyz", "/metrics", "/docs", "/v1/models"):
+        assert http.get(path).status_code == 200
+    answer = http.get("/nowhere")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    home = http.get("/")
+    assert home.headers["x-request-id"]
+    assert "default-src 'self'" in home.headers["content-security-policy"]
+    assert 'route="/gradio_api/run/predict"' in http.get("/metrics").text
+
+
+def test_with_keys_the_page_asks_for_one_and_ends_at_once(chromium, stand_in, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text(sha256(b"secret").hexdigest())
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments, {"M3_API_KEYS_FILE": str(keys)}) as (url, process):
+        page = open_page(chromium, url).page
+        page.get_by_role("tab", name="Node").click()
+        page.get_by_role("alert").wait_for()
+        assert "needs a key" in page.get_by_role("alert").inner_text()
+        assert page.locator("table.m3-status").count() == 0
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_role("tab", name="Similarity").click()
+        page.get_by_role("button", name="Compare").click()
+        page.get_by_role("alert").filter(visible=True).wait_for()
+        assert page.locator("table.m3-scores").count() == 0
+        page.get_by_label("API key").fill("secret")
+        page.get_by_role("button", name="Compare").click()
+        page.locator("table.m3-scores").wait_for()
+        assert httpx.post(f"{url}/v1/encode", json={"input": ["a"]}).status_code == 401
+        assert httpx.get(f"{url}/docs").status_code == 401
+        process.signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+def test_a_node_ends_while_its_page_is_being_made(stand_in):
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments) as (url, process):
+        assert "The page is loading" in httpx.get(url).text
+        process.signal(signal.SIGTERM)
+        assert process.wait(20) == 0
