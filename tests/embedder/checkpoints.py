@@ -16,8 +16,12 @@ WORDS = [f"w{number}" for number in range(95)]
 POSITIONS = 66
 
 
-def write_xlm_roberta(path: Path) -> Path:
-    """A tiny XLM-RoBERTa with cls pooling, as BGE-M3 is a large one: 64 tokens, 32 dimensions."""
+def write_xlm_roberta(path: Path, positions: int = POSITIONS) -> Path:
+    """A tiny XLM-RoBERTa with cls pooling, as BGE-M3 is a large one: 32 dimensions.
+
+    Args:
+        positions: two more than the longest text has tokens.
+    """
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
     torch.manual_seed(7)
@@ -27,7 +31,7 @@ def write_xlm_roberta(path: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
         type_vocab_size=1,
         pad_token_id=1,
     )
@@ -36,7 +40,7 @@ def write_xlm_roberta(path: Path) -> Path:
     model.embeddings.position_embeddings.weight.data.normal_()
     model.save_pretrained(path)
     write_heads(path, 32)
-    write_tokenizer(path)
+    write_tokenizer(path, positions - 2)
     (path / "1_Pooling").mkdir()
     (path / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}')
     return path
@@ -47,7 +51,7 @@ def write_heads(path: Path, dimension: int) -> None:
         torch.save(torch.nn.Linear(dimension, size).state_dict(), path / f"{name}.pt")
 
 
-def write_tokenizer(path: Path) -> None:
+def write_tokenizer(path: Path, max_tokens: int = POSITIONS - 2) -> None:
     words = {word: index for index, word in enumerate(SPECIAL + WORDS)}
     tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
@@ -63,6 +67,6 @@ def write_tokenizer(path: Path) -> None:
         "eos_token": "</s>",
         "pad_token": "<pad>",
         "unk_token": "<unk>",
-        "model_max_length": 64,
+        "model_max_length": max_tokens,
     }
     (path / "tokenizer_config.json").write_text(json.dumps(config))
