@@ -133,6 +133,24 @@ class StorageFull(Unreachable):
     status = 507
 
 
+class NotComputed(M3Error):
+    """The model failed at a text; the message names the item."""
+
+    code = "not_computed"
+
+
+class NotFinite(NotComputed):
+    """The model computed values that are not finite for a text."""
+
+    code = "not_finite"
+
+
+class WorkerLost(M3Error):
+    """A process that computes ended, and a text or a model is why."""
+
+    code = "worker_lost"
+
+
 class StoredDataError(M3Error):
     """Stored data is refused as inconsistent or corrupt."""
 

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     max_queue_tokens: int = Field(
         default=262_144, ge=8192, description="Tokens a node lets wait before it answers 429."
     )
+    max_queue_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds of work, as measured of late, a node lets wait before it answers 429.",
+    )
     max_request_texts: int = Field(
         default=2048, ge=1, le=65_536, description="Texts one request may hold."
     )

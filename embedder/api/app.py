@@ -38,7 +38,7 @@ def create_node_app(
         lifespan=node.lifespan,
         lifecycle=node.lifecycle,
         registry=node.registry,
-        answer_headers=lambda: {"X-Queue-Tokens": str(node.queued_tokens)},
+        answer_headers=node.load,
         error_shapes={
             openai.PATH: openai.error_shape,
             **dict.fromkeys(rerank.PATHS, rerank.error_shape),

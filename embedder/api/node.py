@@ -1,34 +1,35 @@
-"""A node's life: the model is loaded behind a server that already answers its probes."""
+"""A node's life: workers load the model behind a server that already answers its probes."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
+from tokenizers import Tokenizer
 
 from embedder.api.service import EmbeddingService
-from embedder.encoders.encoder import encode
-from embedder.encoders.loading import EncoderName, load_encoder
+from embedder.batching.pool import Pool
+from embedder.batching.process import Order
+from embedder.batching.queue import Batcher
+from embedder.batching.runner import Hello
+from embedder.encoders.loading import EncoderName
 from embedder.metrics import NodeMetrics
-from m3.errors import NotReady
+from embedder.model.tokens import TextTokenizer
+from m3.errors import M3Error, NotReady
 from m3.settings import Settings
-from m3.types import OUTPUTS, ModelInfo
+from m3.types import ModelInfo
 from serving.lifecycle import Lifecycle
 
-T = TypeVar("T")
 _log = structlog.stdlib.get_logger("m3.embedder")
 
 
 class Node:
-    """Loads once, then serves. `service` is there from when `/readyz` says so."""
+    """Loads once, then serves. `service` is there from when `/readyz` first says so."""
 
     def __init__(
         self,
@@ -41,8 +42,19 @@ class Node:
         self.settings = settings
         self.lifecycle = Lifecycle(self._check)
         self._metrics = NodeMetrics(self.registry)
-        self._encoder: EncoderName = encoder
         self._on_loaded = on_loaded
+        self._batcher = Batcher(
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queue_tokens=settings.max_queue_tokens,
+            max_queue_seconds=settings.max_queue_seconds,
+            metrics=self._metrics,
+        )
+        self._pool = Pool(
+            Order(settings, encoder),
+            listener=self._batcher.listener,
+            metrics=self._metrics,
+            on_failure=self._fail,
+        )
         self._service: EmbeddingService | None = None
 
     @property
@@ -54,52 +66,60 @@ class Node:
 
     @property
     def queued_tokens(self) -> int:
-        return self._service.batcher.queued_tokens if self._service else 0
+        return self._batcher.queued_tokens
+
+    def load(self) -> Mapping[str, str]:
+        """What waits, as headers of every answer: tokens, and the seconds they will take."""
+        return {
+            "X-Queue-Tokens": str(self._batcher.queued_tokens),
+            "X-Queue-Seconds": f"{self._batcher.queued_seconds:.3f}",
+        }
 
     async def _check(self) -> None:
         _ = self.service
+        if not self._batcher.workers:
+            raise NotReady("no worker is up: one is being started")
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
-        """Load beside the running server, and close the queue at its end."""
-        async with AsyncExitStack() as stack:
-            loading = asyncio.create_task(self._load(stack))
-            try:
-                yield
-            finally:
-                loading.cancel()
-                await asyncio.gather(loading, return_exceptions=True)
+        """Load beside the running server; at its end, end queue and workers."""
+        loading = asyncio.create_task(self._load())
+        try:
+            yield
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            self._batcher.close()
+            await self._pool.stop()
 
-    async def _load(self, stack: AsyncExitStack) -> None:
-        from embedder.batching.queue import Batcher  # noqa: PLC0415 - keeps start-up quick
-
+    async def _load(self) -> None:
         began = time.monotonic()
         try:
-            encoder = await _in_daemon(lambda: load_encoder(self.settings, self._encoder))
-            batcher = Batcher(
-                partial(encode, encoder),
-                max_batch_tokens=self.settings.max_batch_tokens,
-                max_queue_tokens=self.settings.max_queue_tokens,
-                metrics=self._metrics,
-            )
-            service = EmbeddingService(
-                encoder, await stack.enter_async_context(batcher), self._metrics
-            )
-            # The first batch sets up threads and buffers; no caller should wait for that.
-            await service.encode(["warm-up"], "query", outputs=OUTPUTS)
+            hello = await self._pool.start()
+            # A tokenizer of 250,000 words takes a while to read.
+            self._service = await asyncio.to_thread(self._service_of, hello)
         except Exception as error:  # noqa: BLE001 - `serve` ends with it
             self.lifecycle.fail(error)
             return
-        self._service = service
         _log.info(
             "model loaded",
-            model=encoder.info.id,
-            fingerprint=encoder.info.fingerprint,
-            precision=encoder.info.precision,
+            model=hello.info.id,
+            fingerprint=hello.info.fingerprint,
+            precision=hello.info.precision,
+            engine=hello.engine,
             seconds=round(time.monotonic() - began, 1),
         )
         if self._on_loaded is not None:
-            self._on_loaded(encoder.info)
+            self._on_loaded(hello.info)
+
+    def _service_of(self, hello: Hello) -> EmbeddingService:
+        tokenizer = TextTokenizer(Tokenizer.from_str(hello.tokenizer), hello.special)
+        return EmbeddingService(hello.info, hello.engine, tokenizer, self._batcher, self._metrics)
+
+    def _fail(self, error: M3Error) -> None:
+        """End the node, and with it who waits; `serve` raises `error`."""
+        self._batcher.close(error)
+        self.lifecycle.fail(error)
 
 
 def node_of(request: Request) -> Node:
@@ -112,28 +132,3 @@ def node_of(request: Request) -> Node:
 def service_of(request: Request) -> EmbeddingService:
     """As a dependency of routes. Raises NotReady."""
     return node_of(request).service
-
-
-async def _in_daemon(work: Callable[[], T]) -> T:
-    """Run in a thread that does not hold up the process's end, as a pool's would."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # pyright: ignore[reportArgumentType] - a T without an error
-
-    def run() -> None:
-        try:
-            outcome: tuple[T | None, Exception | None] = (work(), None)
-        except Exception as error:  # noqa: BLE001 - travels to whoever awaits
-            outcome = (None, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=run, name="m3-load", daemon=True).start()
-    return await done

@@ -165,7 +165,7 @@ async def _encode(
     if isinstance(body.input[0], str):
         tokenized = await service.tokenize(cast("list[str]", body.input))
     else:
-        tokenizer = service.encoder.tokenizer
+        tokenizer = service.tokenizer
         tokenized = [
             _read(tokenizer, ids, index, limit)
             for index, ids in enumerate(cast("list[list[int]]", body.input))

@@ -80,7 +80,7 @@ async def tokenize(request: Request, body: TokenizeRequest, service: Service) ->
     """Token ids, special ones included, and each as the vocabulary writes it."""
     refuse_too_many(request, body.input)
     tokenized = await service.tokenize(body.input, body.max_length)
-    pieces = service.encoder.tokenizer.pieces
+    pieces = service.tokenizer.pieces
     return TokenizeAnswer(
         model=service.info.id,
         fingerprint=service.info.fingerprint,
@@ -107,7 +107,7 @@ async def tokenizer(request: Request, service: Service) -> Response:
     headers = {"ETag": f'"{fingerprint}"', FINGERPRINT_HEADER: fingerprint}
     if fingerprint in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    content = service.encoder.tokenizer.to_json()
+    content = service.tokenizer.to_json()
     return Response(content, media_type="application/json", headers=headers)
 
 
@@ -126,7 +126,7 @@ async def model(model_id: str, service: Service) -> Model:
 
 
 def _model(service: EmbeddingService) -> Model:
-    return Model(**asdict(service.info), engine=service.encoder.engine)
+    return Model(**asdict(service.info), engine=service.engine)
 
 
 def _binary_codec(request: Request) -> Codec | None:

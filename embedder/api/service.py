@@ -7,11 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from embedder.batching.queue import Batcher
-from embedder.encoders.columns import convert
-from embedder.encoders.encoder import Encoder
 from embedder.metrics import NodeMetrics
-from embedder.model.tokens import TokenizedText
-from m3.errors import InvalidInput
+from embedder.model.tokens import TextTokenizer, TokenizedText
+from m3.errors import InvalidInput, M3Error
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output
 
 SHORTEST = 3
@@ -20,15 +18,17 @@ SHORTEST = 3
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingService:
-    """A loaded encoder behind its queue."""
+    """A model that workers compute, behind its queue.
 
-    encoder: Encoder
+    Attributes:
+        engine: see `Encoder.engine`.
+    """
+
+    info: ModelInfo
+    engine: str
+    tokenizer: TextTokenizer
     batcher: Batcher
     metrics: NodeMetrics
-
-    @property
-    def info(self) -> ModelInfo:
-        return self.encoder.info
 
     async def encode(
         self,
@@ -48,6 +48,7 @@ class EmbeddingService:
                 it may not be cut; the message names the item.
             M3Error: what `Batcher.submit` raises.
         """
+        self.refuse_if_full(len(texts), kind, timeout)
         tokenized = await self.tokenize(texts, max_length)
         if not truncate:
             refuse_truncated(tokenized, max_length or self.info.max_tokens)
@@ -65,9 +66,24 @@ class EmbeddingService:
         timeout: float | None = None,  # noqa: ASYNC109 - bounds the wait in the queue too
     ) -> EmbeddingBatch:
         """As `encode`, for what is tokenised already."""
-        batch = await self.batcher.submit(tokenized, kind, outputs, timeout)
-        with self.metrics.seconds.labels("write").time():
-            return await asyncio.to_thread(convert, batch, codec)
+        try:
+            return await self.batcher.submit(tokenized, kind, outputs, codec, timeout)
+        except M3Error as error:
+            self.metrics.errors.labels(error.code).inc()
+            raise
+
+    def refuse_if_full(self, texts: int, kind: Kind, timeout: float | None = None) -> None:
+        """Refuse what would be refused anyway, before the work of tokenising it.
+
+        Raises:
+            Overloaded: so many texts, however short, cannot wait now; when to come back.
+            PayloadTooLarge: they never could.
+        """
+        try:
+            self.batcher.refuse_if_full(kind, texts * SHORTEST, timeout)
+        except M3Error as error:
+            self.metrics.errors.labels(error.code).inc()
+            raise
 
     async def tokenize(
         self, texts: Sequence[str], max_length: int | None = None
@@ -78,7 +94,7 @@ class EmbeddingService:
         if not SHORTEST <= length <= limit:
             raise InvalidInput(f"max_length: {length} is not within {SHORTEST} and {limit}")
         with self.metrics.seconds.labels("tokenize").time():
-            return await asyncio.to_thread(self.encoder.tokenizer.tokenize, texts, length)
+            return await asyncio.to_thread(self.tokenizer.tokenize, texts, length)
 
 
 def refuse_truncated(tokenized: Sequence[TokenizedText], limit: int) -> None:

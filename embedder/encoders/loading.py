@@ -11,21 +11,34 @@ from m3.settings import Settings
 EncoderName = Literal["packed", "reference"]
 
 
-def load_encoder(settings: Settings, name: EncoderName = "packed") -> Encoder:
+def devices() -> list[int | None]:
+    """Where models can be loaded: the numbers of the GPUs, or None alone, the CPU."""
+    _settle_libraries()
+    import torch  # noqa: PLC0415 - torch takes seconds
+
+    return list(range(torch.cuda.device_count())) or [None]
+
+
+def load_encoder(
+    settings: Settings, name: EncoderName = "packed", device: int | None = None
+) -> Encoder:
     """Find, check and load the model that the settings name.
+
+    Args:
+        device: one of `devices`; None leaves it to the encoder.
 
     Raises:
         InvalidCheckpoint, InvalidConfiguration: what is wrong with it.
         Unreachable: it would have to be downloaded, and cannot be.
     """
-    # Else transformers imports TensorFlow wherever it is installed.
-    os.environ.setdefault("TRANSFORMERS_NO_TF", "1")
-    # Threads that wait for each other by spinning take the core from the one they wait for,
-    # wherever a node is not alone on its machine: there it costs most of the throughput.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _settle_libraries()
     from embedder.model.checkpoint import open_checkpoint  # noqa: PLC0415 - torch takes seconds
     from embedder.model.hub import find  # noqa: PLC0415
 
+    if device is not None:
+        import torch  # noqa: PLC0415
+
+        torch.cuda.set_device(device)
     path, model = find(settings.model)
     checkpoint = open_checkpoint(path, model)
     if name == "reference":
@@ -35,3 +48,12 @@ def load_encoder(settings: Settings, name: EncoderName = "packed") -> Encoder:
     from embedder.encoders.packed import PackedEncoder  # noqa: PLC0415
 
     return PackedEncoder(checkpoint, settings.precision)
+
+
+def _settle_libraries() -> None:
+    """What libraries read from the environment as they are imported."""
+    # Else transformers imports TensorFlow wherever it is installed.
+    os.environ.setdefault("TRANSFORMERS_NO_TF", "1")
+    # Threads that wait for each other by spinning take the core from the one they wait for,
+    # wherever a node is not alone on its machine: there it costs most of the throughput.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

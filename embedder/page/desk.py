@@ -115,7 +115,7 @@ class Desk:
         self._admit(key)
         text = _checked("the text", text, MAX_TEXT)
         service = self._node.service
-        tokenizer = service.encoder.tokenizer
+        tokenizer = service.tokenizer
         read = (await service.tokenize([text]))[0]
         row = (await self._encode([text], "passage", ("sparse",))).row(0)
         spans = await asyncio.to_thread(tokenizer.spans, text)
@@ -145,7 +145,7 @@ class Desk:
             self._encode([query], "query", ("colbert",)),
             self._encode([passage], "passage", ("colbert",)),
         )
-        pieces = service.encoder.tokenizer.pieces
+        pieces = service.tokenizer.pieces
         aligned = await asyncio.to_thread(align, asked.row(0), found.row(0), pieces)
         return await asyncio.to_thread(drawing.heat_map, aligned)
 

@@ -37,7 +37,7 @@ def status_of(node: Node, uptime: float) -> Status:
     seconds = _sum(node.registry, "m3_phase_seconds_sum", "phase", ("compute",))
     return Status(
         model=service.info,
-        engine=service.encoder.engine,
+        engine=service.engine,
         queued=node.queued_tokens,
         room=node.settings.max_queue_tokens,
         computed=int(computed),

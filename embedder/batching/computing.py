@@ -1,0 +1,170 @@
+"""Inside a worker: one thread computes, one writes results, and neither waits for the other."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from embedder.batching.wire import Buffer, Head, pack_columns
+from embedder.encoders.encoder import Encoder, Launched
+from m3.errors import M3Error, NotComputed
+from m3.types import Codec, Kind, Output
+
+Send = Callable[..., None]
+"""Writes a frame: its head, then the buffers of its body."""
+_log = structlog.stdlib.get_logger("m3.embedder")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A batch as a worker sees it."""
+
+    number: int
+    lane: Kind
+    token_ids: Sequence[Sequence[int]]
+    outputs: Sequence[Output]
+    codec: Codec
+
+
+class Dropped(Exception):
+    """Nobody waits for the batch."""
+
+
+class Inbox:
+    """What is to be done: a task of each lane, and the numbers of those to give up."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._tasks: dict[Kind, Task] = {}
+        self._dropped: set[int] = set()
+
+    def put(self, task: Task) -> None:
+        with self._changed:
+            self._tasks[task.lane] = task
+            self._changed.notify()
+
+    def drop(self, number: int) -> None:
+        with self._changed:
+            self._dropped.add(number)
+
+    def next(self) -> Task:
+        """Wait for a task; a query's goes first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._tasks)
+            return self._tasks.pop("query" if "query" in self._tasks else "passage")
+
+    def query(self) -> Task | None:
+        """A query's task, if one waits."""
+        # Looked at without the lock, as most looks find nothing.
+        if "query" not in self._tasks:
+            return None
+        with self._changed:
+            return self._tasks.pop("query", None)
+
+    def check(self, task: Task) -> None:
+        """Raises Dropped if nobody waits for `task` any more."""
+        if task.number in self._dropped:
+            raise Dropped
+
+    def forget(self, task: Task) -> None:
+        """It is computed: it cannot be dropped any more, nor will its number come again."""
+        with self._changed:
+            # Numbers grow: what was dropped too late is older.
+            self._dropped = {number for number in self._dropped if number > task.number}
+
+
+class Computer:
+    """Runs an encoder on what comes in. `tell` writes small frames, `answer` large ones."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        inbox: Inbox,
+        *,
+        tell: Send,
+        answer: Send,
+        memory: Callable[[], tuple[int, int]],
+    ) -> None:
+        self._encoder = encoder
+        self._inbox = inbox
+        self._tell = tell
+        self._answer = answer
+        self._memory = memory
+        self._launched: queue.SimpleQueue[tuple[Task, Launched]] = queue.SimpleQueue()
+
+    def compute(self) -> None:
+        """Task after task, for ever, in the calling thread."""
+        while True:
+            self._compute(self._inbox.next())
+
+    def finish(self) -> None:
+        """Result after result, for ever, in the calling thread."""
+        while True:
+            task, launched = self._launched.get()
+            try:
+                self._finish(task, launched)
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the thread must outlive any batch
+                self._fail(task, error)
+
+    def _compute(self, task: Task) -> float:
+        """Launch, and tell that the next may come. Returns the seconds it took."""
+        began, held_up, interruptions = time.perf_counter(), 0.0, 0
+
+        def pause() -> None:
+            nonlocal held_up, interruptions
+            self._inbox.check(task)
+            query = self._inbox.query() if task.lane == "passage" else None
+            if query is not None:
+                interruptions += 1
+                held_up += self._compute(query)
+
+        try:
+            self._inbox.check(task)
+            launched = self._encoder.launch(task.token_ids, task.outputs, task.codec, pause)
+        except Dropped:
+            self._tell({"event": "dropped", "batch": task.number})
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any batch
+            self._fail(task, error)
+        else:
+            seconds = time.perf_counter() - began - held_up
+            self._tell(
+                {
+                    "event": "free",
+                    "batch": task.number,
+                    "seconds": seconds,
+                    "interruptions": interruptions,
+                }
+            )
+            self._launched.put((task, launched))
+        self._inbox.forget(task)
+        return time.perf_counter() - began
+
+    def _finish(self, task: Task, launched: Launched) -> None:
+        began = time.perf_counter()
+        encoded = launched()
+        columns, body = pack_columns(encoded.batch)
+        used, total = self._memory()
+        head: Head = {
+            "event": "done",
+            "batch": task.number,
+            "columns": columns,
+            "codec": encoded.batch.codec.value,
+            "unfit": sorted(encoded.unfit),
+            "seconds": time.perf_counter() - began,
+            "memory": [used, total],
+        }
+        buffers: list[Buffer] = body
+        self._answer(head, *buffers)
+
+    def _fail(self, task: Task, error: Exception) -> None:
+        _log.warning("a batch failed", exc_info=error, texts=len(task.token_ids))
+        kind = type(error) if isinstance(error, M3Error) else NotComputed
+        message = str(error) if isinstance(error, M3Error) else f"the model failed: {error!r}"
+        self._tell({"event": "failed", "batch": task.number, "code": kind.code, "message": message})

@@ -1,0 +1,63 @@
+"""Whether more may wait: a refusal comes at once, and says when to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from embedder.batching.dispatch import Dispatcher
+from embedder.metrics import NodeMetrics
+from m3.errors import M3Error, Overloaded, PayloadTooLarge
+from m3.types import Kind
+
+_SHARES: Mapping[Kind, float] = {"query": 1.0, "passage": 0.875}
+"""Of the queue that a lane may fill, so that a flood of passages leaves room for queries."""
+_MAX_RETRY_AFTER = 60.0
+
+
+class Gate:
+    """Limits what waits, in tokens and in seconds of work at the rate that was measured."""
+
+    def __init__(
+        self, queue: Dispatcher, *, max_tokens: int, max_seconds: float, metrics: NodeMetrics
+    ) -> None:
+        self._queue = queue
+        self._max_tokens = max_tokens
+        self._max_seconds = max_seconds
+        self._metrics = metrics
+
+    def check(self, kind: Kind, tokens: int, timeout: float | None = None) -> None:
+        """Return if so many tokens may wait. An empty queue takes any that it can hold.
+
+        Raises:
+            PayloadTooLarge: more than it ever holds.
+            Overloaded: full, or the wait is longer than `timeout` seconds.
+        """
+        limit = int(_SHARES[kind] * self._max_tokens)
+        if tokens > limit:
+            what = f"{tokens} tokens at once; this node takes at most {limit}: split it"
+            raise self._counted("too_large", PayloadTooLarge(what))
+        waiting = sum(self._queue.tokens.values())
+        if not waiting:
+            return
+        seconds = self._queue.seconds(self._queue.tokens)
+        if waiting + tokens > limit:
+            raise self._full("queue_tokens", f"{waiting} tokens are waiting", seconds)
+        if seconds + self._queue.seconds({kind: tokens}) > _SHARES[kind] * self._max_seconds:
+            raise self._full("queue_seconds", f"{seconds:.0f} s of work are waiting", seconds)
+        wait = self._wait(kind)
+        if timeout is not None and wait > timeout:
+            what = f"the wait is {wait:.1f} s, longer than the {timeout:.3g} s allowed"
+            raise self._full("deadline", what, wait)
+
+    def _wait(self, kind: Kind) -> float:
+        """Seconds until a request of `kind` would be begun: queries pass passages by."""
+        tokens = self._queue.tokens
+        return self._queue.seconds(tokens if kind == "passage" else {kind: tokens[kind]})
+
+    def _full(self, reason: str, what: str, seconds: float) -> M3Error:
+        retry_after = min(seconds, _MAX_RETRY_AFTER) or 1.0
+        return self._counted(reason, Overloaded(f"{what}: come back later", retry_after))
+
+    def _counted(self, reason: str, error: M3Error) -> M3Error:
+        self._metrics.refused.labels(reason).inc()
+        return error

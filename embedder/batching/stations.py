@@ -1,0 +1,78 @@
+"""What each worker has to do, and whether it may be given more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from embedder.batching.jobs import Batch
+from embedder.batching.runner import Runner
+from m3.types import Kind
+
+_INTERRUPTIONS = 4.0
+"""Times a passage batch's own seconds that queries may hold it up: a fifth of them is left."""
+_OUTSTANDING = 3
+"""Batches one worker may have, those among them whose results are still being written."""
+
+
+@dataclass(slots=True, eq=False)
+class Station:
+    """A worker's batches.
+
+    Attributes:
+        batches: all that it has, by number.
+        computing: those whose forward pass is not done.
+        held_up: seconds of queries since the passage batch that it computes began.
+    """
+
+    runner: Runner
+    batches: dict[int, Batch] = field(default_factory=dict[int, Batch])
+    computing: dict[Kind, Batch] = field(default_factory=dict[Kind, Batch])
+    held_up: float = 0.0
+
+    def give(self, batch: Batch) -> None:
+        self.batches[batch.number] = batch
+        self.computing[batch.lane] = batch
+        if batch.lane == "passage":
+            self.held_up = 0.0
+        self.runner.run(
+            batch.number,
+            batch.lane,
+            [job.ids for job in batch.jobs],
+            batch.outputs,
+            batch.codec,
+        )
+
+    def free(self, number: int) -> Batch | None:
+        """The batch, if its forward pass was not known to be done."""
+        batch = self.batches.get(number)
+        if batch is None or self.computing.get(batch.lane) is not batch:
+            return None
+        return self.computing.pop(batch.lane)
+
+    def take(self, number: int) -> Batch | None:
+        """The batch, if it was still the worker's."""
+        self.free(number)
+        batch = self.batches.pop(number, None)
+        if batch is not None and batch.watch is not None:
+            batch.watch.cancel()
+        return batch
+
+    def accepts(self, lane: Kind, *, alone: bool) -> bool:
+        """Whether it may be given a batch now: a passage's when idle, a query's in between too."""
+        if alone:
+            return not self.batches
+        if len(self.batches) >= _OUTSTANDING or any(b.exclusive for b in self.batches.values()):
+            return False
+        if lane == "passage" or not self.computing:
+            return not self.computing
+        passage = self.computing.get("passage")
+        if passage is None or "query" in self.computing:
+            return False
+        return not passage.expected or self.held_up < _INTERRUPTIONS * passage.expected
+
+
+def best(stations: Iterable[Station], lane: Kind, *, alone: bool) -> Station | None:
+    """Who should have a batch of `lane`: a worker without any before one that is interrupted."""
+    able = [station for station in stations if station.accepts(lane, alone=alone)]
+    return min(able, key=lambda s: (len(s.computing), len(s.batches)), default=None)
