@@ -45,9 +45,9 @@ def load_encoder(
         from embedder.encoders.reference import ReferenceEncoder  # noqa: PLC0415
 
         return ReferenceEncoder(checkpoint, settings.precision)
-    from embedder.encoders.packed import PackedEncoder  # noqa: PLC0415
+    from embedder.encoders.choice import best_encoder  # noqa: PLC0415
 
-    return PackedEncoder(checkpoint, settings.precision)
+    return best_encoder(checkpoint, settings.precision, settings.home / "cache" / "packed")
 
 
 def _settle_libraries() -> None:

@@ -39,7 +39,7 @@ class Packing:
         restore = np.repeat(starts - _starts(given), given) + np.arange(len(ids))
         return cls(
             ids=ids,
-            positions=_positions(ids, lengths, architecture),
+            positions=positions_of(ids, lengths, architecture),
             lengths=lengths,
             restore=restore.astype(np.int32),
         )
@@ -84,7 +84,12 @@ def _starts(lengths: I32) -> I64:
     return np.cumsum(lengths) - lengths
 
 
-def _positions(ids: I32, lengths: I32, architecture: Architecture) -> I32:
+def positions_of(ids: I32, lengths: I32, architecture: Architecture) -> I32:
+    """[T] int32: the row of each token's position embedding, for texts end to end.
+
+    Args:
+        ids: [T] int32; lengths: [n] int32, T in all.
+    """
     starts = _starts(lengths)
     if architecture.model_type == "bert":
         return (np.arange(len(ids)) - np.repeat(starts, lengths)).astype(np.int32)

@@ -1,0 +1,51 @@
+"""Which of our engines computes a model on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from embedder.encoders.encoder import Encoder
+from embedder.encoders.headed import HeadedEncoder
+from embedder.encoders.native.library import library
+from embedder.encoders.native.transformer import NativeTransformer, fits
+from embedder.encoders.native.weights import Arithmetic
+from embedder.encoders.packed import PackedEncoder
+from embedder.encoders.transfer import Bus
+from embedder.model.checkpoint import Checkpoint
+from m3.settings import Precision
+
+
+def best_encoder(checkpoint: Checkpoint, precision: Precision, folder: Path) -> Encoder:
+    """The fastest engine for a precision; for `auto`, in what the machine computes best.
+
+    A GPU and fp32 are torch's; so is bf16 where a CPU has AMX, which oneDNN knows how to use.
+    Other CPUs with AVX-512 BF16 have kernels of our own.
+
+    Args:
+        folder: where weights are kept in the form that our kernels read.
+
+    Raises:
+        InvalidConfiguration: a precision that this machine does not compute in.
+        InvalidCheckpoint: weights that do not fit the checkpoint's config.
+    """
+    if torch.cuda.is_available():
+        return PackedEncoder(checkpoint, precision)
+    if precision == "int8":
+        return _native(checkpoint, "int8", folder)
+    if precision in ("auto", "bf16"):
+        if torch.cpu._is_amx_tile_supported():  # pyright: ignore[reportPrivateUsage]
+            return PackedEncoder(checkpoint, "bf16")
+        if library() is not None and fits(checkpoint.architecture):
+            return _native(checkpoint, "bf16", folder)
+    return PackedEncoder(checkpoint, precision)
+
+
+def _native(checkpoint: Checkpoint, arithmetic: Arithmetic, folder: Path) -> Encoder:
+    states = NativeTransformer(
+        checkpoint, arithmetic, threads=torch.get_num_threads(), folder=folder
+    )
+    return HeadedEncoder(
+        checkpoint, states, Bus(torch.device("cpu")), precision=arithmetic, dtype=torch.float32
+    )
