@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     precision: Precision = Field(
         default="auto", description="Arithmetic of the forward pass; `auto` asks the hardware."
     )
+    cuda_graphs: bool = Field(
+        default=False,
+        description="On a GPU, replay short batches as CUDA graphs; not yet measured on one.",
+    )
     embedder_url: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("http://127.0.0.1:7860",),
         description="Embedder nodes or their load balancer; several, comma-separated, "

@@ -17,7 +17,9 @@ from embedder.model.checkpoint import Checkpoint
 from m3.settings import Precision
 
 
-def best_encoder(checkpoint: Checkpoint, precision: Precision, folder: Path) -> Encoder:
+def best_encoder(
+    checkpoint: Checkpoint, precision: Precision, folder: Path, *, graphs: bool = False
+) -> Encoder:
     """The fastest engine for a precision; for `auto`, in what the machine computes best.
 
     A GPU and fp32 are torch's; so is bf16 where a CPU has AMX, which oneDNN knows how to use.
@@ -25,13 +27,14 @@ def best_encoder(checkpoint: Checkpoint, precision: Precision, folder: Path) -> 
 
     Args:
         folder: where weights are kept in the form that our kernels read.
+        graphs: on a GPU, replay short batches as CUDA graphs.
 
     Raises:
         InvalidConfiguration: a precision that this machine does not compute in.
         InvalidCheckpoint: weights that do not fit the checkpoint's config.
     """
     if torch.cuda.is_available():
-        return PackedEncoder(checkpoint, precision)
+        return PackedEncoder(checkpoint, precision, graphs=graphs)
     if precision == "int8":
         return _native(checkpoint, "int8", folder)
     if precision in ("auto", "bf16"):

@@ -40,14 +40,17 @@ def load_encoder(
 
         torch.cuda.set_device(device)
     path, model = find(settings.model)
-    checkpoint = open_checkpoint(path, model)
+    cache = settings.home / "cache"
+    checkpoint = open_checkpoint(path, model, cache)
     if name == "reference":
         from embedder.encoders.reference import ReferenceEncoder  # noqa: PLC0415
 
         return ReferenceEncoder(checkpoint, settings.precision)
     from embedder.encoders.choice import best_encoder  # noqa: PLC0415
 
-    return best_encoder(checkpoint, settings.precision, settings.home / "cache" / "packed")
+    return best_encoder(
+        checkpoint, settings.precision, cache / "packed", graphs=settings.cuda_graphs
+    )
 
 
 def _settle_libraries() -> None:

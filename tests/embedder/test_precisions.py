@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from embedder.encoders import arithmetic
 from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.encoder import Encoder
 from embedder.encoders.encoder import encode as encode_ids
@@ -61,8 +62,8 @@ def batch(encoder: Encoder, ids: list[list[int]]) -> EmbeddingBatch:
 def on_cpu(checkpoint: Checkpoint, precision: Precision) -> Encoder:
     """Computed here whatever the processor has; fp8 too, which no user is offered on a CPU."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    bus, arithmetic = Bus(CPU), Arithmetic(precision, dtype)
-    states = Transformer(checkpoint, arithmetic, bus)
+    bus = Bus(CPU)
+    states = Transformer(checkpoint, Arithmetic(precision, dtype), bus)
     return HeadedEncoder(checkpoint, states, bus, precision=precision, dtype=dtype)
 
 
@@ -149,8 +150,10 @@ def test_auto_takes_what_the_gpu_has(monkeypatch, capability, chosen):
     assert Arithmetic.choose("auto", GPU).precision == chosen
 
 
-def test_auto_on_a_cpu_is_fp32():
-    assert Arithmetic.choose("auto", CPU) == Arithmetic("fp32", torch.float32)
+@pytest.mark.parametrize(("has", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_what_the_cpu_has(monkeypatch, has, chosen):
+    monkeypatch.setattr(arithmetic, "cpu_computes_bf16", lambda: has)
+    assert Arithmetic.choose("auto", CPU).precision == chosen
 
 
 @pytest.mark.parametrize(
