@@ -72,7 +72,24 @@ class _Measured:
     best: int
 
     def rows(self) -> list[dict[str, Any]]:
-        return [self._row(name) for name in self.timings]
+        rows = [self._row(name) for name in self.timings]
+        if len(self.sweep) > 1 and len(self.mix.texts) <= _SWEPT:
+            rows.append(self._default())
+        return rows
+
+    def _default(self) -> dict[str, Any]:
+        """The peer with its own batch size, which holds the whole call: one run of the sweep."""
+        run, best = self.sweep[max(self.sweep)], self.timings[PEER]
+        asked = self.runs[OURS[0]][0].tokens
+        return {
+            "what": f"{PEER}, its default",
+            "runs": 1,
+            "CPU s": run.cpu,
+            "wall s": run.wall,
+            "tokens/CPU s": asked / run.cpu,
+            "computed": run.tokens / asked,
+            "times faster": best.median_cpu / run.cpu,
+        }
 
     def swept(self) -> dict[str, float]:
         """CPU seconds by batch size; the default is as the last."""

@@ -1,0 +1,160 @@
+"""Load on a node from a process of its own: `python -m bench.load` reads a `Load` as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from m3.codec import MEDIA_TYPE
+from m3.types import Kind
+
+_MOST_AT_ONCE = 4000
+"""Requests under way, whatever the rate: connections are not endless."""
+_PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests to send, each text in its own.
+
+    Attributes:
+        at_once: requests under way, the next when one is answered; or None:
+        rate: requests a second, whether or not earlier ones are answered.
+        deadline_ms: that each request names.
+    """
+
+    url: str
+    texts: Sequence[str]
+    kind: Kind
+    seconds: float
+    at_once: int | None = None
+    rate: float | None = None
+    deadline_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request: which text, when (seconds from the start), how it ended, after how long.
+
+    Attributes:
+        status: of the answer; 0 where there was none.
+    """
+
+    text: int
+    at: float
+    status: int
+    took: float
+
+
+class Generator:
+    """A load under way in its own process, pinned to the cores that start it."""
+
+    def __init__(self, load: Load) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.load"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[1],
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(orjson.dumps(asdict(load)))
+        self._process.stdin.close()
+        self._limit = load.seconds + 2 * _PATIENCE
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def outcome(self) -> list[Sent]:
+        """Every request, once the last has ended."""
+        assert self._process.stdout is not None
+        try:
+            sent = orjson.loads(self._process.stdout.read())
+        finally:
+            self._process.kill()
+            self._process.wait(self._limit)
+        return [Sent(*fields) for fields in sent]
+
+
+def p(seconds: Sequence[float], percent: int) -> float:
+    """A percentile; 0 of nothing."""
+    if len(seconds) < 2:
+        return sum(seconds)
+    return statistics.quantiles(seconds, n=100, method="inclusive")[percent - 1]
+
+
+async def _send_all(load: Load) -> list[Sent]:
+    limits = httpx.Limits(max_connections=_MOST_AT_ONCE, max_keepalive_connections=_MOST_AT_ONCE)
+    async with httpx.AsyncClient(
+        base_url=load.url, limits=limits, timeout=_PATIENCE, trust_env=False
+    ) as client:
+        sender = _Sender(load, client)
+        await (sender.by_rate(load.rate) if load.rate else sender.at_once(load.at_once or 1))
+    return sender.sent
+
+
+class _Sender:
+    def __init__(self, load: Load, client: httpx.AsyncClient) -> None:
+        self._load = load
+        self._client = client
+        self._next = 0
+        self._start = time.perf_counter()
+        self.sent: list[Sent] = []
+
+    async def at_once(self, count: int) -> None:
+        async def one_after_another() -> None:
+            while self._elapsed() < self._load.seconds:
+                await self._send()
+
+        await asyncio.gather(*(one_after_another() for _ in range(count)))
+
+    async def by_rate(self, rate: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(rate * self._load.seconds)):
+                await asyncio.sleep(max(0.0, number / rate - self._elapsed()))
+                group.create_task(self._send())
+
+    async def _send(self) -> None:
+        text = self._next % len(self._load.texts)
+        self._next += 1
+        body: dict[str, Any] = {"input": [self._load.texts[text]], "kind": self._load.kind}
+        if self._load.deadline_ms:
+            body["deadline_ms"] = self._load.deadline_ms
+        at = self._elapsed()
+        try:
+            answer = await self._client.post(
+                "/v1/encode",
+                content=orjson.dumps(body),
+                headers={"Content-Type": "application/json", "Accept": MEDIA_TYPE},
+            )
+            status = answer.status_code
+        except httpx.TransportError:
+            status = 0
+        self.sent.append(Sent(text, at, status, self._elapsed() - at))
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._start
+
+
+def main() -> None:
+    import uvloop
+
+    load = Load(**orjson.loads(sys.stdin.buffer.read()))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sent = runner.run(_send_all(load))
+    fields = [(one.text, one.at, one.status, one.took) for one in sent]
+    sys.stdout.buffer.write(orjson.dumps(fields))
+
+
+if __name__ == "__main__":
+    main()
