@@ -40,7 +40,7 @@ def create_node_app(
         registry=node.registry,
         answer_headers=node.load,
         error_shapes={
-            openai.PATH: openai.error_shape,
+            **dict.fromkeys((openai.PATH, openai.MODEL_PATH), openai.error_shape),
             **dict.fromkeys(rerank.PATHS, rerank.error_shape),
         },
         is_open=page.is_open,

@@ -11,17 +11,18 @@ from starlette.responses import Response
 
 from embedder.api.admission import refuse_too_long, refuse_too_many
 from embedder.api.answers import dumps, vector
-from embedder.api.routes import Service
-from embedder.api.schemas import TEXT_SCHEMA
+from embedder.api.routes import Service, model_of
+from embedder.api.schemas import TEXT_SCHEMA, Count, Model
 from embedder.api.service import EmbeddingService, refuse_truncated
 from embedder.model.tokens import TextTokenizer, TokenizedText
-from m3.errors import InvalidInput
+from m3.errors import InvalidInput, NotFound
 from m3.types import EmbeddingBatch, Kind
 from serving.abandon import unless_abandoned
 from serving.problems import Problem
 from serving.strict import router
 
 PATH = "/v1/embeddings"
+MODEL_PATH = "/v1/models/{model_id:path}"
 routes = router(tags=["embeddings"])
 
 
@@ -36,28 +37,37 @@ def _inputs(value: Any) -> Inputs:
     items = cast("list[Any]", value) if isinstance(value, list) else [value]
     if not items:
         raise ValueError("there must be at least one text")
-    if isinstance(value, list) and type(items[0]) is int:
+    if isinstance(value, list) and type(items[0]) in _NUMBERS:
         items = [items]
-    ids = isinstance(items[0], list)
-    for index, item in enumerate(items):
-        fault = _fault(item, ids=ids)
-        if fault:
-            raise ValueError(f"item {index} {fault}")
-    return cast("Inputs", items)
+    read = _ids if isinstance(items[0], list) else _text
+    inputs = [read(item) for item in items]
+    for index, item in enumerate(inputs):
+        if item is None:
+            raise ValueError(f"item {index} is neither a text nor token ids like the others")
+        if not item:
+            raise ValueError(f"item {index} is empty")
+    return cast("Inputs", inputs)
 
 
-def _fault(item: Any, *, ids: bool) -> str | None:
-    if ids and isinstance(item, list):
-        values = cast("list[Any]", item)
-        if not values:
-            return "is empty"
-        if set(map(type, values)) == {int} and min(values) >= 0:
-            return None
-    if not ids and isinstance(item, str):
-        return None if item.strip() else "is empty"
-    return "is neither a text nor token ids like the others"
+def _text(item: Any) -> str | None:
+    """None for another thing, "" for nothing but blanks."""
+    if not isinstance(item, str):
+        return None
+    return item if item.strip() else ""
 
 
+def _ids(item: Any) -> list[int] | None:
+    """Whole numbers, those written as 5.0 among them; None for another thing."""
+    if not isinstance(item, list):
+        return None
+    values = cast("list[Any]", item)
+    kinds = set(map(type, values))
+    if float in kinds and kinds <= _NUMBERS and all(map(float.is_integer, map(float, values))):
+        values, kinds = list(map(int, values)), {int}
+    return values if kinds <= {int} and min(values, default=0) >= 0 else None
+
+
+_NUMBERS = {int, float}
 _IDS: dict[str, Any] = {
     "type": "array",
     "items": {"type": "integer", "minimum": 0},
@@ -80,7 +90,7 @@ class OpenAiRequest(BaseModel):
     input: Input = Field(description="A text, texts, the token ids of a text, or those of texts.")
     model: str | None = Field(default=None, description="Any; a node serves one model.")
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(default=None, description="The model's own, or unset.")
+    dimensions: Count | None = Field(default=None, description="The model's own, or unset.")
     truncate: StrictBool = Field(default=False, description="Cut texts that are too long.")
 
 
@@ -124,17 +134,15 @@ def error_shape(problem: Problem) -> dict[str, Any]:
     return OpenAiError(error=fault).model_dump()
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": OpenAiError, "description": "An error in OpenAI's shape."}
-    for status in (400, 401, 413, 415, 429, 500, 503)
-}
+_ERROR: dict[str, Any] = {"model": OpenAiError, "description": "An error in OpenAI's shape."}
+_ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 500, 503), _ERROR)
 
 
 @routes.post(
     PATH,
     summary="The dense vectors of texts, as OpenAI answers them",
     response_model=OpenAiAnswer,
-    responses=_ERRORS,
+    responses={**_ERRORS, **dict.fromkeys((400, 413, 415, 429), _ERROR)},
 )
 async def embeddings(request: Request, body: OpenAiRequest, service: Service) -> Response:
     """Token ids are those of `/v1/tokenizer`, with or without the special ones."""
@@ -158,9 +166,23 @@ async def embeddings(request: Request, body: OpenAiRequest, service: Service) ->
     return Response(await asyncio.to_thread(dumps, answer), media_type="application/json")
 
 
+@routes.get(
+    MODEL_PATH,
+    summary="The model of that name, if it is served",
+    responses={**_ERRORS, 404: _ERROR},
+)
+async def model(model_id: str, service: Service) -> Model:
+    if model_id != service.info.id:
+        raise NotFound(f"this node does not serve {model_id!r}; it serves {service.info.id}")
+    return model_of(service)
+
+
 async def _encode(
     request: Request, body: OpenAiRequest, service: EmbeddingService
 ) -> EmbeddingBatch:
+    # One text is somebody waiting; many are a job.
+    kind: Kind = "query" if len(body.input) == 1 else "passage"
+    service.refuse_if_full(len(body.input), kind)
     limit = service.info.max_tokens
     if isinstance(body.input[0], str):
         tokenized = await service.tokenize(cast("list[str]", body.input))
@@ -173,8 +195,6 @@ async def _encode(
     if not body.truncate:
         refuse_truncated(tokenized, limit)
     refuse_too_long(request, tokenized)
-    # One text is somebody waiting; many are a job.
-    kind: Kind = "query" if len(tokenized) == 1 else "passage"
     return await service.encode_tokens(tokenized, kind, outputs=("dense",))
 
 

@@ -16,7 +16,6 @@ from pydantic import (
     Field,
     StrictBool,
     StrictFloat,
-    StrictInt,
     WithJsonSchema,
 )
 from starlette.responses import Response
@@ -24,7 +23,7 @@ from starlette.responses import Response
 from embedder.api.admission import refuse_too_long, refuse_too_many
 from embedder.api.answers import dumps, finite
 from embedder.api.routes import Service
-from embedder.api.schemas import MOST_TEXTS, TEXT_SCHEMA, Text
+from embedder.api.schemas import MOST_TEXTS, TEXT_SCHEMA, Count, Length, Text
 from embedder.api.service import EmbeddingService
 from m3.types import EmbeddingBatch
 from scoring.exact import all_scores
@@ -37,10 +36,18 @@ PATHS = ("/v1/rerank", "/v2/rerank")
 routes = router(tags=["rerank"])
 
 
+_ONE_COUNTS: dict[str, Any] = {
+    "anyOf": [
+        {"required": [name], "properties": {name: {"exclusiveMinimum": 0}}}
+        for name in ("dense", "sparse", "colbert")
+    ]
+}
+
+
 class WeightsBody(BaseModel):
     """How much each score counts; one that is left out counts as 0. Only ratios matter."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_ONE_COUNTS)
 
     dense: StrictFloat = Field(default=0.0, ge=0, le=1e6)
     sparse: StrictFloat = Field(default=0.0, ge=0, le=1e6)
@@ -84,13 +91,12 @@ class RerankRequest(BaseModel):
         Field(min_length=1, max_length=MOST_TEXTS, description='Texts, or `{"text": …}` each.'),
     ]
     model: str | None = Field(default=None, description="Any; a node serves one model.")
-    top_n: StrictInt | None = Field(default=None, ge=1, description="The best so many; unset: all.")
+    top_n: Count | None = Field(default=None, description="The best so many; unset: all.")
     return_documents: StrictBool | None = Field(
         default=None, description="Whether each result carries its text."
     )
-    max_tokens_per_doc: StrictInt | None = Field(
+    max_tokens_per_doc: Length | None = Field(
         default=None,
-        ge=3,
         description="Tokens to read of each document; never more than the model's limit.",
     )
     rank_fields: list[Literal["text"]] | None = Field(
@@ -216,6 +222,7 @@ async def _encode(
     request: Request, body: RerankRequest, service: EmbeddingService
 ) -> tuple[EmbeddingBatch, EmbeddingBatch]:
     """The query and the documents, in fp32, each in the lane of its kind."""
+    service.refuse_if_full(len(body.documents), "passage")
     limit = service.info.max_tokens
     query = await service.tokenize([body.query])
     documents = await service.tokenize(body.documents, min(body.max_tokens_per_doc or limit, limit))

@@ -24,7 +24,7 @@ from embedder.api.schemas import (
 )
 from embedder.api.service import EmbeddingService, refuse_truncated
 from m3.codec import MEDIA_TYPE, to_bytes
-from m3.errors import InvalidInput, NotFound
+from m3.errors import InvalidInput
 from m3.types import Codec, EmbeddingBatch
 from serving.abandon import unless_abandoned
 from serving.openapi import problems
@@ -62,6 +62,8 @@ async def encode(request: Request, body: EncodeRequest, service: Service) -> Res
 async def _encode(
     request: Request, body: EncodeRequest, service: EmbeddingService, codec: Codec
 ) -> EmbeddingBatch:
+    timeout = body.deadline_ms and body.deadline_ms / 1000
+    service.refuse_if_full(len(body.input), body.kind, timeout)
     tokenized = await service.tokenize(body.input, body.max_length)
     if not body.truncate:
         refuse_truncated(tokenized, body.max_length or service.info.max_tokens)
@@ -71,7 +73,7 @@ async def _encode(
         body.kind,
         outputs=body.outputs,
         codec=codec if body.kind == "passage" else Codec.FP32,
-        timeout=body.deadline_ms and body.deadline_ms / 1000,
+        timeout=timeout,
     )
 
 
@@ -113,19 +115,11 @@ async def tokenizer(request: Request, service: Service) -> Response:
 
 @routes.get("/models", summary="The model this node serves", responses=problems(503))
 async def models(service: Service) -> Models:
-    return Models(data=[_model(service)])
+    return Models(data=[model_of(service)])
 
 
-@routes.get(
-    "/models/{model_id:path}", summary="That model, if it is served", responses=problems(404, 503)
-)
-async def model(model_id: str, service: Service) -> Model:
-    if model_id != service.info.id:
-        raise NotFound(f"this node does not serve {model_id!r}; it serves {service.info.id}")
-    return _model(service)
-
-
-def _model(service: EmbeddingService) -> Model:
+def model_of(service: EmbeddingService) -> Model:
+    """The node's model as `/v1/models` lists it."""
     return Model(**asdict(service.info), engine=service.engine)
 
 

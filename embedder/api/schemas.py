@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    WithJsonSchema,
+)
 
 from m3.types import OUTPUTS, Kind, Output
 
@@ -20,6 +28,17 @@ TEXT_SCHEMA = {"type": "string", "pattern": r"\S"}
 Text = Annotated[str, AfterValidator(_not_blank), WithJsonSchema(TEXT_SCHEMA)]
 MOST_TEXTS = 65_536
 """More than `max_request_texts` may be: a longer list is not even looked through."""
+LARGEST = 2**31 - 1
+
+
+def _whole(value: Any) -> Any:
+    # JSON Schema, and some languages' writers, count 5.0 among the integers.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST), BeforeValidator(_whole)]
+Length = Annotated[int, Field(strict=True, ge=3, le=LARGEST), BeforeValidator(_whole)]
+"""Tokens to read of a text, its two special ones and one more at least."""
 Texts = Annotated[
     list[Text],
     # One fault is enough: a million of them would take seconds to write down.
@@ -45,12 +64,13 @@ class EncodeRequest(_Strict):
         description="How vectors are written in JSON: lists of numbers, or base64 of their "
         "little-endian fp32 or fp16 values, which is a fraction of the bytes.",
     )
-    max_length: int | None = Field(
-        default=None, ge=3, description="Tokens to read of each text; unset: the model's limit."
+    max_length: Length | None = Field(
+        default=None,
+        description="Tokens to read of each text; unset: the model's limit.",
     )
     truncate: bool = Field(default=True, description="False: refuse texts that are longer.")
-    deadline_ms: int | None = Field(
-        default=None, ge=1, description="Give up after so many milliseconds, with 504."
+    deadline_ms: Count | None = Field(
+        default=None, description="Give up after so many milliseconds, with 504."
     )
 
 
@@ -92,7 +112,7 @@ class EncodeAnswer(BaseModel):
 
 class TokenizeRequest(_Strict):
     input: Annotated[list[str], FailFast(), Field(min_length=1, max_length=MOST_TEXTS)]
-    max_length: int | None = Field(default=None, ge=3, description="Unset: the model's limit.")
+    max_length: Length | None = Field(default=None, description="Unset: the model's limit.")
 
 
 class TokenizedItem(BaseModel):

@@ -57,7 +57,7 @@ def message(answer: httpx.Response) -> str:
         (b"-Infinity", "not JSON we accept"),
         (b"1e999", "not JSON we accept"),
         (b"1" * 400, "not JSON we accept"),
-        (b"123456789012345678901234567890", "should be a valid string|neither a text"),
+        (b"123456789012345678901234567890", "should be a valid string|no token"),
         (b"[" * 65 + b"]" * 65, "nested deeper than 64|neither"),
         (b"[" * 100_000 + b"]" * 100_000, "not JSON we accept"),
         (b'{"a":' * 70 + b"1" + b"}" * 70, "nested deeper"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,63 +163,6 @@ def test_metrics_tell_of_tokens_and_phases(http):
         'm3_http_requests_total{method="POST",route="/v1/encode",status="200"}',
     ):
         assert name in text
-
-
-def openai(http: httpx.Client, **body: Any) -> httpx.Response:
-    return http.post("/v1/embeddings", json={"model": "any", **body})
-
-
-def test_openai_answers_in_both_encodings(http):
-    dense = [item["dense"] for item in encode(http, outputs=["dense"]).json()["data"]]
-    floats = openai(http, input=TEXTS).json()
-    assert (floats["object"], floats["data"][1]["object"]) == ("list", "embedding")
-    np.testing.assert_allclose([item["embedding"] for item in floats["data"]], dense, atol=1e-5)
-    assert floats["usage"]["prompt_tokens"] == floats["usage"]["total_tokens"] > 0
-    packed = openai(http, input=TEXTS, encoding_format="base64").json()
-    first = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
-    np.testing.assert_allclose(first, dense[0], atol=1e-5)
-
-
-def test_openai_takes_a_text_or_token_ids(http):
-    ids = http.post("/v1/tokenize", json={"input": [TEXTS[0]]}).json()["data"][0]["ids"]
-    vectors = [
-        openai(http, input=form).json()["data"][0]["embedding"]
-        for form in (TEXTS[0], [TEXTS[0]], ids, [ids], ids[1:-1])
-    ]
-    for vector in vectors[1:]:
-        assert vector == pytest.approx(vectors[0], abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        ({"input": []}, "at least one text"),
-        ({"input": ""}, "item 0 is empty"),
-        ({"input": ["a", " "]}, "item 1 is empty"),
-        ({"input": [[5], []]}, "item 1 is empty"),
-        ({"input": ["a", 5]}, "item 1 is neither"),
-        ({"input": None}, "item 0 is neither"),
-        ({"input": {"text": "a"}}, "item 0 is neither"),
-        ({"input": [10**7]}, "no token 10000000"),
-        ({"input": [-1]}, "item 0 is neither"),
-        ({"input": [True]}, "item 0 is neither"),
-        ({"input": ["a", "word " * 600]}, "input[1]: the text is longer"),
-        ({"input": "a", "dimensions": 64}, "dimensions: the model has 384"),
-        ({"input": "a", "encoding_format": "int8"}, "encoding_format: "),
-        ({}, "input: Field required"),
-    ],
-)
-def test_openai_errors_have_openais_shape(http, body, words):
-    answer = openai(http, **body)
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert words in error["message"]
-    assert error["type"] == "invalid_request_error"
-    assert error.keys() == {"message", "type", "param", "code"}
-
-
-def test_openai_cuts_long_texts_when_told(http):
-    assert openai(http, input="word " * 600, truncate=True).json()["usage"]["total_tokens"] == 512
 
 
 def test_batch_mates_do_not_change_an_answer_over_http(http):
