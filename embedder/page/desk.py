@@ -31,7 +31,7 @@ MAX_ROWS = 48
 """Tokens of a query that a heat map has room for."""
 MAX_COLUMNS = 160
 """Tokens of a passage that a heat map has room for."""
-_TERMS = 20
+_TERMS = 12
 _SECONDS = 30.0
 """How long a person is let wait before being told that the node is too busy."""
 _log = structlog.stdlib.get_logger("m3.page")
@@ -55,12 +55,12 @@ class Desk:
     """Nothing of a call outlives it: the page has no sessions."""
 
     def __init__(self, node: Node, keys: Sequence[bytes]) -> None:
-        """`keys`: digests of those that may use the page; none: everybody may."""
+        """`keys`: digests of those that open the page. Where there is none, the key is None."""
         self._node = node
         self._keys = keys
         self._began = time.monotonic()
 
-    async def compare(self, key: str, query: str, passages: str) -> tuple[str, Any]:
+    async def compare(self, key: str | None, query: str, passages: str) -> tuple[str, Any]:
         """Score passages, one a line: what to tell, and a `Scored` as JSON, or None."""
         told, found = await _answer(self._compare(key, query, passages))
         return (told, None) if found is None else found
@@ -72,22 +72,22 @@ class Desk:
         told, drawn = await _answer(asyncio.to_thread(_rank, scored, (dense, sparse, colbert)))
         return told if drawn is None else drawn
 
-    async def weigh(self, key: str, text: str) -> str:
+    async def weigh(self, key: str | None, text: str) -> str:
         """The text with its terms' weights drawn on it."""
         told, drawn = await _answer(self._weigh(key, text))
         return told if drawn is None else drawn
 
-    async def align(self, key: str, query: str, passage: str) -> str:
+    async def align(self, key: str | None, query: str, passage: str) -> str:
         """The heat map of two texts' tokens."""
         told, drawn = await _answer(self._align(key, query, passage))
         return told if drawn is None else drawn
 
-    async def status(self, key: str) -> str:
+    async def status(self, key: str | None) -> str:
         """The node's state."""
         told, drawn = await _answer(self._status(key))
         return told if drawn is None else drawn
 
-    async def _compare(self, key: str, query: str, passages: str) -> tuple[str, Any]:
+    async def _compare(self, key: str | None, query: str, passages: str) -> tuple[str, Any]:
         self._admit(key)
         query = _checked("the query", query, MAX_QUERY)
         lines = [line.strip() for line in passages.splitlines() if line.strip()]
@@ -111,7 +111,7 @@ class Desk:
         ]
         return drawing.notes(told), {"passages": lines, "scores": scores.tolist()}
 
-    async def _weigh(self, key: str, text: str) -> str:
+    async def _weigh(self, key: str | None, text: str) -> str:
         self._admit(key)
         text = _checked("the text", text, MAX_TEXT)
         service = self._node.service
@@ -128,7 +128,7 @@ class Desk:
             + drawing.term_table(heaviest(tokenizer.pieces(ids), weights, _TERMS))
         )
 
-    async def _align(self, key: str, query: str, passage: str) -> str:
+    async def _align(self, key: str | None, query: str, passage: str) -> str:
         self._admit(key)
         query = _checked("the query", query, MAX_QUERY)
         passage = _checked("the passage", passage, MAX_TEXT)
@@ -149,12 +149,12 @@ class Desk:
         aligned = await asyncio.to_thread(align, asked.row(0), found.row(0), pieces)
         return await asyncio.to_thread(drawing.heat_map, aligned)
 
-    async def _status(self, key: str) -> str:
+    async def _status(self, key: str | None) -> str:
         self._admit(key)
         return drawing.status_table(status_of(self._node, time.monotonic() - self._began))
 
-    def _admit(self, key: str) -> None:
-        if self._keys and not is_known(key.encode(), self._keys):
+    def _admit(self, key: str | None) -> None:
+        if self._keys and not is_known((key or "").encode(), self._keys):
             raise Unauthorized("this node needs a key: type yours at the top of the page")
 
     async def _encode(

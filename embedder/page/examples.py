@@ -36,12 +36,12 @@ TEXTS = {
 
 PAIRS = {
     "other words": (
-        "How do plants make their food?",
-        "Photosynthesis turns sunlight into sugar: green plants feed themselves from the air.",
+        "cheap flights to London",
+        "Low-cost airlines fly to Heathrow and other airports in England.",
     ),
     "same words": (
-        "capital of France",
-        "Paris has been the capital of France for centuries.",
+        "Who discovered radium?",
+        "Marie Curie found the elements radium and polonium in 1898.",
     ),
 }
 """A query and a passage."""
