@@ -433,13 +433,18 @@ def test_with_keys_the_page_asks_for_one_and_ends_at_once(chromium, stand_in, tm
         page.locator("table.m3-scores").wait_for()
         assert httpx.post(f"{url}/v1/encode", json={"input": ["a"]}).status_code == 401
         assert httpx.get(f"{url}/docs").status_code == 401
+        assert httpx.get(f"{url}/assets/%2e%2e/v1/models").status_code in {403, 404}
         process.signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
 
-def test_a_node_ends_while_its_page_is_being_made(stand_in):
+def test_a_node_ends_while_its_page_is_being_made(stand_in, tmp_path):
+    slow = tmp_path / "gradio"
+    slow.mkdir()
+    (slow / "__init__.py").write_text("import time\ntime.sleep(60)\n")
     arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
-    with server(arguments) as (url, process):
+    with server(arguments, {"PYTHONPATH": str(tmp_path)}) as (url, process):
         assert "The page is loading" in httpx.get(url).text
+        assert httpx.get(f"{url}/readyz").status_code == 200
         process.signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(15) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from html import unescape
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from embedder.api.app import create_node_app
 from embedder.page import door, drawing
 from embedder.page.alignment import align
-from embedder.page.desk import MAX_PASSAGES, MAX_QUERY, MAX_TEXT, Desk
+from embedder.page.desk import MAX_COLUMNS, MAX_PASSAGES, MAX_QUERY, MAX_ROWS, MAX_TEXT, Desk
 from embedder.page.scores import Row, score, table
 from embedder.page.status import Status
 from embedder.page.terms import Segment, heaviest, segments
@@ -162,6 +163,7 @@ class FakeService:
     def __init__(self, error: Exception) -> None:
         self.error = error
         self.info = MODEL
+        self.tokenizer = SimpleNamespace(pieces=pieces)
 
     async def tokenize(self, texts: list[str]) -> list[Any]:
         return [SimpleNamespace(ids=[0, 1, 2], truncated=False) for _ in texts]
@@ -170,8 +172,27 @@ class FakeService:
         raise self.error
 
 
+class CuttingService(FakeService):
+    """Reads `length` tokens of every text and cuts each."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(AssertionError())
+        self.length = length
+
+    async def tokenize(self, texts: list[str]) -> list[Any]:
+        return [SimpleNamespace(ids=[0] * self.length, truncated=True) for _ in texts]
+
+    async def encode(self, texts: list[str], *_: Any, **__: Any) -> Any:
+        rows = [representation(i, 3) for i in range(len(texts))]
+        return batch_of(rows, truncated=np.ones(len(texts), np.bool_))
+
+
 def desk_of(error: Exception) -> Desk:
     return Desk(SimpleNamespace(service=FakeService(error)), ())  # pyright: ignore
+
+
+def cutting_desk(length: int) -> Desk:
+    return Desk(SimpleNamespace(service=CuttingService(length)), ())  # pyright: ignore
 
 
 FAILURES = [
@@ -212,6 +233,37 @@ async def test_what_is_too_much_or_nothing_is_refused_before_the_model_sees_it(
     told, scored = await desk_of(AssertionError("encoded")).compare("", query, passages)
     assert words in told
     assert scored is None
+
+
+@pytest.mark.anyio
+async def test_a_text_that_was_cut_is_named():
+    told, scored = await cutting_desk(64).compare("", "q", "a\n\nb")
+    for name in ("the query", "passage 1", "passage 2"):
+        assert f"Of {name} the model reads the first 64 tokens only." in told
+    assert scored["passages"] == ["a", "b"]
+
+
+@pytest.mark.anyio
+async def test_a_map_that_would_not_fit_is_refused():
+    drawn = await cutting_desk(MAX_COLUMNS + 1).align("", "q", "p")
+    assert f"the query has 161 tokens; the map has room for {MAX_ROWS}" in drawn
+    drawn = await cutting_desk(MAX_ROWS).align("", "q", "p")
+    assert "MaxSim" in drawn
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("key", ["", "wrong", None, "s\u00e9cret"])
+async def test_without_a_known_key_nothing_is_answered(key):
+    node = SimpleNamespace(service=CuttingService(8))
+    desk = Desk(node, [sha256(b"secret").digest()])  # pyright: ignore
+    answers = [
+        (await desk.compare(key, "q", "p"))[0],
+        await desk.weigh(key, "text"),
+        await desk.align(key, "q", "p"),
+        await desk.status(key),
+    ]
+    assert all("needs a key" in answer for answer in answers)
+    assert "MaxSim" in await desk.align("secret", "q", "p")
 
 
 @pytest.mark.anyio
