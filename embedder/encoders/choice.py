@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
 import torch
 
 from embedder.encoders.encoder import Encoder
@@ -15,6 +16,8 @@ from embedder.encoders.packed import PackedEncoder
 from embedder.encoders.transfer import Bus
 from embedder.model.checkpoint import Checkpoint
 from m3.settings import Precision
+
+_log = structlog.stdlib.get_logger("m3.embedder")
 
 
 def best_encoder(
@@ -34,7 +37,9 @@ def best_encoder(
         InvalidCheckpoint: weights that do not fit the checkpoint's config.
     """
     if torch.cuda.is_available():
+        _log.info("computing on the GPU", gpu=torch.cuda.get_device_name())
         return PackedEncoder(checkpoint, precision, graphs=graphs)
+    _log.info("no GPU found: computing on the CPU", threads=torch.get_num_threads())
     if precision == "int8":
         return _native(checkpoint, "int8", folder)
     if precision in ("auto", "bf16"):
