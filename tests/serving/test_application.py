@@ -214,6 +214,15 @@ async def test_keys_open_what_is_not_a_probe(tmp_path):
             assert (await client.get("/v1/items/1", headers=header)).json() == 1
 
 
+async def test_what_asks_for_a_key_itself_needs_none_before(tmp_path):
+    settings = Settings(api_keys_file=keys_file(tmp_path, "first"))
+    app = make(settings=settings, is_open=lambda path: path == "/v1/items/1")
+    async with client_of(app) as client:
+        assert (await client.get("/v1/items/1")).json() == 1
+        for path in ("/v1/items/2", "/v1/items/1/", "/v1/items/10"):
+            assert_problem(await client.get(path), 401, "unauthorized")
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "not-a-digest\n", "ab" * 31])
 async def test_a_keys_file_of_no_use_is_refused(tmp_path, text):
     file = tmp_path / "keys"
