@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import os
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 import structlog
 from structlog.types import Processor
@@ -51,17 +56,47 @@ def configure(settings: Settings) -> None:
         logging.getLogger(name).setLevel(quiet)
 
 
+class _SharedFile(RotatingFileHandler):
+    """A rotating file for every server that has it: one writes at a time, and each follows."""
+
+    def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock_file = path.with_name(f"{path.name}.lock").open("w")
+        super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._alone():
+            self._follow()
+            super().emit(record)
+
+    def close(self) -> None:
+        super().close()
+        self._lock_file.close()
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _follow(self) -> None:
+        """Let go of a file that another process, or a person, has moved away."""
+        if self.stream is None:
+            return
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self.stream.fileno()), Path(self.baseFilename).stat()):
+                return
+        self.stream.close()
+        self.stream = self._open()
+
+
 def _handler(settings: Settings) -> logging.Handler:
     if settings.log_file is None:
         return logging.StreamHandler(sys.stderr)
     try:
-        settings.log_file.parent.mkdir(parents=True, exist_ok=True)
-        return RotatingFileHandler(
-            settings.log_file,
-            maxBytes=settings.log_file_bytes,
-            backupCount=settings.log_file_backups,
-            encoding="utf-8",
-        )
+        return _SharedFile(settings.log_file, settings.log_file_bytes, settings.log_file_backups)
     except OSError as error:
         raise InvalidConfiguration(
             f"M3_LOG_FILE: {settings.log_file} cannot be written: {error.strerror}"
