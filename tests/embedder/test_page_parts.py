@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from embedder.api.app import create_node_app
+from embedder.model.tokens import SpecialTokens, TextTokenizer
 from embedder.page import door, drawing
 from embedder.page.alignment import align
 from embedder.page.desk import MAX_COLUMNS, MAX_PASSAGES, MAX_QUERY, MAX_ROWS, MAX_TEXT, Desk
@@ -122,6 +124,21 @@ def test_what_the_model_does_not_read_is_shown_without_weight():
     runs = segments("one two three", [(0, 3), (4, 7), (8, 13)], [1, 2], {1: 0.5, 2: 0.5, 3: 0.5})
     assert [run.weight for run in runs] == [0.5, None, 0.5, None]
     assert runs[-1].text == " three"
+
+
+def test_spans_of_a_tokenizer_that_counts_the_space_before_as_the_tokens():
+    terms = ["<s>", "<pad>", "</s>", "<unk>", "▁the", "▁cat", "▁", "s", "at", "語"]
+    vocabulary = [(term, -1.0 - i) for i, term in enumerate(terms)]
+    unigram = Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer = TextTokenizer(unigram, SpecialTokens(cls=0, eos=2, pad=1, unk=3))
+    text = "the cat  sat 語🙂"
+    ids = tokenizer.tokenize([text], 50)[0].ids[1:-1]
+    weights = {terms.index("▁the"): 0.1, terms.index("▁cat"): 0.9, terms.index("語"): 0.5}
+    runs = segments(text, tokenizer.spans(text), ids, weights)
+    assert "".join(run.text for run in runs) == text
+    weighed = [(run.text, run.weight) for run in runs if run.weight]
+    assert weighed == [("the", 0.1), ("cat", 0.9), ("語", 0.5)]
 
 
 def test_terms_are_listed_heaviest_first():
