@@ -114,8 +114,9 @@ def _some(texts: Iterator[str], count: int) -> list[str]:
 def _around(samples: list[tuple[float, int]], share: float) -> float:
     """The median over the thirtieth of the time that follows, or at its end precedes."""
     whole = 60 * MINUTES
-    start = min(share, 1 - 1 / 30) * whole
-    return statistics.median(pss for at, pss in samples if start <= at <= start + whole / 30)
+    span = max(whole / 30, 3 * SAMPLE_SECONDS)
+    start = min(share * whole, whole - span)
+    return statistics.median(pss for at, pss in samples if start <= at <= start + span)
 
 
 async def _nothing_waits(node: Node) -> None:
