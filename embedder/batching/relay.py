@@ -23,10 +23,7 @@ class Relay(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler.emit`. A line that cannot be sent is lost, with its reader."""
-        said = cast("Any", record.msg)
-        fields: dict[str, Any] = (
-            dict(said) if isinstance(said, dict) else {"event": record.getMessage()}
-        )
+        fields = _fields(record)
         if record.exc_info or fields.pop("exc_info", None):
             fields["exception"] = traceback.format_exc()
         # The server stamps its own.
@@ -38,6 +35,13 @@ class Relay(logging.Handler):
             )
         except OSError:
             return
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """An event of structlog's as it is, a message of anybody else's as the event."""
+    if isinstance(record.msg, dict):
+        return dict(cast("dict[str, Any]", record.msg))
+    return {"event": record.getMessage()}
 
 
 def write(head: Head) -> None:

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
@@ -35,6 +35,8 @@ from m3.types import OUTPUTS, Codec, offsets_of
 from serving.logs import configure
 
 Load: TypeAlias = Callable[[Settings, loading.EncoderName, int | None], Encoder]
+Devices: TypeAlias = Callable[[], Sequence[int | None]]
+Capacity: TypeAlias = Callable[[Encoder, int], int]
 
 _SWITCH_SECONDS = 0.0005
 """A thread waits at most so long for another's Python code: the default is five milliseconds."""
@@ -43,8 +45,23 @@ _PR_SET_PDEATHSIG = 1
 _log = structlog.stdlib.get_logger("m3.embedder")
 
 
-def main(load: Load = loading.load_encoder) -> None:
-    """The process's whole life; `load` makes the encoder."""
+def _capacity(encoder: Encoder, wanted: int) -> int:
+    from embedder.encoders.probe import capacity  # noqa: PLC0415 - torch takes seconds
+
+    return capacity(encoder, wanted)
+
+
+def main(
+    load: Load = loading.load_encoder,
+    devices: Devices = loading.devices,
+    capacity: Capacity = _capacity,
+) -> None:
+    """The process's whole life.
+
+    Args:
+        load: makes the encoder on one of `devices`.
+        capacity: how many tokens, of those wanted, one launch of it may hold.
+    """
     control, results = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     begun = receive(control)
     if begun is None:
@@ -57,7 +74,13 @@ def main(load: Load = loading.load_encoder) -> None:
     # From here on: the server may be gone before the model is loaded.
     _in_background(partial(_listen, control, inbox))
     try:
-        computer = _prepare(order, load, inbox, tell, answer)
+        settings = load_settings(**order["settings"])
+        _log_through(tell, settings)
+        places = devices()
+        place: int = order["place"]
+        encoder = load(settings, order["encoder"], places[place])
+        room = capacity(encoder, settings.max_batch_tokens)
+        _greet(encoder, places[place], len(places), room, answer)
     except Exception as error:  # noqa: BLE001 - travels to the server, which ends with it
         if not isinstance(error, M3Error):
             _log.exception("the model cannot be loaded")
@@ -65,33 +88,34 @@ def main(load: Load = loading.load_encoder) -> None:
         message = str(error) if isinstance(error, M3Error) else f"loading failed: {error!r}"
         answer({"event": "failed", "code": code, "message": message})
         return
+    memory = partial(used_and_total, places[place])
+    computer = Computer(encoder, inbox, tell=tell, answer=answer, memory=memory)
     _in_background(computer.finish)
     computer.compute()
 
 
-def _prepare(order: Head, load: Load, inbox: Inbox, tell: Send, answer: Send) -> Computer:
-    """Load on the device of that place, warm up and say hello."""
-    settings = load_settings(**order["settings"])
-    _log_through(tell, settings)
-    devices = loading.devices()
-    place: int = order["place"]
-    device = devices[place]
-    encoder = load(settings, order["encoder"], device)
-    answer(
-        {
-            "event": "hello",
-            "info": asdict(encoder.info),
-            "engine": encoder.engine,
-            "special": encoder.tokenizer.special.as_tuple(),
-            "capacity": settings.max_batch_tokens,
-            "device": "cpu" if device is None else f"cuda:{device}",
-            "devices": len(devices),
-            "rate": _warm_up(encoder),
-        },
-        encoder.tokenizer.to_json().encode("utf-8"),
+def _greet(encoder: Encoder, device: int | None, devices: int, capacity: int, answer: Send) -> None:
+    """Warm up, and say hello."""
+    rate = _warm_up(encoder)
+    where = "cpu" if device is None else f"cuda:{device}"
+    _log.info(
+        "worker is warm",
+        device=where,
+        pid=os.getpid(),
+        tokens_per_second=round(rate),
+        capacity=capacity,
     )
-    memory = partial(used_and_total, device)
-    return Computer(encoder, inbox, tell=tell, answer=answer, memory=memory)
+    head = {
+        "event": "hello",
+        "info": asdict(encoder.info),
+        "engine": encoder.engine,
+        "special": encoder.tokenizer.special.as_tuple(),
+        "capacity": capacity,
+        "device": where,
+        "devices": devices,
+        "rate": rate,
+    }
+    answer(head, encoder.tokenizer.to_json().encode("utf-8"))
 
 
 def _warm_up(encoder: Encoder) -> float:

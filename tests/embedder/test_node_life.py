@@ -1,0 +1,181 @@
+"""A node with its worker, as real processes: crashes, overload, signals, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from tests.processes import COMMANDS, Running, running, server, wait_for_server
+
+pytestmark = pytest.mark.anyio
+
+
+def arguments(model: Path) -> list[str | Path]:
+    return [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", model]
+
+
+def worker_of(node: Running) -> psutil.Process:
+    (worker,) = psutil.Process(node.pid).children()
+    return worker
+
+
+def client_of(url: str) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=60, limits=limits)
+
+
+def long_texts(count: int, first: int = 0) -> dict[str, Any]:
+    """A body of texts of 500 tokens, none of them the same."""
+    return {"input": [f"{first + i} " + "word " * 498 for i in range(count)], "outputs": ["dense"]}
+
+
+async def queued(client: httpx.AsyncClient, *, more_than: int = 0) -> None:
+    deadline = time.monotonic() + 20
+    while int((await client.get("/livez")).headers["x-queue-tokens"]) <= more_than:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+async def until_ready(client: httpx.AsyncClient, *, ready: bool) -> None:
+    deadline = time.monotonic() + 20
+    while ((await client.get("/readyz")).status_code == 200) is not ready:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+def maps_torch(pid: int) -> bool:
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_the_server_needs_no_torch():
+    modules = "embedder.api.app, embedder.batching.pool, serving.server, commands.embedder"
+    code = f"import {modules}, sys; assert not {{'torch', 'transformers'}} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_a_node_outlives_its_worker_and_ends_with_nothing_undone(stand_in):
+    with server(arguments(stand_in), {"M3_LOG_FORMAT": "json"}) as (url, node):
+        async with client_of(url) as client:
+            worker = worker_of(node)
+            if sys.platform == "linux":
+                assert (maps_torch(node.pid), maps_torch(worker.pid)) == (False, True)
+
+            asked = [
+                asyncio.create_task(client.post("/v1/encode", json=long_texts(4, 100 * i)))
+                for i in range(4)
+            ]
+            await queued(client, more_than=2000)
+            worker.kill()
+            await until_ready(client, ready=False)
+            answers = await asyncio.gather(*asked)
+            assert [answer.status_code for answer in answers] == [200] * 4
+            assert all(len(answer.json()["data"]) == 4 for answer in answers)
+            await until_ready(client, ready=True)
+            assert "m3_worker_restarts_total 1.0" in (await client.get("/metrics")).text
+
+            asked = [
+                asyncio.create_task(client.post("/v1/encode", json=long_texts(8, 1000 + 100 * i)))
+                for i in range(6)
+            ]
+            await queued(client, more_than=2000)
+            successor = worker_of(node)
+            # As a terminal sends it, to all.
+            node.signal(signal.SIGTERM)
+            successor.send_signal(signal.SIGTERM)
+            answers = await asyncio.gather(*asked)
+            assert [answer.status_code for answer in answers] == [200] * 6
+        assert node.wait() == 0
+        assert not successor.is_running()
+        output = node.output()
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    events = [json.loads(line)["event"] for line in lines]
+    assert events.count("model loaded") == 1
+    assert "a worker is replaced" in events
+    # The worker's own line came through the server.
+    assert events.count("worker is warm") == 2
+    assert "Traceback" not in output
+    # Its address and its model; all else is structured.
+    assert len(output.splitlines()) == len(lines) + 2
+
+
+async def test_a_second_signal_ends_at_once(stand_in):
+    with server(arguments(stand_in)) as (url, node):
+        async with client_of(url) as client:
+            worker = worker_of(node)
+            asked = asyncio.create_task(client.post("/v1/encode", json=long_texts(200)))
+            await queued(client, more_than=50_000)
+            node.signal(signal.SIGTERM)
+            await asyncio.sleep(0.3)
+            assert node.process.poll() is None
+            node.signal(signal.SIGTERM)
+            node.wait(3)
+            (outcome,) = await asyncio.gather(asked, return_exceptions=True)
+            assert isinstance(outcome, httpx.TransportError) or outcome.status_code >= 500
+        worker.wait(3)
+
+
+async def test_a_worker_ends_with_its_node_however_that_ends(stand_in):
+    with running(arguments(stand_in)) as node:
+        wait_for_server(node, ready=False)
+        worker = worker_of(node)
+        node.process.kill()
+        worker.wait(5)
+
+
+async def test_overload_is_refused_at_once_while_a_batch_runs(stand_in):
+    with server(arguments(stand_in), {"M3_MAX_QUEUE_TOKENS": "16384"}) as (url, _):
+        async with client_of(url) as client:
+            asked = [
+                asyncio.create_task(client.post("/v1/encode", json=long_texts(7, 100 * i)))
+                for i in range(4)
+            ]
+            await queued(client, more_than=8000)
+            refused = client.post("/v1/encode", json=long_texts(16, 5000))
+            began = time.monotonic()
+            answer = await refused
+            seconds = time.monotonic() - began
+            assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
+            assert int(answer.headers["retry-after"]) >= 1
+            assert seconds < 0.05
+            assert {(await task).status_code for task in asked} == {200}
+            metrics = (await client.get("/metrics")).text
+            assert 'm3_requests_refused_total{reason="queue_tokens"} 1.0' in metrics
+            assert 'm3_errors_total{code="overloaded"} 1.0' in metrics
+
+
+@pytest.fixture(scope="module")
+def unfit(stand_in: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in, but for a word whose vector is not finite."""
+    folder = tmp_path_factory.mktemp("unfit") / "checkpoint"
+    shutil.copytree(stand_in, folder)
+    weights = load_file(folder / "model.safetensors")
+    (name,) = (name for name in weights if name.endswith("word_embeddings.weight"))
+    token = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("poison")
+    weights[name][token] = float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+async def test_a_text_with_values_that_are_not_finite_is_named(unfit):
+    with server(arguments(unfit)) as (url, _):
+        async with client_of(url) as client:
+            bodies = [{"input": ["sound", "a poison"]}, {"input": ["so sound", "and well"]}]
+            bad, good = await asyncio.gather(
+                *(client.post("/v1/encode", json=body) for body in bodies)
+            )
+    assert (bad.status_code, bad.json()["code"]) == (500, "not_finite")
+    assert bad.json()["detail"] == ("input[1]: the model computed values that are not finite")
+    assert good.status_code == 200

@@ -1,0 +1,258 @@
+"""Worker processes: lost, hung, interrupted, ended; with a model that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from prometheus_client import CollectorRegistry
+
+from embedder.batching.pool import Pool
+from embedder.batching.process import Order
+from embedder.batching.queue import Batcher
+from embedder.metrics import NodeMetrics
+from embedder.model.tokens import TokenizedText
+from m3.errors import InvalidCheckpoint, M3Error, NotComputed, NotFinite, WorkerLost
+from m3.settings import load_settings
+from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind
+from tests.embedder.fake_worker import DEADLY, FAILS, FINISHES_SLOWLY, UNFIT
+
+pytestmark = pytest.mark.anyio
+COMMAND = (sys.executable, "-m", "tests.embedder.fake_worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """A queue with worker processes behind it, as a node has them."""
+
+    pool: Pool
+    batcher: Batcher
+    metrics: NodeMetrics
+    registry: CollectorRegistry
+    home: Path
+    failures: list[M3Error]
+
+    async def ask(
+        self, *marks: int, size: int = 4, kind: Kind = "passage", codec: Codec = Codec.FP32
+    ) -> EmbeddingBatch:
+        """The texts of those second tokens, each of `size` tokens."""
+        texts = [TokenizedText([0, mark, *[5] * (size - 3), 2], truncated=False) for mark in marks]
+        return await self.batcher.submit(texts, kind, OUTPUTS, codec)
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+@asynccontextmanager
+async def unstarted(home: Path, hung_seconds: float = 60) -> AsyncIterator[Workers]:
+    registry = CollectorRegistry()
+    metrics = NodeMetrics(registry)
+    failures: list[M3Error] = []
+    batcher = Batcher(
+        max_batch_tokens=8192,
+        max_queue_tokens=100_000,
+        max_queue_seconds=600,
+        metrics=metrics,
+        hung_seconds=hung_seconds,
+    )
+    pool = Pool(
+        Order(load_settings(home=home), command=COMMAND),
+        listener=batcher.listener,
+        metrics=metrics,
+        on_failure=failures.append,
+    )
+    try:
+        yield Workers(pool, batcher, metrics, registry, home, failures)
+    finally:
+        batcher.close()
+        await pool.stop()
+
+
+@asynccontextmanager
+async def started(home: Path, hung_seconds: float = 60) -> AsyncIterator[Workers]:
+    async with unstarted(home, hung_seconds) as workers:
+        await workers.pool.start()
+        yield workers
+
+
+async def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+async def begun(workers: Workers, lane: Kind = "passage") -> None:
+    """A worker has begun with a batch of the lane."""
+    await until(lambda: workers.count("m3_batch_tokens_count", lane=lane) > 0)
+
+
+async def test_a_worker_says_what_it_serves_and_computes(tmp_path):
+    async with unstarted(tmp_path) as workers:
+        hello = await workers.pool.start()
+        assert (hello.info.id, hello.engine, hello.device, hello.devices) == (
+            "fake",
+            "fake",
+            "cpu",
+            1,
+        )
+        assert hello.rate == pytest.approx(1000, rel=0.5)
+        answer = await workers.ask(5, 6, size=9, codec=Codec.INT8)
+        assert answer.tokens.tolist() == [9, 9]
+        assert (answer.codec, answer.fingerprint) == (Codec.INT8, "f" * 32)
+        assert answer.token_ids.tolist() == [5, *[5] * 6, 2, 6, *[5] * 6, 2]
+        assert workers.count("m3_device_memory_used_bytes", device="cpu") > 10e6
+        pids = workers.pool.pids
+    assert not any(map(psutil.pid_exists, pids))
+
+
+async def test_a_worker_that_is_killed_costs_a_retry(tmp_path):
+    async with started(tmp_path) as workers:
+        asked = [
+            asyncio.create_task(workers.ask(mark, mark + 1, size=200, kind=kind))
+            for mark in (20, 40, 60)
+            for kind in ("query", "passage")
+        ]
+        await begun(workers)
+        (pid,) = workers.pool.pids
+        os.kill(pid, signal.SIGKILL)
+        answers = await asyncio.gather(*asked)
+        assert all(answer.dense[:, 0].tolist() == [200, 200] for answer in answers)
+        assert all(pid not in answer.dense[:, 1] for answer in answers[1::2])
+        assert workers.count("m3_worker_restarts_total") == 1
+
+
+async def test_a_worker_that_hangs_is_replaced(tmp_path):
+    async with started(tmp_path, hung_seconds=0.3) as workers:
+        (pid,) = workers.pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        answer = await workers.ask(20)
+        assert answer.dense[0, 1] != pid
+        assert not psutil.pid_exists(pid)
+
+
+async def test_a_text_that_kills_its_worker_fails_and_its_batch_mates_do_not(tmp_path):
+    async with started(tmp_path) as workers:
+        deadly = asyncio.create_task(workers.ask(20, DEADLY))
+        sound = asyncio.create_task(workers.ask(30))
+        with pytest.raises(WorkerLost, match=r"input\[1\]: .* was ended by SIGSEGV, twice"):
+            await deadly
+        assert len(await sound) == 1
+
+
+async def test_a_text_that_fails_is_named_and_its_worker_goes_on(tmp_path):
+    async with started(tmp_path) as workers:
+        (pid,) = workers.pool.pids
+        failing = asyncio.create_task(workers.ask(20, FAILS))
+        unfit = asyncio.create_task(workers.ask(20, 21, UNFIT))
+        sound = asyncio.create_task(workers.ask(30))
+        with pytest.raises(NotComputed, match=r"input\[1\]: the model failed: .*out of memory"):
+            await failing
+        with pytest.raises(NotFinite, match=r"input\[2\]: the model computed values"):
+            await unfit
+        assert (await sound).dense[0, 1] == pid
+
+
+async def test_what_cannot_be_loaded_is_told_at_once(tmp_path):
+    (tmp_path / "broken").touch()
+    async with unstarted(tmp_path) as workers:
+        with pytest.raises(InvalidCheckpoint, match="the checkpoint is broken"):
+            await workers.pool.start()
+    assert len((tmp_path / "attempts").read_text().split()) == 1
+
+
+async def test_a_worker_that_dies_loading_gets_three_attempts(tmp_path):
+    (tmp_path / "deadly").touch()
+    async with unstarted(tmp_path) as workers:
+        with pytest.raises(WorkerLost, match="ended with status 9 while it loaded"):
+            await workers.pool.start()
+    assert len((tmp_path / "attempts").read_text().split()) == 3
+
+
+async def test_a_worker_that_cannot_be_replaced_is_the_end(tmp_path):
+    async with started(tmp_path) as workers:
+        (tmp_path / "broken").touch()
+        workers.batcher.listener.lost(None, "")  # what is not known harms nobody
+        os.kill(workers.pool.pids[0], signal.SIGKILL)
+        await until(lambda: workers.failures)
+        assert isinstance(workers.failures[0], InvalidCheckpoint)
+    assert len((tmp_path / "attempts").read_text().split()) == 1 + 3
+
+
+async def test_a_query_is_computed_between_a_passages_layers(tmp_path):
+    async with started(tmp_path) as workers:
+        passage = asyncio.create_task(workers.ask(20, size=1000))
+        await begun(workers)
+        began = time.monotonic()
+        query = await workers.ask(30, kind="query")
+        assert time.monotonic() - began < 0.4
+        assert not passage.done()
+        assert query.dense[0, 0] == 4
+        assert (await passage).dense[0, 0] == 1000
+        assert workers.count("m3_batches_interrupted_total") == 1
+        # The query's time is not taken for the passage's.
+        assert workers.count("m3_tokens_per_second", lane="passage") == pytest.approx(1000, rel=0.3)
+
+
+async def test_queries_leave_a_passage_its_share(tmp_path):
+    async with started(tmp_path) as workers:
+        passage = asyncio.create_task(workers.ask(20, size=200))
+        await begun(workers)
+        stop = asyncio.Event()
+
+        async def ask(mark: int) -> None:
+            while not stop.is_set():
+                await workers.ask(mark, size=50, kind="query")
+
+        askers = [asyncio.create_task(ask(mark)) for mark in (30, 31, 32)]
+        # A fifth of the time is its own, and 200 tokens take 0.2 s.
+        async with asyncio.timeout(3):
+            await passage
+        stop.set()
+        await asyncio.gather(*askers)
+
+
+async def test_a_batch_that_nobody_waits_for_is_given_up(tmp_path):
+    async with started(tmp_path) as workers:
+        gone = asyncio.create_task(workers.ask(20, size=8000))
+        await begun(workers)
+        gone.cancel()
+        async with asyncio.timeout(2):
+            await workers.ask(21)
+
+
+async def test_the_next_batch_begins_while_results_are_written(tmp_path):
+    async with started(tmp_path) as workers:
+        slow = asyncio.create_task(workers.ask(FINISHES_SLOWLY))
+        await begun(workers)
+        next_one = asyncio.create_task(workers.ask(20))
+        await until(lambda: workers.count("m3_tokens_total", lane="passage") == 8)
+        assert not slow.done()
+        await asyncio.gather(slow, next_one)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_worker_leaves_signals_to_the_server(tmp_path, number):
+    async with started(tmp_path) as workers:
+        (pid,) = workers.pool.pids
+        os.kill(pid, number)
+        await asyncio.sleep(0.05)
+        assert (await workers.ask(20)).dense[0, 1] == pid
+
+
+async def test_there_is_a_worker_for_every_device(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_DEVICES", "2")
+    async with started(tmp_path) as workers:
+        await until(lambda: workers.batcher.workers == 2)
+        asked = [asyncio.create_task(workers.ask(mark, size=300)) for mark in (20, 21)]
+        answers = await asyncio.gather(*asked)
+        assert {answer.dense[0, 1] for answer in answers} == set(workers.pool.pids)
