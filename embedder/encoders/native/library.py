@@ -15,13 +15,13 @@ _FOLDER = Path(__file__).parent
 
 
 class Linear(Structure):
-    """`linear_t`: panels of weights, bias, and in int8 scales and where sums start."""
+    """`linear_t`: panels of weights, bias, and in int8 what the bytes of a group stand for."""
 
     _fields_ = (
         ("weights", c_void_p),
         ("bias", c_void_p),
-        ("scales", c_void_p),
-        ("start", c_void_p),
+        ("steps", c_void_p),
+        ("totals", c_void_p),
     )
 
 
@@ -66,11 +66,11 @@ class Batch(Structure):
         ("x", c_void_p),
         ("sum", c_void_p),
         ("in_", c_void_p),
-        ("in_scales", c_void_p),
+        ("in_bytes", c_void_p),
         ("qkv", c_void_p),
         ("mixed", c_void_p),
         ("wide", c_void_p),
-        ("wide_scales", c_void_p),
+        ("wide_bytes", c_void_p),
     )
 
 

@@ -110,11 +110,11 @@ class _Buffers:
         self._rest = (
             embeddings,
             torch.empty(tokens, size, dtype=product),
-            torch.empty(tokens, size // GROUP),
+            torch.empty(tokens, size // GROUP, 2),
             torch.empty(tokens, 3 * size, dtype=torch.bfloat16),
             torch.empty(tokens, size, dtype=torch.bfloat16),
             torch.empty(tokens, wide, dtype=product),
-            torch.empty(tokens, wide // GROUP),
+            torch.empty(tokens, wide // GROUP, 2),
         )
 
     def batch(self) -> Batch:

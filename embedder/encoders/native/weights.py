@@ -32,10 +32,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _PANEL = 64
 _INT8_MAX = 127
-_OFFSET = 128
-"""What is added to signed activations so that the kernels read them as unsigned bytes."""
-_LEAST_GELU = 0.17
-"""As in `kernels/layer.c`: added there to what GELU gives, taken away here from the bias."""
+_LEAST_STEP = 1e-30
+"""What a step is raised to before dividing by it: a group of zeros has none."""
 _ALIGNMENT = 64
 _DTYPES = {"U16": np.uint16, "I8": np.int8, "I32": np.int32, "F32": np.float32}
 _NAMES = {np.dtype(kind): name for name, kind in _DTYPES.items()}
@@ -74,7 +72,7 @@ def layer_of(arrays: Arrays, number: int) -> Layer:
         return None if array is None else array.ctypes.data
 
     def linear(name: str) -> Linear:
-        return Linear(*(at(f"{name}.{part}") for part in ("weights", "bias", "scales", "start")))
+        return Linear(*(at(f"{name}.{part}") for part in ("weights", "bias", "steps", "totals")))
 
     def norm(name: str) -> Norm:
         return Norm(at(f"{name}.weight"), at(f"{name}.bias"))
@@ -114,11 +112,7 @@ def _pack(checkpoint: Checkpoint, arithmetic: Arithmetic) -> dict[str, NDArray[A
             "narrow": _linear(take, f"{base}.output.dense", size, wide),
         }
         for name, (weight, bias) in products.items():
-            parts = (
-                _bf16(weight, bias)
-                if arithmetic == "bf16"
-                else _int8(weight, bias, of_gelu=name == "narrow")
-            )
+            parts = (_bf16 if arithmetic == "bf16" else _int8)(weight, bias)
             packed |= {f"{number}.{name}.{part}": array for part, array in parts.items()}
         for name, norm in (
             ("mixed_norm", f"{base}.attention.output.LayerNorm"),
@@ -138,22 +132,23 @@ def _bf16(weight: Tensor, bias: Tensor) -> dict[str, NDArray[Any]]:
     return {"weights": _panels(bits, 2), "bias": bias.numpy()}
 
 
-def _int8(weight: Tensor, bias: Tensor, *, of_gelu: bool) -> dict[str, NDArray[Any]]:
-    """Symmetric, one scale for each output; see `tile_int8` for what `start` is."""
-    scales = (weight.abs().amax(dim=1) / _INT8_MAX).clamp(min=torch.finfo(torch.float32).tiny)
-    steps = (weight / scales[:, None]).round().clamp(-_INT8_MAX, _INT8_MAX)
-    sums = steps.view(len(steps), -1, GROUP).sum(dim=2)
-    start = torch.zeros_like(sums) if of_gelu else -_OFFSET * sums
-    if of_gelu:
-        bias = bias - _LEAST_GELU * scales * steps.sum(dim=1)
+def _int8(weight: Tensor, bias: Tensor) -> dict[str, NDArray[Any]]:
+    """Symmetric, one step for each GROUP of an output's weights."""
+    groups = weight.view(len(weight), -1, GROUP)
+    steps = groups.abs().amax(dim=2) / _INT8_MAX
+    bytes_ = (groups / steps.clamp(min=_LEAST_STEP)[..., None]).round()
+    totals = steps * bytes_.sum(dim=2)
     return {
-        "weights": _panels(steps.to(torch.int8).numpy(), 4),
+        "weights": _panels(bytes_.to(torch.int8).view_as(weight).numpy(), 4),
         "bias": bias.numpy(),
-        "scales": scales.numpy(),
-        "start": np.ascontiguousarray(
-            start.to(torch.int32).view(-1, _PANEL, sums.shape[1]).transpose(1, 2).numpy()
-        ),
+        "steps": _by_panel(steps),
+        "totals": _by_panel(totals),
     }
+
+
+def _by_panel(values: Tensor) -> NDArray[Any]:
+    """[out, groups] -> [out / 64, groups, 64]."""
+    return values.view(-1, _PANEL, values.shape[1]).transpose(1, 2).contiguous().numpy()
 
 
 def _panels(weight: NDArray[Any], together: int) -> NDArray[Any]:

@@ -61,13 +61,20 @@ INLINE void sum_bf16(tile_t *tile, const int rows, const int vectors, const bf16
         for (int j = 0; j < vectors; j++) tile->rows[i][j] = sums[i][j];
 }
 
-/* rows x 64 of int32 sums over one group of unsigned by signed bytes, scaled and added to `tile`. */
+/* How bytes stand for numbers: value = least + step * byte. */
+typedef struct {
+    float step, least;
+} bytes_t;
+
+/* Adds one group to a tile: Σ (least + step a) b = step Σ a b + least Σ b.
+ *
+ * steps: [64], the value of one step of b; totals: [64], Σ b. */
 INLINE void add_group(tile_t *tile, const int rows, const uint8_t *a, long a_stride,
-                      const float *a_scales, long scale_stride, const int8_t *b,
-                      const int32_t *start) {
+                      const bytes_t *a_bytes, long bytes_stride, const int8_t *b,
+                      const float *steps, const float *totals) {
     __m512i sums[ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
-        for (int j = 0; j < VECTORS; j++) sums[i][j] = _mm512_loadu_si512(start + j * 16);
+        for (int j = 0; j < VECTORS; j++) sums[i][j] = _mm512_setzero_si512();
 #pragma GCC unroll 1
     for (int q = 0; q < GROUP / 4; q++) {
         __m512i columns[VECTORS];
@@ -79,29 +86,37 @@ INLINE void add_group(tile_t *tile, const int rows, const uint8_t *a, long a_str
             int32_t four;
             memcpy(&four, a + i * a_stride + 4 * q, sizeof four);
             __m512i row = _mm512_set1_epi32(four);
-            for (int j = 0; j < VECTORS; j++) 
-                sums[i][j] = dpbusd(sums[i][j], row, columns[j]);
+            for (int j = 0; j < VECTORS; j++) sums[i][j] = dpbusd(sums[i][j], row, columns[j]);
         }
     }
     for (int i = 0; i < rows; i++) {
-        __m512 scale = _mm512_set1_ps(a_scales[i * scale_stride]);
-        for (int j = 0; j < VECTORS; j++)
-            tile->rows[i][j] =
-                _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][j]), scale, tile->rows[i][j]);
+        const __m512 step = _mm512_set1_ps(a_bytes[i * bytes_stride].step);
+        const __m512 least = _mm512_set1_ps(a_bytes[i * bytes_stride].least);
+        for (int j = 0; j < VECTORS; j++) {
+            __m512 sum = _mm512_fmadd_ps(least, _mm512_loadu_ps(totals + j * 16), tile->rows[i][j]);
+            __m512 scale = _mm512_mul_ps(step, _mm512_loadu_ps(steps + j * 16));
+            tile->rows[i][j] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[i][j]), scale, sum);
+        }
     }
 }
 
-/* rows x 64 of fp32 sums over groups of GROUP unsigned by signed bytes; see `tile_int8`. */
-INLINE void sum_int8(tile_t *tile, const int rows, const uint8_t *a, long a_stride,
-                     const float *a_scales, long scale_stride, const int8_t *b,
-                     const int32_t *start, int groups) {
+/* Weights in bytes: see `tile_int8`. */
+typedef struct {
+    const int8_t *weights;
+    const float *steps, *totals;
+} panel_t;
+
+/* rows x 64 of fp32 sums over groups of GROUP bytes; see `tile_int8`. */
+INLINE void sum_int8(tile_t *tile, const int rows, const uint8_t *a, long stride,
+                     const bytes_t *bytes, long bytes_stride, const panel_t *b, int groups) {
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < VECTORS; j++) tile->rows[i][j] = _mm512_setzero_ps();
     for (int g = 0; g < groups; g++) {
         /* The tile stays in memory: a group's own sums fill the registers. */
         __asm__ volatile("" : "+m"(*tile));
-        add_group(tile, rows, a + g * GROUP, a_stride, a_scales + g, scale_stride,
-                  b + (long)g * GROUP * COLUMNS, start + g * COLUMNS);
+        add_group(tile, rows, a + g * GROUP, stride, bytes + g, bytes_stride,
+                  b->weights + (long)g * GROUP * COLUMNS, b->steps + g * COLUMNS,
+                  b->totals + g * COLUMNS);
     }
 }
 
@@ -117,9 +132,9 @@ INLINE void sum_int8(tile_t *tile, const int rows, const uint8_t *a, long a_stri
         sum_bf16(tile, rows, 2, a, stride, b, pairs);                                           \
     }                                                                                           \
     static __attribute__((noinline)) void int8_64_##rows(                                       \
-        tile_t *tile, const uint8_t *a, long stride, const float *scales, long scale_stride,    \
-        const int8_t *b, const int32_t *start, int groups) {                                    \
-        sum_int8(tile, rows, a, stride, scales, scale_stride, b, start, groups);                \
+        tile_t *tile, const uint8_t *a, long stride, const bytes_t *bytes, long bytes_stride,   \
+        const panel_t *b, int groups) {                                                         \
+        sum_int8(tile, rows, a, stride, bytes, bytes_stride, b, groups);                        \
     }
 TILES(1)
 TILES(2)
@@ -139,15 +154,16 @@ static void tile_bf16(tile_t *tile, int rows, int columns, const bf16 *a, long s
     (columns == 64 ? wide : narrow)[rows](tile, a, stride, b, pairs);
 }
 
-/* The first `rows` of a tile: fp32 sums over groups of GROUP unsigned by signed bytes.
+/* The first `rows` of a tile: fp32 sums over groups of GROUP bytes.
  *
- * a: [rows, groups GROUP] with a stride; scales: [rows, groups] with another, the value of one step
- * of `a`; b: [groups GROUP / 4, 64, 4].
- * start: [groups, 64] int32, where each group's sum begins: what an offset of `a` takes away. */
-static void tile_int8(tile_t *tile, int rows, const uint8_t *a, long stride, const float *scales,
-                      long scale_stride, const int8_t *b, const int32_t *start, int groups) {
-    typedef void (*tile_f)(tile_t *, const uint8_t *, long, const float *, long, const int8_t *,
-                           const int32_t *, int);
-    static const tile_f all[] = {NULL, int8_64_1, int8_64_2, int8_64_3, int8_64_4, int8_64_5, int8_64_6};
-    all[rows](tile, a, stride, scales, scale_stride, b, start, groups);
+ * a: [rows, groups * GROUP] with a stride; bytes: [rows, groups] with another, what they stand for.
+ * b: weights [groups * GROUP / 4, 64, 4]; steps [groups, 64], the value of one step; totals
+ * [groups, 64], the sums of a group's values. */
+static void tile_int8(tile_t *tile, int rows, const uint8_t *a, long stride, const bytes_t *bytes,
+                      long bytes_stride, const panel_t *b, int groups) {
+    typedef void (*tile_f)(tile_t *, const uint8_t *, long, const bytes_t *, long, const panel_t *,
+                           int);
+    static const tile_f all[] = {NULL,      int8_64_1, int8_64_2, int8_64_3,
+                                 int8_64_4, int8_64_5, int8_64_6};
+    all[rows](tile, a, stride, bytes, bytes_stride, b, groups);
 }

@@ -17,14 +17,11 @@ enum { KERNELS = 1 };
  * in the core's cache together. */
 enum { CHUNK = 32 * ROWS };
 
-/* What GELU never falls below, so that its bytes need no sign. `weights.py` takes it away again. */
-#define LEAST_GELU 0.17f
-
 typedef struct {
-    const void *weights;   /* panels, see gemm.h */
-    const float *bias;     /* [out] */
-    const float *scales;   /* [out], int8: the value of one step of a weight */
-    const int32_t *start;  /* [out / 64, in / GROUP, 64], int8: see tile_int8 */
+    const void *weights;  /* panels, see gemm.h */
+    const float *bias;    /* [out] */
+    const float *steps;   /* [out / 64, in / GROUP, 64], int8 */
+    const float *totals;  /* [out / 64, in / GROUP, 64], int8 */
 } linear_t;
 
 typedef struct {
@@ -47,11 +44,11 @@ typedef struct {
     float *x;              /* [tokens, size]: the residual stream */
     float *sum;            /* [tokens, size]: before a norm */
     void *in;              /* [tokens, size] bf16 or bytes: what products read */
-    float *in_scales;      /* [tokens, size / GROUP] */
+    bytes_t *in_bytes;     /* [tokens, size / GROUP], int8: what they stand for */
     bf16 *qkv;             /* [tokens, 3 size] */
     bf16 *mixed;           /* [tokens, size]: what attention gives */
     void *wide;            /* [tokens, wide] bf16 or bytes */
-    float *wide_scales;    /* [tokens, wide / GROUP] */
+    bytes_t *wide_bytes;   /* [tokens, wide / GROUP], int8 */
 } batch_t;
 
 typedef struct {
@@ -67,28 +64,29 @@ typedef enum { AS_BF16, GELU, ADDED } fate;
 typedef struct {
     const linear_t *linear;
     const void *in;
-    const float *in_scales;
+    const bytes_t *in_bytes;
     int tokens, in_size, out_size;
-    bf16 *out;            /* AS_BF16, GELU in bf16 */
-    uint8_t *out_bytes;   /* GELU in int8 */
-    float *out_scales;
+    void *out;             /* AS_BF16, GELU */
+    bytes_t *out_bytes;    /* GELU in int8 */
     const float *residual; /* ADDED */
     float *sum;
 } product_t;
 
-/* GROUP values of a row to bytes and the value of one step. */
-INLINE void quantise(const float *from, uint8_t *to, float *scale, const int is_signed) {
-    __m512 most = _mm512_setzero_ps();
-    for (int j = 0; j < GROUP; j += 16)
-        most = _mm512_max_ps(most, _mm512_abs_ps(_mm512_loadu_ps(from + j)));
-    float range = _mm512_reduce_max_ps(most);
-    *scale = range / (is_signed ? 127.0f : 255.0f);
-    const __m512 factor = _mm512_set1_ps(range > 0 ? (is_signed ? 127.0f : 255.0f) / range : 0);
-    const __m512i zero = _mm512_set1_epi32(is_signed ? 128 : 0);
+/* GROUP values to bytes: the least of them is 0, the largest 255. */
+INLINE void quantise(const float *from, uint8_t *to, bytes_t *bytes) {
+    __m512 least = _mm512_loadu_ps(from), most = least;
+    for (int j = 16; j < GROUP; j += 16) {
+        least = _mm512_min_ps(least, _mm512_loadu_ps(from + j));
+        most = _mm512_max_ps(most, _mm512_loadu_ps(from + j));
+    }
+    bytes->least = _mm512_reduce_min_ps(least);
+    const float range = _mm512_reduce_max_ps(most) - bytes->least;
+    bytes->step = range / 255.0f;
+    const __m512 factor = _mm512_set1_ps(range > 0 ? 255.0f / range : 0);
+    least = _mm512_set1_ps(bytes->least);
     for (int j = 0; j < GROUP; j += 16) {
-        __m512i step = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + j), factor));
-        step = _mm512_max_epi32(_mm512_add_epi32(step, zero), _mm512_setzero_si512());
-        _mm_storeu_si128((__m128i *)(to + j), _mm512_cvtusepi32_epi8(step));
+        __m512 steps = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(from + j), least), factor);
+        _mm_storeu_si128((__m128i *)(to + j), _mm512_cvtusepi32_epi8(_mm512_cvtps_epu32(steps)));
     }
 }
 
@@ -98,31 +96,30 @@ INLINE void product_tile(const product_t *p, int row, int rows, int column, cons
     tile_t tile;
     long panel = (long)column * p->in_size;
     int groups = p->in_size / GROUP;
-    if (int8)
+    if (int8) {
+        const long group = (long)column * groups;
+        const panel_t b = {(const int8_t *)p->linear->weights + panel, p->linear->steps + group,
+                           p->linear->totals + group};
         tile_int8(&tile, rows, (const uint8_t *)p->in + (long)row * p->in_size, p->in_size,
-                  p->in_scales + (long)row * groups, groups, (const int8_t *)p->linear->weights + panel,
-                  p->linear->start + (long)column * groups, groups);
-    else
+                  p->in_bytes + (long)row * groups, groups, &b, groups);
+    } else
         tile_bf16(&tile, rows, COLUMNS, (const bf16 *)p->in + (long)row * p->in_size, p->in_size,
                   (const bf16 *)p->linear->weights + panel, p->in_size / 2);
     for (int i = 0; i < rows; i++) {
         long at = (long)(row + i) * p->out_size + column;
         __m512 values[VECTORS];
         for (int j = 0; j < VECTORS; j++) {
-            __m512 bias = _mm512_loadu_ps(p->linear->bias + column + j * 16);
-            values[j] = int8 ? _mm512_fmadd_ps(tile.rows[i][j],
-                                               _mm512_loadu_ps(p->linear->scales + column + j * 16), bias)
-                             : _mm512_add_ps(tile.rows[i][j], bias);
+            values[j] =
+                _mm512_add_ps(tile.rows[i][j], _mm512_loadu_ps(p->linear->bias + column + j * 16));
             if (fate == GELU) values[j] = gelu_ps(values[j]);
             if (fate == ADDED)
                 _mm512_storeu_ps(p->sum + at + j * 16,
                                  _mm512_add_ps(values[j], _mm512_loadu_ps(p->residual + at + j * 16)));
-            if (fate == GELU && int8)
-                _mm512_storeu_ps(gelu + i * GROUP + j * 16,
-                                 _mm512_add_ps(values[j], _mm512_set1_ps(LEAST_GELU)));
+            if (fate == GELU && int8) _mm512_storeu_ps(gelu + i * GROUP + j * 16, values[j]);
         }
         if (fate == AS_BF16 || (fate == GELU && !int8))
-            for (int j = 0; j < VECTORS; j += 2) store_bf16(p->out + at + j * 16, values[j], values[j + 1]);
+            for (int j = 0; j < VECTORS; j += 2)
+                store_bf16((bf16 *)p->out + at + j * 16, values[j], values[j + 1]);
     }
 }
 
@@ -137,8 +134,8 @@ INLINE void product_block(const product_t *p, int row, int rows, int column, con
     for (int part = 0; part < GROUP; part += COLUMNS)
         product_tile(p, row, rows, column + part, fate, int8, gelu + part);
     for (int i = 0; i < rows; i++)
-        quantise(gelu + i * GROUP, p->out_bytes + (long)(row + i) * p->out_size + column,
-                 p->out_scales + (long)(row + i) * (p->out_size / GROUP) + column / GROUP, 0);
+        quantise(gelu + i * GROUP, (uint8_t *)p->out + (long)(row + i) * p->out_size + column,
+                 p->out_bytes + (long)(row + i) * (p->out_size / GROUP) + column / GROUP);
 }
 
 INLINE void product(pool_t *pool, int *phase, const product_t *p, const fate fate, const int int8) {
@@ -196,7 +193,7 @@ static void norm_row(const run_t *run, const norm_t *norm, int row) {
     if (m->int8)
         for (int j = 0; j < m->size; j += GROUP)
             quantise(x + j, (uint8_t *)b->in + (long)row * m->size + j,
-                     b->in_scales + ((long)row * m->size + j) / GROUP, 1);
+                     b->in_bytes + ((long)row * m->size + j) / GROUP);
 }
 
 enum { NORM_ROWS = 16 };
@@ -236,8 +233,7 @@ static void quantise_mixed(const run_t *run, int *phase) {
                 float values[GROUP];
                 for (int j = 0; j < GROUP; j += 16)
                     _mm512_storeu_ps(values + j, load_bf16(run->batch->mixed + at + j));
-                quantise(values, (uint8_t *)run->batch->in + at,
-                         run->batch->in_scales + at / GROUP, 1);
+                quantise(values, (uint8_t *)run->batch->in + at, run->batch->in_bytes + at / GROUP);
             }
     pool_phase(run->pool, phase);
 }
@@ -248,16 +244,16 @@ static void layer_body(void *argument, int thread) {
     const layer_t *layer = run->layer;
     const batch_t *b = run->batch;
     const void *mixed = m->int8 ? b->in : (const void *)b->mixed;
-    const product_t qkv = {.linear = &layer->qkv, .in = b->in, .in_scales = b->in_scales,
+    const product_t qkv = {.linear = &layer->qkv, .in = b->in, .in_bytes = b->in_bytes,
                            .tokens = b->tokens, .in_size = m->size, .out_size = 3 * m->size,
                            .out = b->qkv};
-    const product_t added = {.linear = &layer->mixed, .in = mixed, .in_scales = b->in_scales,
+    const product_t added = {.linear = &layer->mixed, .in = mixed, .in_bytes = b->in_bytes,
                              .tokens = b->tokens, .in_size = m->size, .out_size = m->size,
                              .residual = b->x, .sum = b->sum};
-    const product_t wide = {.linear = &layer->wide, .in = b->in, .in_scales = b->in_scales,
+    const product_t wide = {.linear = &layer->wide, .in = b->in, .in_bytes = b->in_bytes,
                             .tokens = b->tokens, .in_size = m->size, .out_size = m->wide,
-                            .out = b->wide, .out_bytes = b->wide, .out_scales = b->wide_scales};
-    const product_t narrow = {.linear = &layer->narrow, .in = b->wide, .in_scales = b->wide_scales,
+                            .out = b->wide, .out_bytes = b->wide_bytes};
+    const product_t narrow = {.linear = &layer->narrow, .in = b->wide, .in_bytes = b->wide_bytes,
                               .tokens = b->tokens, .in_size = m->wide, .out_size = m->size,
                               .residual = b->x, .sum = b->sum};
     int phase = 0;
