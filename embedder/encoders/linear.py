@@ -88,8 +88,10 @@ def to_e4m3(rows: Tensor) -> tuple[Tensor, Tensor]:
     that is not finite becomes NaN.
     """
     largest = rows.abs().amax(dim=1, keepdim=True)
-    scales = torch.where(largest > 0, largest / _E4M3_MAX, 1.0)
-    # Clamped before the cast: beyond its largest number e4m3 has only NaN.
+    scales = largest / _E4M3_MAX
+    scales = torch.where(scales > 0, scales, 1.0)
+    # Clamped before the cast: beyond its largest number e4m3 has only NaN, and the scale of
+    # numbers near fp32's smallest is too coarse to keep below that.
     return (rows / scales).clamp_(-_E4M3_MAX, _E4M3_MAX).to(E4M3), scales
 
 

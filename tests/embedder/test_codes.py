@@ -14,11 +14,12 @@ from m3 import codec as oracle
 from m3.types import F32, Codec
 
 numbers = st.floats(width=32, allow_nan=False, allow_infinity=False)
+special = st.sampled_from([0.0, -0.0, 1e-45, 2e-43, -2e-43, 127.5])
 vectors = arrays(
-    np.float32, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.one_of(
-        numbers, st.floats(-1, 1, width=32), st.sampled_from([0.0, -0.0, 1e-45, 127.5, -127.5])
-    ),
-)  # fmt: skip
+    np.float32,
+    array_shapes(min_dims=2, max_dims=2, max_side=9),
+    elements=st.one_of(numbers, st.floats(-1, 1, width=32), special),
+)
 
 
 @pytest.mark.parametrize("codec", Codec)
@@ -28,6 +29,13 @@ def test_bits_are_those_of_the_codec(codec, given):
     with np.errstate(over="ignore", under="ignore"):
         expected = oracle.encode_tokens(given, codec)
     assert encode_tokens(torch.from_numpy(given), codec).numpy().tolist() == expected.tolist()
+
+
+def test_a_scale_too_small_to_be_exact_does_not_wrap_a_value():
+    tiny = np.array([[2e-43, -2e-43]], np.float32)
+    codes = encode_tokens(torch.from_numpy(tiny), Codec.INT8).numpy()
+    assert codes.tolist() == oracle.encode_tokens(tiny, Codec.INT8).tolist()
+    assert codes.view(np.int8)[0, :2].tolist() == [127, -127]
 
 
 @pytest.mark.parametrize("codec", Codec)

@@ -65,7 +65,7 @@ def test_a_taken_port_is_told_before_the_model_is_touched():
     [
         (["--model", "/no/such/folder"], 2, "no checkpoint folder at /no/such/folder"),
         (["--host", "0.0.0.0"], 2, "M3_API_KEYS_FILE"),
-        (["--precision", "int8"], 2, "computes in fp32"),
+        (["--precision", "fp8"], 2, "needs an NVIDIA GPU"),
         (["--precision", "int3"], 2, "int3"),
         (["--port", "99999"], 2, "65535"),
         (["--model", "BAAI/bge-m3"], 3, "M3_MODEL"),
