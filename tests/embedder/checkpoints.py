@@ -16,8 +16,8 @@ WORDS = [f"w{number}" for number in range(95)]
 POSITIONS = 66
 
 
-def write_xlm_roberta(path: Path, positions: int = POSITIONS) -> Path:
-    """A tiny XLM-RoBERTa with cls pooling, as BGE-M3 is a large one: 32 dimensions.
+def write_xlm_roberta(path: Path, positions: int = POSITIONS, dimension: int = 32) -> Path:
+    """A tiny XLM-RoBERTa with cls pooling and four heads, as BGE-M3 is a large one.
 
     Args:
         positions: two more than the longest text has tokens.
@@ -27,10 +27,10 @@ def write_xlm_roberta(path: Path, positions: int = POSITIONS) -> Path:
     torch.manual_seed(7)
     config = XLMRobertaConfig(
         vocab_size=len(SPECIAL) + len(WORDS),
-        hidden_size=32,
+        hidden_size=dimension,
         num_hidden_layers=2,
         num_attention_heads=4,
-        intermediate_size=64,
+        intermediate_size=2 * dimension,
         max_position_embeddings=positions,
         type_vocab_size=1,
         pad_token_id=1,
@@ -39,7 +39,7 @@ def write_xlm_roberta(path: Path, positions: int = POSITIONS) -> Path:
     # As initialised, positions are too faint for a wrong one to show.
     model.embeddings.position_embeddings.weight.data.normal_()
     model.save_pretrained(path)
-    write_heads(path, 32)
+    write_heads(path, dimension)
     write_tokenizer(path, positions - 2)
     (path / "1_Pooling").mkdir()
     (path / "1_Pooling/config.json").write_text('{"pooling_mode_cls_token": true}')
