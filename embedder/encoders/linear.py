@@ -90,8 +90,8 @@ def to_e4m3(rows: Tensor) -> tuple[Tensor, Tensor]:
     largest = rows.abs().amax(dim=1, keepdim=True)
     scales = largest / _E4M3_MAX
     scales = torch.where(scales > 0, scales, 1.0)
-    # Clamped before the cast: beyond its largest number e4m3 has only NaN, and the scale of
-    # numbers near fp32's smallest is too coarse to keep below that.
+    # Clamped before the cast: the scale of numbers near fp32's smallest is too coarse to keep
+    # them below e4m3's largest, beyond which it has only NaN, and not every torch saturates.
     return (rows / scales).clamp_(-_E4M3_MAX, _E4M3_MAX).to(E4M3), scales
 
 
