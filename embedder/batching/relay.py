@@ -39,8 +39,9 @@ class Relay(logging.Handler):
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     """An event of structlog's as it is, a message of anybody else's as the event."""
-    if isinstance(record.msg, dict):
-        return dict(cast("dict[str, Any]", record.msg))
+    said: Any = record.msg
+    if isinstance(said, dict):
+        return dict(cast("dict[str, Any]", said))
     return {"event": record.getMessage()}
 
 
