@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedder.api.schemas import Encoding
 from m3.codec import decode_tokens
-from m3.errors import InvalidCheckpoint
+from m3.errors import NotFinite
 from m3.types import Dense, EmbeddingBatch, Output
 
 Real = TypeVar("Real", bound=NDArray[np.floating[Any]])
@@ -24,7 +24,7 @@ def encode_answer(
     """The JSON that `/v1/encode` answers and `schemas.EncodeAnswer` describes.
 
     Raises:
-        InvalidCheckpoint: a value that is not finite, which JSON has no word for.
+        NotFinite: a value that is not finite, which JSON has no word for.
     """
     answer = {
         "model": batch.model,
@@ -39,7 +39,7 @@ def vector(values: Dense, encoding: Encoding) -> NDArray[Any] | str:
     """[…, d] for `dumps`: itself, or its little-endian values in base64, row after row.
 
     Raises:
-        InvalidCheckpoint: a value that is not finite.
+        NotFinite: a value that is not finite.
     """
     values = finite(values)
     if encoding == "float":
@@ -49,9 +49,9 @@ def vector(values: Dense, encoding: Encoding) -> NDArray[Any] | str:
 
 
 def finite(values: Real) -> Real:
-    """The values. Raises InvalidCheckpoint where one is not finite: orjson would write null."""
+    """The values. Raises NotFinite where one is not finite: orjson would write null."""
     if not np.isfinite(values).all():
-        raise InvalidCheckpoint("the model computed a value that is not finite: it is unfit")
+        raise NotFinite("the model computed values that are not finite")
     return values
 
 

@@ -140,7 +140,8 @@ class Dispatcher:
             station.runner.drop(batch.number)
 
     def _hung(self, station: Station, batch: Batch) -> None:
-        _log.error("a worker hangs", seconds=round(time.monotonic() - batch.began, 1))
+        seconds = round(time.monotonic() - batch.began, 1)
+        _log.error("a worker hangs", seconds=seconds, requests=batch.request_ids)
         station.runner.kill()
 
     # What runners tell.
@@ -187,7 +188,12 @@ class Dispatcher:
         batch = self._take(runner, number)
         if batch is None:
             return
-        _log.warning("a batch failed", texts=len(batch.jobs), error=error.message)
+        _log.warning(
+            "a batch failed",
+            texts=len(batch.jobs),
+            requests=batch.request_ids,
+            error=error.message,
+        )
         if len(batch.jobs) == 1 and batch.exclusive:
             self._forget(batch.jobs[0])
             batch.jobs[0].fail(type(error), error.message)

@@ -25,6 +25,7 @@ class Request:
 
     Attributes:
         deadline: on the monotonic clock.
+        id: names it in logs; "" for one that nobody sent.
         jobs: of its texts, in their order; one job may be there more than once.
         places: found so far, by text.
     """
@@ -36,6 +37,7 @@ class Request:
     done: asyncio.Future[list[Place]]
     submitted: float
     deadline: float | None = None
+    id: str = ""
     jobs: list[Job] = field(default_factory=list["Job"])
     places: dict[int, Place] = field(default_factory=dict[int, Place])
     begun: bool = False
@@ -159,6 +161,11 @@ class Batch:
     @property
     def exclusive(self) -> bool:
         return any(job.alone for job in self.jobs)
+
+    @property
+    def request_ids(self) -> list[str]:
+        """Of all who wait for it."""
+        return sorted({request.id for job in self.jobs for request, _ in job.waiters})
 
     @property
     def wanted(self) -> bool:

@@ -11,6 +11,8 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 
+import structlog
+
 from embedder.batching.dispatch import Dispatcher
 from embedder.batching.gate import Gate
 from embedder.batching.gather import gather
@@ -103,6 +105,7 @@ class Batcher:
             done=asyncio.get_running_loop().create_future(),
             submitted=now,
             deadline=None if timeout is None else now + timeout,
+            id=structlog.contextvars.get_contextvars().get("request_id", ""),
         )
         self._enqueue(request, timeout)
         try:

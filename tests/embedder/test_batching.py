@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from structlog.contextvars import bound_contextvars
+from structlog.testing import capture_logs
 
 from embedder.batching.queue import Batcher
 from embedder.batching.runner import Listener
@@ -383,6 +385,25 @@ async def test_a_failing_text_fails_its_request_by_name_and_no_other(encoder):
         assert batcher.queued_tokens == 0
     # All of the batch once, then each alone, once.
     assert encoder.firsts == [[1], [3, POISON, 6], [3], [POISON], [6]]
+
+
+async def test_a_failing_batch_is_logged_with_the_requests_it_held(encoder):
+    async with batcher_of(encoder) as batcher:
+        first = await blocked(encoder, batcher)
+        failing: list[asyncio.Task[EmbeddingBatch]] = []
+        for name in ("b", "a"):
+            with bound_contextvars(request_id=name):
+                # The same text, which is one job for both.
+                submitted = batcher.submit([text(POISON, 200)], "passage", OUTPUTS)
+                failing.append(asyncio.create_task(submitted))
+        await until(lambda: batcher.queued_tokens == 200)
+        with capture_logs() as lines:
+            encoder.open.set()
+            outcomes = await asyncio.gather(*failing, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [NotComputed, NotComputed]
+        await first
+    told = [line["requests"] for line in lines if line["event"] == "a batch failed"]
+    assert told[0] == ["a", "b"]
 
 
 async def test_what_is_left_of_a_failed_request_is_not_computed(encoder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from tokenizers import Tokenizer
 
@@ -59,6 +61,17 @@ def test_the_binary_form_holds_the_same_values(http, codec):
         np.testing.assert_allclose(decode_tokens(row.codes, codec), item["colbert"], atol=coarse)
         assert row.sparse_ids.tolist() == item["sparse"]["indices"]
         np.testing.assert_allclose(row.sparse_weights, item["sparse"]["values"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("encoding", "dtype"), [("base64", "<f4"), ("base64-fp16", "<f2")])
+def test_base64_holds_the_same_values(http, encoding, dtype):
+    packed = encode(http, encoding=encoding).json()["data"]
+    for item, plain in zip(packed, encode(http).json()["data"], strict=True):
+        assert item["sparse"]["indices"] == plain["sparse"]["indices"]
+        atol = 1e-5 if dtype == "<f4" else 1e-3
+        for name in ("dense", "colbert"):
+            values = np.frombuffer(base64.b64decode(item[name]), dtype)
+            np.testing.assert_allclose(values, np.ravel(plain[name]), atol=atol)
 
 
 def test_queries_travel_as_fp32_whatever_the_codec(http):
@@ -127,6 +140,21 @@ def test_every_answer_has_an_id_and_the_load(http):
         assert answer.headers["x-queue-tokens"].isdigit()
 
 
+def test_the_log_says_how_much_a_request_asked_for_under_the_callers_id(stand_in):
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments, {"M3_LOG_FORMAT": "json"}) as (url, process):
+        for path, body in (
+            ("encode", {"input": ["a b", "c"]}),
+            ("embeddings", {"input": ["a b", "c"]}),
+            ("rerank", {"query": "a b", "documents": ["c"]}),
+        ):
+            headers = {"X-Request-Id": f"mine-{path}"}
+            httpx.post(f"{url}/v1/{path}", json=body, headers=headers, trust_env=False)
+        lines = [orjson.loads(line) for line in process.output().splitlines() if "mine-" in line]
+    told = [(line["request_id"], line["texts"], line["tokens"]) for line in lines]
+    assert told == [("mine-encode", 2, 7), ("mine-embeddings", 2, 7), ("mine-rerank", 1, 7)]
+
+
 def test_a_deadline_that_passes_is_504(http):
     answer = encode(http, input=["word " * 500] * 64, deadline_ms=1)
     assert answer.status_code == 504
@@ -175,11 +203,16 @@ def test_batch_mates_do_not_change_an_answer_over_http(http):
 @pytest.mark.anyio
 async def test_a_caller_that_hangs_up_frees_the_queue(node):
     async with httpx.AsyncClient(base_url=node, trust_env=False) as client:
-        body = {"input": ["word " * 500] * 200, "outputs": ["dense"]}
+        body = {"input": long_texts(200), "outputs": ["dense"]}
         asked = asyncio.create_task(client.post("/v1/encode", json=body, timeout=60))
         await _until_load(client, lambda tokens: tokens > 20_000)
         asked.cancel()
         await _until_load(client, lambda tokens: tokens == 0)
+
+
+def long_texts(count: int, name: int = 0) -> list[str]:
+    """No two alike, as texts that are alike are computed once."""
+    return [f"{name} {i} " + "word " * 500 for i in range(count)]
 
 
 async def _until_load(client: httpx.AsyncClient, condition) -> None:
@@ -202,8 +235,8 @@ def test_a_full_node_answers_429_with_retry_after(stand_in):
 
 async def _flood(url: str) -> list[int]:
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
-        body = {"input": ["word " * 500] * 6, "outputs": ["dense"]}
-        answers = await asyncio.gather(*(client.post("/v1/encode", json=body) for _ in range(8)))
+        bodies = [{"input": long_texts(6, name), "outputs": ["dense"]} for name in range(8)]
+        answers = await asyncio.gather(*(client.post("/v1/encode", json=body) for body in bodies))
     for answer in answers:
         if answer.status_code == 429:
             assert int(answer.headers["retry-after"]) >= 1
@@ -230,3 +263,4 @@ def test_the_stand_in_says_what_it_is(node, stand_in: Path):
     model = httpx.get(f"{node}/v1/models", trust_env=False).json()["data"][0]
     assert model["stand_in"] is True
     assert model["id"] == "m3-stand-in-minilm"
+    assert model["engine"]
