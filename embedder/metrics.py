@@ -47,7 +47,8 @@ class NodeMetrics:
         self.seconds = self._histogram(
             "phase_seconds",
             "Seconds of each phase: tokenize a request; queue, until its first text is computed; "
-            "compute a batch; finish it in the worker; write a request's own columns.",
+            "compute a batch; finish it in the worker (on a GPU from its launch on); write a "
+            "request's own columns.",
             _SECONDS,
             "phase",
         )

@@ -31,6 +31,16 @@ class Task:
     codec: Codec
 
 
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """A task whose result follows; `seconds` are the launch's own."""
+
+    task: Task
+    result: Launched
+    began: float
+    seconds: float
+
+
 class Dropped(Exception):
     """Nobody waits for the batch."""
 
@@ -95,7 +105,8 @@ class Computer:
         self._tell = tell
         self._answer = answer
         self._memory = memory
-        self._launched: queue.SimpleQueue[tuple[Task, Launched]] = queue.SimpleQueue()
+        self._launched: queue.SimpleQueue[_Launch] = queue.SimpleQueue()
+        self._last_end = 0.0
 
     def compute(self) -> None:
         """Task after task, for ever, in the calling thread."""
@@ -105,13 +116,13 @@ class Computer:
     def finish(self) -> None:
         """Result after result, for ever, in the calling thread."""
         while True:
-            task, launched = self._launched.get()
+            launch = self._launched.get()
             try:
-                self._finish(task, launched)
+                self._finish(launch)
             except OSError:
                 raise
             except Exception as error:  # noqa: BLE001 - the thread must outlive any batch
-                self._fail(task, error)
+                self._fail(launch.task, error)
 
     def _compute(self, task: Task) -> float:
         """Launch, and tell that the next may come. Returns the seconds it took."""
@@ -142,14 +153,18 @@ class Computer:
                     "interruptions": interruptions,
                 }
             )
-            self._launched.put((task, launched))
+            self._launched.put(_Launch(task, launched, began, seconds))
         self._inbox.forget(task)
         return time.perf_counter() - began
 
-    def _finish(self, task: Task, launched: Launched) -> None:
-        began = time.perf_counter()
-        encoded = launched()
+    def _finish(self, launch: _Launch) -> None:
+        task, began = launch.task, time.perf_counter()
+        encoded = launch.result()
         columns, body = pack_columns(encoded.batch)
+        end = time.perf_counter()
+        # A GPU computes after the launch, one batch after the other; a CPU does in it.
+        computing = max(launch.seconds, end - max(launch.began, self._last_end))
+        self._last_end = end
         used, total = self._memory()
         head: Head = {
             "event": "done",
@@ -157,7 +172,8 @@ class Computer:
             "columns": columns,
             "codec": encoded.batch.codec.value,
             "unfit": sorted(encoded.unfit),
-            "seconds": time.perf_counter() - began,
+            "padding": encoded.padding,
+            "took": [computing, end - began],
             "memory": [used, total],
         }
         buffers: list[Buffer] = body

@@ -15,7 +15,7 @@ import structlog
 from embedder.batching.jobs import Batch, Job, Key
 from embedder.batching.lanes import Lanes
 from embedder.batching.pace import Pace
-from embedder.batching.runner import Runner
+from embedder.batching.runner import Runner, Took
 from embedder.batching.stations import Station, best
 from embedder.encoders.encoder import Encoded
 from embedder.metrics import NodeMetrics
@@ -159,22 +159,19 @@ class Dispatcher:
         batch = station.free(number) if station else None
         if station is None or batch is None:
             return
-        self._pace.observe(batch.lane, batch.tokens, seconds)
         if batch.lane == "query":
             station.held_up += seconds
-        self._metrics.tokens.labels(batch.lane).inc(batch.tokens)
-        self._metrics.rate.labels(batch.lane).set(self._pace.rate(batch.lane))
-        self._metrics.seconds.labels("compute").observe(seconds)
         if interruptions:
             self._metrics.batches_interrupted.inc()
         self.dispatch()
 
-    def done(self, runner: Runner, number: int, encoded: Encoded, seconds: float) -> None:
+    def done(self, runner: Runner, number: int, encoded: Encoded, took: Took) -> None:
         """See `Listener`."""
         batch = self._take(runner, number)
         if batch is None:
             return
-        self._metrics.seconds.labels("finish").observe(seconds)
+        self._pace.observe(batch.lane, batch.tokens, took.computing)
+        self._observe_end(batch, encoded.padding, took)
         for row, job in enumerate(batch.jobs):
             self._forget(job)
             if row in encoded.unfit:
@@ -236,6 +233,13 @@ class Dispatcher:
     def _take(self, runner: Runner, number: int) -> Batch | None:
         station = self._stations.get(runner)
         return station.take(number) if station else None
+
+    def _observe_end(self, batch: Batch, padding: int, took: Took) -> None:
+        self._metrics.tokens.labels(batch.lane).inc(batch.tokens)
+        self._metrics.padding.inc(padding)
+        self._metrics.rate.labels(batch.lane).set(self._pace.rate(batch.lane))
+        self._metrics.seconds.labels("compute").observe(took.computing)
+        self._metrics.seconds.labels("finish").observe(took.finishing)
 
     def _observe_start(self, batch: Batch, budget: int) -> None:
         self._metrics.batch_tokens.labels(batch.lane).observe(batch.tokens)

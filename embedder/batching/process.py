@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedder.batching import relay
-from embedder.batching.runner import Hello, Listener
+from embedder.batching.runner import Hello, Listener, Took
 from embedder.batching.wire import Head, pack, read, receive, unpack_columns
 from embedder.encoders.encoder import Encoded
 from embedder.encoders.loading import EncoderName
@@ -188,11 +188,11 @@ class WorkerProcess:
             model=info.id,
             fingerprint=info.fingerprint,
         )
-        return Encoded(columns, frozenset(head["unfit"]))
+        return Encoded(columns, frozenset(head["unfit"]), head["padding"])
 
     def _done(self, head: Head, encoded: Encoded) -> None:
         self._observe_memory(head["memory"])
-        self._listener.done(self, head["batch"], encoded, head["seconds"])
+        self._listener.done(self, head["batch"], encoded, Took(*head["took"]))
 
     def _observe_memory(self, memory: tuple[int, int]) -> None:
         device = self.hello.result().device

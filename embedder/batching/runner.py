@@ -35,6 +35,19 @@ class Hello:
     rate: float
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds of a batch.
+
+    Attributes:
+        computing: that the device was busy with it, and with no other.
+        finishing: from its launch's end to its columns; a GPU is waited for in them.
+    """
+
+    computing: float
+    finishing: float
+
+
 class Runner(Protocol):
     """Computes batches, of each lane one at a time; a query's in between a passage's layers."""
 
@@ -75,11 +88,11 @@ class Listener(Protocol):
         ...
 
     def free(self, runner: Runner, number: int, seconds: float, interruptions: int) -> None:
-        """The forward pass is done, in `seconds` of its own; the result follows."""
+        """It is launched, in `seconds` of its own: the next may come. The result follows."""
         ...
 
-    def done(self, runner: Runner, number: int, encoded: Encoded, seconds: float) -> None:
-        """The result, and the seconds that writing it took."""
+    def done(self, runner: Runner, number: int, encoded: Encoded, took: Took) -> None:
+        """The result, and the time it took."""
         ...
 
     def failed(self, runner: Runner, number: int, error: M3Error) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from embedder.batching.jobs import Batch
@@ -11,8 +11,9 @@ from m3.types import Kind
 
 _INTERRUPTIONS = 4.0
 """Times a passage batch's own seconds that queries may hold it up: a fifth of them is left."""
-_OUTSTANDING = 3
-"""Batches one worker may have, those among them whose results are still being written."""
+_OUTSTANDING: Mapping[Kind, int] = {"query": 3, "passage": 2}
+"""Batches a worker may have, a new one of the lane included: one is computed while another's
+results are written, or a GPU, which takes batches ahead, has the next at hand; and a query's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +63,9 @@ class Station:
         """Whether it may be given a batch now: a passage's when idle, a query's in between too."""
         if alone:
             return not self.batches
-        if len(self.batches) >= _OUTSTANDING or any(b.exclusive for b in self.batches.values()):
+        if len(self.batches) >= _OUTSTANDING[lane] or any(
+            b.exclusive for b in self.batches.values()
+        ):
             return False
         if lane == "passage" or not self.computing:
             return not self.computing

@@ -18,10 +18,12 @@ class Encoded:
     Attributes:
         batch: their representations; rows of `unfit` hold no meaning.
         unfit: the texts for which the model computed a value that is not finite.
+        padding: tokens computed beside theirs, for the shape of the batch alone.
     """
 
     batch: EmbeddingBatch
     unfit: frozenset[int] = frozenset()
+    padding: int = 0
 
 
 Launched: TypeAlias = Callable[[], Encoded]

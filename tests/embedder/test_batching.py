@@ -20,7 +20,7 @@ from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
 from embedder.batching.queue import Batcher
-from embedder.batching.runner import Listener
+from embedder.batching.runner import Listener, Took
 from embedder.encoders.columns import convert
 from embedder.encoders.encoder import Encoded
 from embedder.metrics import NodeMetrics
@@ -107,11 +107,12 @@ class FakeRunner:
             except RuntimeError as error:
                 self._tell(self._listener.failed, number, NotComputed(str(error)))
             else:
-                self._tell(self._listener.free, number, time.perf_counter() - began, 0)
+                seconds = time.perf_counter() - began
+                self._tell(self._listener.free, number, seconds, 0)
                 unfit = frozenset(i for i, text in enumerate(ids) if text[0] == UNFIT)
                 self.codecs.append(codec)
                 encoded = Encoded(convert(batch, codec), unfit)
-                self._tell(self._listener.done, number, encoded, 0.0)
+                self._tell(self._listener.done, number, encoded, Took(seconds, 0.0))
 
     def _encode(
         self, token_ids: Sequence[Sequence[int]], outputs: Collection[Output]
