@@ -113,6 +113,17 @@ def test_a_body_of_50_megabytes(node, path, announced):
     assert "M3_MAX_REQUEST_BYTES" in text
 
 
+def test_who_asks_before_sending_too_much_is_told_before_sending(node):
+    address = urlsplit(node)
+    head = (
+        "POST /v1/encode HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {50 * 2**20}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port), timeout=3) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_body_without_length_that_is_small_enough(http):
     body = text_body("/v1/encode", b'"a text"')
     answer = http.post("/v1/encode", content=chunks(2**20, body), headers=JSON)
