@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+from embedder.encoders.encoder import Encoder
 from m3.settings import load_settings
 from m3.types import OUTPUTS, Codec
 
@@ -45,14 +46,12 @@ class Contender(Protocol):
         ...
 
 
-class Ours:
-    """The node's encoder without the node, answering as a node does: one launch a call."""
+class Launches:
+    """An encoder of the node's kind without the node, answering as one does: a launch a call."""
 
-    def __init__(self, folder: Path, precision: str) -> None:
-        from embedder.encoders.loading import load_encoder
-
-        self._encoder = load_encoder(load_settings(model=str(folder), precision=precision))
-        self.engine = self._encoder.engine
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.engine = encoder.engine
 
     def __call__(self, texts: Sequence[str], batch_size: int | None) -> Ran:  # noqa: ARG002
         began = time.perf_counter()
@@ -156,26 +155,41 @@ class _TokenCount:
 
 
 PEER = "FlagEmbedding"
-OURS = ("fp32", "bf16", "int8")
-CONTENDERS: dict[str, Callable[[Path], Contender]] = {
+PEERS: dict[str, Callable[[Path], Contender]] = {
     PEER: FlagEmbedding,
-    **{precision: lambda folder, p=precision: Ours(folder, p) for precision in OURS},
     "sentence-transformers": SentenceTransformers,
     "Infinity": Infinity,
 }
+OURS = ("fp32", "bf16", "int8")
+"""Precisions of the node's encoder."""
 
 
 def load(name: str, folder: Path, threads: int) -> Contender:
     """Load a contender in this process, which then computes with so many threads.
 
+    Args:
+        name: one of `PEERS`, `OURS` or `bench.runtimes.RUNTIMES`.
+
     Raises:
-        MissingPeer: it is not installed.
+        MissingPeer, MissingRuntime: it is not installed.
         M3Error: ours does not compute in that precision here.
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
 
     torch.set_num_threads(threads)
-    contender = CONTENDERS[name](folder)
+    contender = _load(name, folder, threads)
     torch.set_num_threads(threads)
     return contender
+
+
+def _load(name: str, folder: Path, threads: int) -> Contender:
+    if name in PEERS:
+        return PEERS[name](folder)
+    if name in OURS:
+        from embedder.encoders.loading import load_encoder
+
+        return Launches(load_encoder(load_settings(model=str(folder), precision=name)))
+    from bench.runtimes import RUNTIMES
+
+    return Launches(RUNTIMES[name](folder, threads))

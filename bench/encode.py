@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.checkpoints import checkpoint, described
-from bench.contenders import CONTENDERS, OURS, PEER
+from bench.contenders import OURS, PEER, PEERS
 from bench.measure import Result, Timing, interleaved
 from bench.texts import Mix, mixes
 from bench.worker import Run, Worker, workers
@@ -46,7 +46,7 @@ def run(
         "beside": "share of tokenising and of what follows the forward pass",
     }
     for count in map(int, threads.split(",")):
-        with workers(list(CONTENDERS), folder, threads=count) as (running, absent):
+        with workers([*PEERS, *OURS], folder, threads=count) as (running, absent):
             notes |= {f"engine of {name}": worker.engine for name, worker in running.items()}
             notes |= {"left out": absent} if absent else {}
             for mix in chosen:

@@ -47,7 +47,7 @@ def run(
     collections = [load(path) for path in folders]
     notes: dict[str, Any] = {"model": described(model), "codec of passages": codec.value}
     figures: list[dict[str, Any]] = []
-    base: dict[str, _Outcome] = {}
+    base: dict[str, Outcome] = {}
     for precision in ("fp32", *precisions.split(",")):
         try:
             encoder = load_encoder(load_settings(model=str(folder), precision=precision))
@@ -56,7 +56,7 @@ def run(
             continue
         notes[f"engine of {precision}"] = encoder.engine
         for judged in collections:
-            outcome = _Outcome(encoder, judged, codec, limit)
+            outcome = Outcome(encoder, judged, codec, limit)
             fp32 = base.setdefault(judged.name, outcome)
             figures += [
                 {"collection": judged.name, "what": f"{precision}, {method}", **row}
@@ -65,8 +65,8 @@ def run(
     return Result("fidelity" if limit is None else "fidelity-part", figures, notes)
 
 
-class _Outcome:
-    """One collection through one encoder."""
+class Outcome:
+    """One collection through one encoder: its rankings, and what they are worth."""
 
     def __init__(
         self, encoder: Encoder, judged: TestCollection, codec: Codec, limit: int | None
@@ -85,7 +85,7 @@ class _Outcome:
             for method, ranking in self._rankings.items()
         }
 
-    def beside(self, fp32: _Outcome) -> Mapping[str, Mapping[str, float]]:
+    def beside(self, fp32: Outcome) -> Mapping[str, Mapping[str, float]]:
         """Figures by method."""
         cosine = _cosines(self.documents, fp32.documents)
         return {

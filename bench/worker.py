@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,11 @@ class Worker:
         return f"its process ended: {self._said.read()[-2000:].decode(errors='replace')}"
 
 
+def seconds_of(worker: Worker, texts: Sequence[str]) -> Callable[[], Run]:
+    """A contender for `interleaved`: the texts in one call."""
+    return lambda: worker.encode(texts)
+
+
 @contextmanager
 def workers(
     names: Sequence[str], folder: Path, *, threads: int
@@ -138,6 +143,7 @@ def main() -> None:
 
 def _serve(name: str, folder: Path, threads: int, answers: IO[bytes]) -> None:
     from bench.contenders import MissingPeer, load
+    from bench.runtimes import MissingRuntime
     from m3.errors import M3Error
 
     def answer(value: object) -> None:
@@ -146,7 +152,7 @@ def _serve(name: str, folder: Path, threads: int, answers: IO[bytes]) -> None:
 
     try:
         contender = load(name, folder, threads)
-    except (MissingPeer, M3Error) as error:
+    except (MissingPeer, MissingRuntime, M3Error) as error:
         return answer({"absent": str(error)})
     answer({"engine": contender.engine})
     for line in sys.stdin.buffer:
