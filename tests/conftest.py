@@ -50,7 +50,8 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def node(stand_in: Path) -> Iterator[str]:
-    """The URL of a real embedder node that serves the stand-in."""
+    """The URL of a real embedder node that serves the stand-in in fp32, on any machine."""
     arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    arguments += ["--precision", "fp32"]
     with server(arguments) as (url, _):
         yield url
