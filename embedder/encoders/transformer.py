@@ -21,8 +21,8 @@ from embedder.encoders.graphs import Graphs, cuda_capture
 from embedder.encoders.linear import Linear, prepare
 from embedder.encoders.packing import Packing
 from embedder.encoders.transfer import Bus
-from embedder.model.checkpoint import Checkpoint
-from m3.errors import InvalidCheckpoint
+from embedder.model.checkpoint import Architecture, Checkpoint
+from embedder.model.tensors import Tensors
 
 _log = structlog.stdlib.get_logger("m3.embedder")
 
@@ -87,23 +87,14 @@ class Transformer:
         self._precision = arithmetic.precision
         self._dtype = arithmetic.dtype
         self._bus = bus
-        tensors = _Tensors(checkpoint, arithmetic, bus.device)
-        d = self._architecture.hidden_size
+        tensors = _OnDevice(Tensors(checkpoint), checkpoint.architecture, arithmetic, bus.device)
         # Read a row at a time, so a CPU leaves the largest of the tensors in its file.
-        words = tensors.take("embeddings.word_embeddings.weight", None, d)
+        words = tensors.source.words()
         self._words = words if bus.device.type == "cpu" else words.to(bus.device, self._dtype)
-        positions = tensors.take("embeddings.position_embeddings.weight", None, d)
-        # Single texts are all of type 0, so its embedding is part of every position's.
-        types = tensors.take("embeddings.token_type_embeddings.weight", None, d)
-        self._positions = (positions.float() + types[0].float()).to(bus.device)
+        self._positions = tensors.source.positions().to(bus.device)
         self._norm = tensors.norm("embeddings.LayerNorm", torch.float32)
         self._layers = [tensors.layer(i) for i in range(self._architecture.num_hidden_layers)]
-        if len(self._words) < checkpoint.tokenizer.vocabulary:
-            raise InvalidCheckpoint(
-                f"{checkpoint.path}: the tokenizer has {checkpoint.tokenizer.vocabulary} tokens, "
-                f"the model {len(self._words)}"
-            )
-        head = d // self._architecture.num_attention_heads
+        head = self._architecture.hidden_size // self._architecture.num_attention_heads
         self._kernel = varlen_kernel(bus.device, self._dtype, head)
         self._graphs = self._captured() if graphs else None
 
@@ -165,41 +156,31 @@ def _name(device: torch.device) -> str:
     return f"CPU with {torch.backends.cpu.get_cpu_capability()}"
 
 
-class _Tensors:
-    """A checkpoint's tensors, each taken with the shape it must have."""
+class _OnDevice:
+    """The parts of a model, on the device and in the arithmetic."""
 
     def __init__(
-        self, checkpoint: Checkpoint, arithmetic: Arithmetic, device: torch.device
+        self,
+        source: Tensors,
+        architecture: Architecture,
+        arithmetic: Arithmetic,
+        device: torch.device,
     ) -> None:
-        self._tensors = checkpoint.weights()
-        self._architecture = checkpoint.architecture
-        self._path = checkpoint.path
+        self.source = source
+        self._architecture = architecture
         self._arithmetic = arithmetic
         self._device = device
-
-    def take(self, name: str, *shape: int | None) -> Tensor:
-        """As it lies in its file: not yet on the device, nor of the arithmetic's type."""
-        tensor = self._tensors.get(name)
-        if tensor is None:
-            raise InvalidCheckpoint(f"{self._path}: the weights lack {name}")
-        found = tuple(tensor.shape)
-        if len(found) != len(shape) or any(
-            wanted not in (None, size) for wanted, size in zip(shape, found, strict=True)
-        ):
-            raise InvalidCheckpoint(
-                f"{self._path}: {name} is of shape {found}, which does not fit config.json"
-            )
-        return tensor
 
     def norm(self, name: str, dtype: torch.dtype | None = None) -> Norm:
         d, dtype = self._architecture.hidden_size, dtype or self._arithmetic.dtype
         weight, bias = (
-            self.take(f"{name}.{part}", d).to(self._device, dtype) for part in ("weight", "bias")
+            self.source.take(f"{name}.{part}", d).to(self._device, dtype)
+            for part in ("weight", "bias")
         )
         return Norm(weight, bias, self._architecture.layer_norm_eps)
 
     def linear(self, name: str, size_in: int, size_out: int, *, gelu: bool = False) -> Linear:
-        weight, bias = self._pair(name, size_in, size_out)
+        weight, bias = self.source.pair(name, size_in, size_out)
         return prepare(weight, bias, self._arithmetic, self._device, gelu=gelu)
 
     def layer(self, number: int) -> Layer:
@@ -217,7 +198,7 @@ class _Tensors:
 
     def _projections(self, name: str, d: int) -> tuple[Linear, ...]:
         """One product for all three, unless that alone would make a copy of the weights."""
-        pairs = [self._pair(f"{name}.{part}", d, d) for part in ("query", "key", "value")]
+        pairs = [self.source.pair(f"{name}.{part}", d, d) for part in ("query", "key", "value")]
         weights, biases = [weight for weight, _ in pairs], [bias for _, bias in pairs]
         mapped = self._device.type == "cpu" and weights[0].dtype is self._arithmetic.dtype
         if not mapped:
@@ -226,7 +207,3 @@ class _Tensors:
             prepare(weight, bias, self._arithmetic, self._device)
             for weight, bias in zip(weights, biases, strict=True)
         )
-
-    def _pair(self, name: str, size_in: int, size_out: int) -> tuple[Tensor, Tensor]:
-        weight = self.take(f"{name}.weight", size_out, size_in)
-        return weight, self.take(f"{name}.bias", size_out)

@@ -23,6 +23,8 @@ import typer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from embedder.encoders.arithmetic import Arithmetic
+from embedder.encoders.transfer import Bus
 from embedder.encoders.transformer import Transformer
 from embedder.model.checkpoint import Checkpoint, open_checkpoint
 from embedder.stand_in import build
@@ -195,7 +197,8 @@ def main(
     records = [orjson.loads(line) for line in pairs.read_bytes().splitlines()]
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = open_checkpoint(build(Path(scratch) / "checkpoint"))
-        transformer = Transformer(checkpoint, torch.device("cpu"))
+        cpu = torch.device("cpu")
+        transformer = Transformer(checkpoint, Arithmetic.choose("fp32", cpu), Bus(cpu))
         queries = read_texts([r["q"] for r in records], checkpoint, transformer, QUERY_TOKENS)
         passages = read_texts([r["d"] for r in records], checkpoint, transformer, PASSAGE_TOKENS)
     typer.echo(f"read {len(records)} pairs")

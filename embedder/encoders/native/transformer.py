@@ -18,6 +18,7 @@ from embedder.encoders.native.library import GROUP, Batch, Layer, Model, Norm, l
 from embedder.encoders.native.weights import Arithmetic, layer_of, packed_weights
 from embedder.encoders.packing import positions_of
 from embedder.model.checkpoint import Architecture, Checkpoint
+from embedder.model.tensors import Tensors
 from m3.errors import InvalidConfiguration
 from m3.types import I32
 
@@ -127,14 +128,13 @@ class _Embeddings:
     """Words and positions, looked up in fp32 where the checkpoint has them mapped."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        tensors = checkpoint.weights()
+        tensors = Tensors(checkpoint)
+        size = checkpoint.architecture.hidden_size
         self._architecture = checkpoint.architecture
-        self._words = tensors["embeddings.word_embeddings.weight"]
-        types = tensors["embeddings.token_type_embeddings.weight"]
-        # Single texts are all of type 0, so its embedding is part of every position's.
-        self._positions = tensors["embeddings.position_embeddings.weight"].float() + types[0]
+        self._words = tensors.words()
+        self._positions = tensors.positions()
         norm = [
-            tensors[f"embeddings.LayerNorm.{part}"].float().contiguous()
+            tensors.take(f"embeddings.LayerNorm.{part}", size).float().contiguous()
             for part in ("weight", "bias")
         ]
         self._kept = norm

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from embedder.encoders.native.library import GROUP, Layer, Linear, Norm
 from embedder.model.checkpoint import Checkpoint
-from m3.errors import InvalidCheckpoint
+from embedder.model.tensors import Tensors
 
 Arithmetic = Literal["bf16", "int8"]
 Arrays = Mapping[str, NDArray[Any]]
@@ -88,43 +88,35 @@ def layer_of(arrays: Arrays, number: int) -> Layer:
 
 
 def _pack(checkpoint: Checkpoint, arithmetic: Arithmetic) -> dict[str, NDArray[Any]]:
-    tensors = checkpoint.weights()
+    tensors = Tensors(checkpoint)
     size, wide = checkpoint.architecture.hidden_size, checkpoint.architecture.intermediate_size
-
-    def take(name: str, *shape: int) -> Tensor:
-        tensor = tensors.get(name)
-        if tensor is None or tuple(tensor.shape) != shape:
-            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-            raise InvalidCheckpoint(f"{checkpoint.path}: {name} is {found}; it must be {shape}")
-        return tensor.float()
-
+    pack = _bf16 if arithmetic == "bf16" else _int8
     packed: dict[str, NDArray[Any]] = {}
     for number in range(checkpoint.architecture.num_hidden_layers):
         base = f"encoder.layer.{number}"
-        attention = [f"{base}.attention.self.{part}" for part in ("query", "key", "value")]
+        parts = [
+            tensors.pair(f"{base}.attention.self.{part}", size, size)
+            for part in ("query", "key", "value")
+        ]
+        weights, biases = zip(*parts, strict=True)
         products = {
-            "qkv": (
-                torch.cat([take(f"{name}.weight", size, size) for name in attention]),
-                torch.cat([take(f"{name}.bias", size) for name in attention]),
-            ),
-            "mixed": _linear(take, f"{base}.attention.output.dense", size, size),
-            "wide": _linear(take, f"{base}.intermediate.dense", wide, size),
-            "narrow": _linear(take, f"{base}.output.dense", size, wide),
+            "qkv": (torch.cat(weights), torch.cat(biases)),
+            "mixed": tensors.pair(f"{base}.attention.output.dense", size, size),
+            "wide": tensors.pair(f"{base}.intermediate.dense", size, wide),
+            "narrow": tensors.pair(f"{base}.output.dense", wide, size),
         }
         for name, (weight, bias) in products.items():
-            parts = (_bf16 if arithmetic == "bf16" else _int8)(weight, bias)
-            packed |= {f"{number}.{name}.{part}": array for part, array in parts.items()}
+            arrays = pack(weight.float(), bias.float())
+            packed |= {f"{number}.{name}.{part}": array for part, array in arrays.items()}
         for name, norm in (
             ("mixed_norm", f"{base}.attention.output.LayerNorm"),
             ("narrow_norm", f"{base}.output.LayerNorm"),
         ):
             for part in ("weight", "bias"):
-                packed[f"{number}.{name}.{part}"] = take(f"{norm}.{part}", size).numpy()
+                packed[f"{number}.{name}.{part}"] = (
+                    tensors.take(f"{norm}.{part}", size).float().numpy()
+                )
     return packed
-
-
-def _linear(take: Any, name: str, out: int, into: int) -> tuple[Tensor, Tensor]:
-    return take(f"{name}.weight", out, into), take(f"{name}.bias", out)
 
 
 def _bf16(weight: Tensor, bias: Tensor) -> dict[str, NDArray[Any]]:
