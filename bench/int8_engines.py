@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from bench.checkpoints import checkpoint, described
@@ -39,6 +40,7 @@ def run(
 ) -> Result:
     """One thread. Fidelity on the stand-in's weights against our fp32; CPU seconds on `model`."""
     pin([0])
+    torch.set_num_threads(1)
     notes: dict[str, Any] = {
         "fidelity": f"{described('stand-in')}, {documents} documents of {folder.name}",
         "speed": f"{described(model)}, CPU seconds",
