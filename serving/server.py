@@ -22,8 +22,9 @@ from serving.lifecycle import Lifecycle
 _BACKLOG = 2048
 _KEEP_ALIVE = 75
 """Seconds; more than a proxy keeps its end (nginx: 60), so that the server never hangs up first."""
-_GRACE = 30
-"""Seconds that requests under way get after the last connection was accepted."""
+_GRACE = 90
+"""Seconds that requests under way get after the last connection was accepted: more than a node's
+queue may hold (`max_queue_seconds`)."""
 
 
 def serve(

@@ -149,7 +149,6 @@ class Computer:
                 {
                     "event": "free",
                     "batch": task.number,
-                    "seconds": seconds,
                     "interruptions": interruptions,
                 }
             )

@@ -153,23 +153,23 @@ class Dispatcher:
         self._metrics.workers.set(len(self._stations))
         self.dispatch()
 
-    def free(self, runner: Runner, number: int, seconds: float, interruptions: int) -> None:
+    def free(self, runner: Runner, number: int, interruptions: int) -> None:
         """See `Listener`."""
-        station = self._stations.get(runner)
-        batch = station.free(number) if station else None
-        if station is None or batch is None:
-            return
-        if batch.lane == "query":
-            station.held_up += seconds
         if interruptions:
             self._metrics.batches_interrupted.inc()
-        self.dispatch()
+        station = self._stations.get(runner)
+        # The result may have been quicker.
+        if station is not None and station.free(number) is not None:
+            self.dispatch()
 
     def done(self, runner: Runner, number: int, encoded: Encoded, took: Took) -> None:
         """See `Listener`."""
-        batch = self._take(runner, number)
-        if batch is None:
+        station = self._stations.get(runner)
+        batch = station.take(number) if station else None
+        if station is None or batch is None:
             return
+        if batch.lane == "query":
+            station.held_up += took.computing
         self._pace.observe(batch.lane, batch.tokens, took.computing)
         self._observe_end(batch, encoded.padding, took)
         for row, job in enumerate(batch.jobs):

@@ -151,7 +151,7 @@ class WorkerProcess:
             head, _ = frame
             match head["event"]:
                 case "free":
-                    self._listener.free(self, head["batch"], head["seconds"], head["interruptions"])
+                    self._listener.free(self, head["batch"], head["interruptions"])
                 case "dropped":
                     self._listener.dropped(self, head["batch"])
                 case "failed":

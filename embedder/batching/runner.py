@@ -87,8 +87,11 @@ class Listener(Protocol):
         """A runner is ready; `rate` is what it computed in tokens a second."""
         ...
 
-    def free(self, runner: Runner, number: int, seconds: float, interruptions: int) -> None:
-        """It is launched, in `seconds` of its own: the next may come. The result follows."""
+    def free(self, runner: Runner, number: int, interruptions: int) -> None:
+        """It is launched, after so many interruptions: the next may come.
+
+        The result follows, or was told before.
+        """
         ...
 
     def done(self, runner: Runner, number: int, encoded: Encoded, took: Took) -> None:

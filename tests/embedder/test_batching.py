@@ -108,7 +108,7 @@ class FakeRunner:
                 self._tell(self._listener.failed, number, NotComputed(str(error)))
             else:
                 seconds = time.perf_counter() - began
-                self._tell(self._listener.free, number, seconds, 0)
+                self._tell(self._listener.free, number, 0)
                 unfit = frozenset(i for i, text in enumerate(ids) if text[0] == UNFIT)
                 self.codecs.append(codec)
                 encoded = Encoded(convert(batch, codec), unfit)
