@@ -18,7 +18,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from tests.processes import COMMANDS, Running, running, server, wait_for_server
+from tests.processes import COMMANDS, Running, server
 
 pytestmark = pytest.mark.anyio
 
@@ -128,8 +128,7 @@ async def test_a_second_signal_ends_at_once(stand_in):
 
 
 async def test_a_worker_ends_with_its_node_however_that_ends(stand_in):
-    with running(arguments(stand_in)) as node:
-        wait_for_server(node, ready=False)
+    with server(arguments(stand_in)) as (_, node):
         worker = worker_of(node)
         if sys.platform == "linux":
             # Not even able to notice.
