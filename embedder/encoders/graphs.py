@@ -28,6 +28,13 @@ Capture: TypeAlias = Callable[[Callable[[], Tensor]], tuple[Replay, Tensor]]
 """A computation -> what enqueues it again, and the tensor it writes to each time."""
 
 
+def padded_size(tokens: int, texts: int) -> int | None:
+    """Tokens that are computed for a batch of so many; None for one that no graph fits."""
+    if texts >= TEXTS:
+        return None
+    return next((size for size in SIZES if size >= tokens), None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Graph:
     ids: Tensor
@@ -50,8 +57,8 @@ class Graphs:
 
         None for a batch that is too large.
         """
-        size = next((size for size in SIZES if size >= len(packing.ids)), None)
-        if size is None or len(packing.lengths) >= TEXTS:
+        size = padded_size(len(packing.ids), len(packing.lengths))
+        if size is None:
             return None
         graph, padded = self._graphs[size], packing.padded(size, TEXTS)
         sent = self._bus.send([padded.ids, padded.positions, padded.offsets])

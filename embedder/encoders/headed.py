@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -24,6 +25,10 @@ class States(Protocol):
     @property
     def engine(self) -> str:
         """As `Encoder.engine`."""
+        ...
+
+    def padding(self, token_ids: Sequence[Sequence[int]]) -> int:
+        """Tokens that are computed beside these, for the shape of the batch alone."""
         ...
 
     def __call__(self, token_ids: Sequence[Sequence[int]], pause: Pause | None = None) -> Tensor:
@@ -78,4 +83,7 @@ class HeadedEncoder:
         """See `Encoder.launch`. On a GPU it returns when all is enqueued."""
         hidden = self._states(token_ids, pause)
         wait = self._heads.launch(hidden, [len(ids) for ids in token_ids], outputs, codec)
-        return lambda: finish(wait(), token_ids, self._info, self._tokenizer.special, codec)
+        padding = self._states.padding(token_ids)
+        return lambda: replace(
+            finish(wait(), token_ids, self._info, self._tokenizer.special, codec), padding=padding
+        )

@@ -17,7 +17,7 @@ from torch import Tensor
 from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.attention import Attention, RunAttention, VarlenAttention, varlen_kernel
 from embedder.encoders.encoder import Pause
-from embedder.encoders.graphs import Graphs, cuda_capture
+from embedder.encoders.graphs import Graphs, cuda_capture, padded_size
 from embedder.encoders.linear import Linear, prepare
 from embedder.encoders.packing import Packing
 from embedder.encoders.transfer import Bus
@@ -107,6 +107,12 @@ class Transformer:
             f"torch {torch.__version__} {self._precision}, {attention}, CUDA graphs {graphs}, "
             f"{_name(self._bus.device)}"
         )
+
+    def padding(self, token_ids: Sequence[Sequence[int]]) -> int:
+        """See `States.padding`."""
+        tokens = sum(map(len, token_ids))
+        size = padded_size(tokens, len(token_ids)) if self._graphs is not None else None
+        return 0 if size is None else size - tokens
 
     def __call__(self, token_ids: Sequence[Sequence[int]], pause: Pause | None = None) -> Tensor:
         """[T, d]: the last hidden state of every token, texts in the order given."""

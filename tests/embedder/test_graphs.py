@@ -108,6 +108,15 @@ def test_a_graph_replays_the_texts_of_now(captured, plain):
         torch.testing.assert_close(two, plain(second), atol=2e-5, rtol=0)
 
 
+def test_what_fills_a_graph_up_is_told_as_padding(captured, plain):
+    for tokens in (2, 15, 16, 17, 512, 513):
+        text = [0, *[5] * (tokens - 2), 2]
+        size = next((size for size in SIZES if size >= tokens), tokens)
+        assert captured.padding([text]) == size - tokens
+        assert plain.padding([text]) == 0
+    assert captured.padding([[0, 2]] * TEXTS) == 0
+
+
 def test_only_short_batches_are_replayed(checkpoint):
     replays: list[int] = []
 

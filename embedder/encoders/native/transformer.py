@@ -82,6 +82,10 @@ class NativeTransformer:
         """See `Encoder.engine`."""
         return self._engine
 
+    def padding(self, token_ids: Sequence[Sequence[int]]) -> int:  # noqa: ARG002 - there is none
+        """See `States.padding`."""
+        return 0
+
     def __call__(self, token_ids: Sequence[Sequence[int]], pause: Pause | None = None) -> Tensor:
         """[T, d] fp32: the last hidden state of every token, texts in the order given."""
         lengths: I32 = np.array([len(ids) for ids in token_ids], np.int32)
