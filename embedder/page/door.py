@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedder.api.node import Node
 from embedder.page.desk import Desk
+from embedder.page.drawn import Drawn
 from embedder.page.notices import notice
 from m3.errors import InvalidInput, M3Error, NotFound
 from serving.keys import read_digests
@@ -62,18 +62,6 @@ class Call(BaseModel):
 
     fn_index: int
     data: list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """The page as Gradio serves it.
-
-    Attributes:
-        inputs: how many values each of its functions takes, by number.
-    """
-
-    app: ASGIApp
-    inputs: Mapping[int, int]
 
 
 class Door:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from embedder.page import drawing, examples
 from embedder.page.desk import Desk
-from embedder.page.door import Drawn
+from embedder.page.drawn import Drawn
 from m3.types import ModelInfo
 from scoring.fusion import PRESETS
 
