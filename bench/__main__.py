@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
-import click
 import typer
 
 from bench.measure import Result
@@ -25,32 +25,31 @@ def main() -> None:
     name, *options = sys.argv[1:] or [""]
     if not name:
         for each in ALL:
-            _show(_run(each, []))
+            _shown(_benchmark(each))()
     elif name in ("-h", "--help"):
         print(f"{__doc__}\nNames: {', '.join((*ALL, *NAMED))}; each has --help.")
     elif name in (*ALL, *NAMED):
-        _show(_run(name, options))
+        app = typer.Typer(add_completion=False)
+        app.command(name)(_shown(_benchmark(name)))
+        app(options, prog_name=f"python -m bench {name}")
     else:
         sys.exit(f"no benchmark {name!r}; there are: {', '.join((*ALL, *NAMED))}")
 
 
-def _run(name: str, options: Sequence[str]) -> Result | None:
-    """The benchmark's result; none where its help was asked for."""
-    app = typer.Typer(add_completion=False)
-    app.command(name)(importlib.import_module(f"bench.{name.replace('-', '_')}").run)
-    command: Any = typer.main.get_command(app)
-    try:
-        result = command.main(list(options), f"python -m bench {name}", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    return result if isinstance(result, Result) else None
+def _benchmark(name: str) -> Callable[..., Result]:
+    return importlib.import_module(f"bench.{name.replace('-', '_')}").run
 
 
-def _show(result: Result | None) -> None:
-    if result is not None:
+def _shown(run: Callable[..., Result]) -> Callable[..., None]:
+    """The benchmark with the same options, its result printed and saved."""
+
+    @wraps(run)
+    def run_and_show(*args: Any, **options: Any) -> None:
+        result = run(*args, **options)
         result.show()
         print(f"  saved: {result.save()}\n")
+
+    return run_and_show
 
 
 if __name__ == "__main__":

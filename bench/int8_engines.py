@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from threadpoolctl import threadpool_limits
 
 from bench.checkpoints import checkpoint, described
 from bench.contenders import OURS
@@ -45,7 +46,8 @@ def run(
         "fidelity": f"{described('stand-in')}, {documents} documents of {folder.name}",
         "speed": f"{described(model)}, CPU seconds",
     }
-    rows = dict(_fidelity(folder, documents, notes))
+    with threadpool_limits(1):  # two threads of BLAS would wait for each other on one core
+        rows = dict(_fidelity(folder, documents, notes))
     for name, timing in _speed(model, rounds, notes):
         rows.setdefault(name, {})
         rows[name] |= timing

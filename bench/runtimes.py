@@ -76,6 +76,10 @@ class _ByLength:
         self.engine = engine
         self._run = run
 
+    def padding(self, token_ids: Sequence[Sequence[int]]) -> int:  # noqa: ARG002
+        """See `States`."""
+        return 0
+
     def __call__(
         self,
         token_ids: Sequence[Sequence[int]],
