@@ -40,6 +40,8 @@ Capacity: TypeAlias = Callable[[Encoder, int], int]
 
 _SWITCH_SECONDS = 0.0005
 """A thread waits at most so long for another's Python code: the default is five milliseconds."""
+_NICE = 5
+"""Lower priority than the server's, which has to answer and refuse while this computes."""
 _WARM_TOKENS = 128
 _PR_SET_PDEATHSIG = 1
 _log = structlog.stdlib.get_logger("m3.embedder")
@@ -68,6 +70,7 @@ def main(
         return
     order, _ = begun
     _die_with(order["parent"])
+    os.nice(_NICE)
     sys.setswitchinterval(_SWITCH_SECONDS)
     tell, answer = _sender(control), _sender(results)
     inbox = Inbox()
