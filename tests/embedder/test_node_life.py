@@ -143,10 +143,10 @@ async def test_overload_is_refused_at_once_while_a_batch_runs(stand_in):
     with server(arguments(stand_in), {"M3_MAX_QUEUE_TOKENS": "16384"}) as (url, _):
         async with client_of(url) as client:
             asked = [
-                asyncio.create_task(client.post("/v1/encode", json=long_texts(8, 100 * i)))
+                asyncio.create_task(client.post("/v1/encode", json=long_texts(7, 100 * i)))
                 for i in range(4)
             ]
-            await queued(client, more_than=12_000)
+            await queued(client, more_than=8000)
             seconds: list[float] = []
             for _ in range(REFUSALS):
                 began = time.monotonic()
