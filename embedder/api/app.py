@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from embedder import page
-from embedder.api import openai, rerank, routes
+from embedder.api import document, openai, rerank, routes
 from embedder.api.node import Node
 from embedder.encoders.loading import EncoderName
 from m3.settings import Settings
@@ -50,4 +50,5 @@ def create_node_app(
     app.include_router(openai.routes)
     app.include_router(rerank.routes)
     page.install(app, node)
+    document.install(app, node)
     return app

@@ -91,7 +91,11 @@ class OpenAiRequest(BaseModel):
     model: str | None = Field(default=None, description="Any; a node serves one model.")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Count | None = Field(default=None, description="The model's own, or unset.")
-    truncate: StrictBool = Field(default=False, description="Cut texts that are too long.")
+    truncate: StrictBool = Field(
+        default=False,
+        description="Whether texts longer than the model's limit are cut; if not, one that is "
+        "answers 400.",
+    )
 
 
 class OpenAiEmbedding(BaseModel):

@@ -68,7 +68,10 @@ class EncodeRequest(_Strict):
         default=None,
         description="Tokens to read of each text; unset: the model's limit.",
     )
-    truncate: bool = Field(default=True, description="False: refuse texts that are longer.")
+    truncate: bool = Field(
+        default=True,
+        description="Whether texts that are longer are cut; if not, one that is answers 400.",
+    )
     deadline_ms: Count | None = Field(
         default=None, description="Give up after so many milliseconds, with 504."
     )
