@@ -169,6 +169,17 @@ def test_packed_weights_are_read_from_one_file(checkpoint, tmp_path, precision):
         assert private_bytes(file) == 0
 
 
+def test_weights_packed_for_other_kernels_are_cleared_away(checkpoint, tmp_path):
+    old = tmp_path / f"{checkpoint.fingerprint}-bf16-0.safetensors"
+    other_model = tmp_path / f"{'0' * 32}-bf16-0.safetensors"
+    for file in (old, other_model):
+        file.touch()
+    native(checkpoint, "bf16", tmp_path)
+    assert not old.exists()
+    assert other_model.exists()
+    assert len(list(tmp_path.glob(f"{checkpoint.fingerprint}-*.safetensors"))) == 1
+
+
 def private_bytes(file: Path) -> int:
     """What this process has of a file's pages for itself alone, by having written to them."""
     ours = False

@@ -52,13 +52,17 @@ def packed_weights(
     Raises:
         InvalidCheckpoint: weights that do not fit the checkpoint's config.
     """
-    file = folder / f"{checkpoint.fingerprint}-{arithmetic}-{kernels}.safetensors"
+    name = f"{checkpoint.fingerprint}-{arithmetic}"
+    file = folder / f"{name}-{kernels}.safetensors"
     if not file.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder / f"{file.name}.lock"):
+            with _alone(folder / f"{name}.lock"):
                 if not file.exists():
                     _write(file, _pack(checkpoint, arithmetic))
+                    # Whoever has another version's mapped keeps it.
+                    for other in set(folder.glob(f"{name}-*.safetensors")) - {file}:
+                        other.unlink()
         except OSError:
             return _pack(checkpoint, arithmetic)
     return _map(file)
