@@ -16,9 +16,7 @@ from bench.texts import Mix, mixes
 from bench.worker import Run, Worker, workers
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-_SWEPT = 64
-"""Texts of a call that the sweep looks at."""
-_QUICK, _LONG = 12, 200
+_QUICK, _LONG = 8, 200
 _PATIENCE = 60.0
 """Seconds of the peer's run above which three rounds must do."""
 
@@ -73,7 +71,7 @@ class _Measured:
 
     def rows(self) -> list[dict[str, Any]]:
         rows = [self._row(name) for name in self.timings]
-        if len(self.sweep) > 1 and len(self.mix.texts) <= _SWEPT:
+        if len(self.sweep) > 1 and self.mix.swept >= len(self.mix.texts):
             rows.append(self._default())
         return rows
 
@@ -113,6 +111,7 @@ class _Measured:
 
 
 def _measure(mix: Mix, running: Mapping[str, Worker], rounds: int) -> _Measured:
+    running = {n: worker for n, worker in running.items() if mix.peers or n in (PEER, *OURS)}
     sweep = _sweep(running[PEER], mix)
     best = min(sweep, key=lambda size: sweep[size].cpu)
     runs: dict[str, list[Run]] = {name: [] for name in running}
@@ -138,7 +137,7 @@ def _sweep(peer: Worker, mix: Mix) -> dict[int, Run]:
 
 
 def _swept(mix: Mix) -> list[str]:
-    return list(mix.texts[:_SWEPT])
+    return list(mix.texts[: mix.swept])
 
 
 def _contender(worker: Worker, mix: Mix, size: int | None, runs: list[Run]) -> Callable[[], Run]:

@@ -56,12 +56,16 @@ class Mix:
     Attributes:
         alone: each text in a call of its own, as queries come; what counts is then wall time.
         targets: times faster than FlagEmbedding at its best, by precision.
+        swept: texts that FlagEmbedding's batch sizes are tried on.
+        peers: whether those that compute the dense vector alone run beside.
     """
 
     name: str
     texts: Sequence[str]
     targets: dict[str, float]
     alone: bool = False
+    swept: int = 64
+    peers: bool = False
 
 
 def mixes(checkpoint: Path, *, mixed: int, queries: int = 16) -> list[Mix]:
@@ -75,9 +79,13 @@ def mixes(checkpoint: Path, *, mixed: int, queries: int = 16) -> list[Mix]:
     np.random.default_rng(0).shuffle(spread)
     passages = {"bf16": 4.3, "int8": 6.6}
     return [
-        Mix("512 tokens, 2 a call", texts_of(checkpoint, [512] * 2), passages),
-        Mix("512 tokens, 8 a call", texts_of(checkpoint, [512] * 8), passages),
-        Mix("120 tokens, 8 a call", texts_of(checkpoint, [120] * 8), {"bf16": 3.8, "int8": 6.0}),
+        Mix("512 tokens, 8 a call", texts_of(checkpoint, [512] * 8), passages, swept=4),
+        Mix(
+            "120 tokens, 8 a call",
+            texts_of(checkpoint, [120] * 8),
+            {"bf16": 3.8, "int8": 6.0},
+            peers=True,
+        ),
         Mix(
             "queries, one a call",
             sample_texts("queries.jsonl")[:queries],
