@@ -17,13 +17,13 @@ from serving.keys import KeyCheck, Open, read_digests
 from serving.lifecycle import Lifecycle
 from serving.limits import BodyLimit
 from serving.metrics import HttpMetrics
-from serving.observe import AnswerHeaders, Observe
+from serving.observe import AnswerHeaders, Observe, Quiet
 from serving.strict import StrictRoute, router
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def _nothing_is_open(_: str) -> bool:
+def _none(_: str) -> bool:
     return False
 
 
@@ -37,7 +37,8 @@ def create_app(
     registry: CollectorRegistry | None = None,
     answer_headers: AnswerHeaders = dict[str, str],
     error_shapes: Mapping[str, problems.ErrorShape] | None = None,
-    is_open: Open = _nothing_is_open,
+    is_open: Open = _none,
+    is_quiet: Quiet = _none,
 ) -> FastAPI:
     """An app with request ids, an access log, problem documents, limits, keys and probes.
 
@@ -50,6 +51,7 @@ def create_app(
         error_shapes: by path or a route's template, error bodies for routes that follow another
             API's manners.
         is_open: paths that need no key where keys are configured; probes never do.
+        is_quiet: paths whose requests are logged at debug, as those of probes are.
 
     Raises:
         InvalidConfiguration: a keys file that cannot be used.
@@ -68,7 +70,7 @@ def create_app(
     app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
     if settings.api_keys_file:
         app.add_middleware(KeyCheck, digests=read_digests(settings.api_keys_file), is_open=is_open)
-    app.add_middleware(Observe, metrics=metrics, headers=answer_headers)
+    app.add_middleware(Observe, metrics=metrics, headers=answer_headers, is_quiet=is_quiet)
     problems.install(app)
     openapi.install(app, keys=settings.api_keys_file is not None)
     _add_probes(app, metrics.registry)

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,15 +24,20 @@ _ABANDONED = 499
 _log = structlog.stdlib.get_logger("m3.http")
 
 AnswerHeaders = Callable[[], Mapping[str, str]]
+Quiet: TypeAlias = Callable[[str], bool]
+"""Whether requests of a path are of no interest in a log, as those of probes are not."""
 
 
 class Observe:
     """Every answer carries `X-Request-Id` and `headers`; nothing raised goes unanswered."""
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, headers: AnswerHeaders) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: HttpMetrics, headers: AnswerHeaders, is_quiet: Quiet
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._headers = headers
+        self._is_quiet = is_quiet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,7 +75,8 @@ class Observe:
         # An unknown word for a method must not make a time series of its own.
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.observe(method, route, status, seconds)
-        log = _log.debug if scope["path"] in EXEMPT else _log.info
+        quiet = scope["path"] in EXEMPT or self._is_quiet(scope["path"])
+        log = _log.debug if quiet else _log.info
         client = scope.get("client")
         log(
             "request",

@@ -44,6 +44,7 @@ def create_node_app(
             **dict.fromkeys(rerank.PATHS, rerank.error_shape),
         },
         is_open=page.is_open,
+        is_quiet=page.is_file,
     )
     app.state.node = node
     app.include_router(routes.routes)

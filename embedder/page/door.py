@@ -41,7 +41,12 @@ _log = structlog.stdlib.get_logger("m3.page")
 
 def is_open(path: str) -> bool:
     """Whether the page answers there: without a key, for a person types it into the page."""
-    return path in {HOME, CALL, *FILES} or path.startswith(FOLDERS)
+    return path in {HOME, CALL} or is_file(path)
+
+
+def is_file(path: str) -> bool:
+    """Whether it is one of the hundred files that a browser loads at a visit."""
+    return path in FILES or path.startswith(FOLDERS)
 
 
 def install(app: FastAPI, node: Node) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from embedder.api.app import create_node_app
@@ -331,3 +332,15 @@ async def test_while_the_model_loads_the_page_waits_for_it(monkeypatch):
     assert "somewhere/else is loading" in answer.text
     assert 'http-equiv="refresh"' in answer.text
     assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.anyio
+async def test_the_files_of_a_visit_are_logged_at_debug_alone():
+    transport = httpx.ASGITransport(create_node_app(Settings()))
+    with capture_logs() as logs:
+        async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+            for path in ("/", "/assets/index.js", "/static/icon.png", "/theme.css", "/v1/models"):
+                await client.get(path)
+    loud = [log["path"] for log in logs if log["log_level"] != "debug"]
+    assert loud == ["/", "/v1/models"]
+    assert len(logs) == 5

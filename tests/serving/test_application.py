@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
+from structlog.testing import capture_logs
 
 from m3.errors import InvalidConfiguration, NotFound, NotReady, Overloaded
 from m3.settings import Settings
@@ -243,6 +244,21 @@ async def test_metrics_count_by_route_not_by_path(client):
     assert 'route="unmatched"' in text
     assert "/nowhere" not in text
     assert 'm3_http_request_seconds_bucket{le="+Inf",route="/v1/items/{item}"} 3.0' in text
+
+
+async def test_quiet_paths_and_probes_are_logged_at_debug_alone():
+    app = make(is_quiet=lambda path: path.startswith("/assets/"))
+    with capture_logs() as logs:
+        async with client_of(app) as client:
+            for path in ("/assets/index.js", "/livez", "/v1/items/1", "/assets"):
+                await client.get(path)
+    levels = {log["path"]: log["log_level"] for log in logs}
+    assert levels == {
+        "/assets/index.js": "debug",
+        "/livez": "debug",
+        "/v1/items/1": "info",
+        "/assets": "info",
+    }
 
 
 async def test_the_openapi_document_claims_no_422_and_documents_problems(client):
