@@ -1,4 +1,4 @@
-"""Hooks for schemathesis: what a schema cannot say is no failure to keep it."""
+"""A hook for schemathesis: what no schema can say is not held against the node."""
 
 from __future__ import annotations
 
