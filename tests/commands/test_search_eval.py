@@ -12,11 +12,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.processes import COMMANDS
+from tests.processes import COMMANDS, server
 
 COMMAND = COMMANDS / "m3-search"
 METHODS = ["dense", "sparse", "colbert", "dense+sparse", "fusion"]
 METRICS = ["nDCG@10", "Recall@100", "MRR@10"]
+
+
+@pytest.fixture(scope="module")
+def node(stand_in: Path) -> Iterator[str]:
+    """In the precision that this machine computes best, as a user has it."""
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments) as (url, _):
+        yield url
 
 
 @pytest.fixture(scope="module")
