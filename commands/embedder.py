@@ -49,11 +49,13 @@ def serve(
 ) -> None:
     """Serve a model over HTTP until interrupted."""
     from embedder.api.app import create_node_app  # noqa: PLC0415 - keeps --help quick
+    from embedder.api.memory import return_large_buffers  # noqa: PLC0415
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
 
     settings = load_settings(model=model, precision=precision)
     configure(settings)
+    return_large_buffers()
     server.serve(
         create_node_app(settings, encoder=encoder, on_loaded=_announce_model),
         host=host,
