@@ -13,7 +13,7 @@ import typer
 
 from bench.measure import Result
 
-ALL = ("parity", "maxsim", "encode", "http", "overload", "search")
+ALL = ("parity", "maxsim", "peak", "encode", "http", "overload", "search")
 """What runs where no name is given."""
 NAMED = ("fidelity", "int8-engines")
 """What needs a collection or more packages."""

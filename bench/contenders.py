@@ -127,7 +127,7 @@ class Infinity:
         try:
             infinity: Any = importlib.import_module("infinity_emb")
         except ImportError as error:
-            raise MissingPeer("infinity-emb is not installed") from error
+            raise MissingPeer(f"infinity-emb cannot be imported: {error}") from error
         arguments = infinity.EngineArgs(
             model_name_or_path=str(folder), engine="torch", device="cpu", dtype="float32"
         )
