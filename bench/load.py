@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -60,10 +61,12 @@ class Generator:
     """A load under way in its own process, pinned to the cores that start it."""
 
     def __init__(self, load: Load) -> None:
+        # A file: nobody reads a pipe while the load is under way, and a full one would hold it up.
+        self._outcome = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `outcome`
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.load"],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=self._outcome,
             cwd=Path(__file__).parents[1],
         )
         assert self._process.stdin is not None
@@ -77,13 +80,13 @@ class Generator:
 
     def outcome(self) -> list[Sent]:
         """Every request, once the last has ended."""
-        assert self._process.stdout is not None
         try:
-            sent = orjson.loads(self._process.stdout.read())
+            self._process.wait(self._limit)
         finally:
             self._process.kill()
-            self._process.wait(self._limit)
-        return [Sent(*fields) for fields in sent]
+        with self._outcome:
+            self._outcome.seek(0)
+            return [Sent(*fields) for fields in orjson.loads(self._outcome.read())]
 
 
 def p(seconds: Sequence[float], percent: int) -> float:
