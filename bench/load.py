@@ -13,14 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 
-from m3.codec import MEDIA_TYPE
+from bench.connections import Connections
 from m3.types import Kind
 
-_MOST_AT_ONCE = 4000
-"""Requests under way, whatever the rate: connections are not endless."""
 _PATIENCE = 60.0
 
 
@@ -97,19 +94,15 @@ def p(seconds: Sequence[float], percent: int) -> float:
 
 
 async def _send_all(load: Load) -> list[Sent]:
-    limits = httpx.Limits(max_connections=_MOST_AT_ONCE, max_keepalive_connections=_MOST_AT_ONCE)
-    async with httpx.AsyncClient(
-        base_url=load.url, limits=limits, timeout=_PATIENCE, trust_env=False
-    ) as client:
-        sender = _Sender(load, client)
-        await (sender.by_rate(load.rate) if load.rate else sender.at_once(load.at_once or 1))
+    sender = _Sender(load)
+    await (sender.by_rate(load.rate) if load.rate else sender.at_once(load.at_once or 1))
     return sender.sent
 
 
 class _Sender:
-    def __init__(self, load: Load, client: httpx.AsyncClient) -> None:
+    def __init__(self, load: Load) -> None:
         self._load = load
-        self._client = client
+        self._connections = Connections(load.url)
         self._next = 0
         self._start = time.perf_counter()
         self.sent: list[Sent] = []
@@ -134,15 +127,8 @@ class _Sender:
         if self._load.deadline_ms:
             body["deadline_ms"] = self._load.deadline_ms
         at = self._elapsed()
-        try:
-            answer = await self._client.post(
-                "/v1/encode",
-                content=orjson.dumps(body),
-                headers={"Content-Type": "application/json", "Accept": MEDIA_TYPE},
-            )
-            status = answer.status_code
-        except httpx.TransportError:
-            status = 0
+        async with asyncio.timeout(_PATIENCE):
+            status = await self._connections.post("/v1/encode", orjson.dumps(body))
         self.sent.append(Sent(text, at, status, self._elapsed() - at))
 
     def _elapsed(self) -> float:
