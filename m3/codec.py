@@ -26,7 +26,7 @@ MEDIA_TYPE = "application/vnd.m3.embeddings"
 
 _SCALE_BYTES = 4
 _INT8_MAX = 127
-_COLUMNS = (
+COLUMNS = (
     "dense",
     "sparse_offsets",
     "sparse_ids",
@@ -37,6 +37,7 @@ _COLUMNS = (
     "tokens",
     "truncated",
 )
+"""An `EmbeddingBatch`'s arrays, in the order they are written in."""
 
 
 def width(dimension: int, codec: Codec) -> int:
@@ -113,7 +114,7 @@ def _to_bf16(vectors: F32) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
 
 def to_bytes(batch: EmbeddingBatch) -> bytes:
     """The batch as a safetensors file."""
-    columns = {name: np.ascontiguousarray(getattr(batch, name)) for name in _COLUMNS}
+    columns = {name: np.ascontiguousarray(getattr(batch, name)) for name in COLUMNS}
     return save(
         columns,
         metadata={
@@ -137,7 +138,7 @@ def from_bytes(data: bytes) -> EmbeddingBatch:
     try:
         columns = load(data)
         batch = EmbeddingBatch(
-            **{name: columns[name] for name in _COLUMNS},
+            **{name: columns[name] for name in COLUMNS},
             codec=Codec(metadata["codec"]),
             model=metadata.get("model", ""),
             fingerprint=metadata.get("fingerprint", ""),

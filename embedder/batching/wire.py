@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import orjson
 
+from m3.codec import COLUMNS
 from m3.types import U8, Codec, EmbeddingBatch
 
 Head: TypeAlias = dict[str, Any]
@@ -24,17 +25,6 @@ _LENGTHS = struct.Struct("<IQ")
 _ALIGNMENT = 8
 _SMALL = 1 << 16
 """Bytes of a frame that is cheaper to copy than to send in parts."""
-_COLUMNS = (
-    "dense",
-    "sparse_offsets",
-    "sparse_ids",
-    "sparse_weights",
-    "token_offsets",
-    "token_ids",
-    "codes",
-    "tokens",
-    "truncated",
-)
 
 
 def pack(head: Head, *body: Buffer) -> list[Buffer]:
@@ -90,7 +80,7 @@ async def read(reader: asyncio.StreamReader) -> tuple[Head, bytes] | None:
 
 def pack_columns(batch: EmbeddingBatch) -> tuple[list[Any], list[Buffer]]:
     """A batch's columns: their names, dtypes and shapes for a head, and a body. Copies nothing."""
-    arrays = {name: np.ascontiguousarray(getattr(batch, name)) for name in _COLUMNS}
+    arrays = {name: np.ascontiguousarray(getattr(batch, name)) for name in COLUMNS}
     described = [[name, array.dtype.str, array.shape] for name, array in arrays.items()]
     return described, list(_aligned(arrays.values()))
 

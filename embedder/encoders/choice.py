@@ -9,7 +9,7 @@ import torch
 
 from embedder.encoders.encoder import Encoder
 from embedder.encoders.headed import HeadedEncoder
-from embedder.encoders.native.library import library
+from embedder.encoders.native.binding import library
 from embedder.encoders.native.transformer import NativeTransformer, fits
 from embedder.encoders.native.weights import Arithmetic
 from embedder.encoders.packed import PackedEncoder

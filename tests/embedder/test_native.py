@@ -20,7 +20,7 @@ from torch import Tensor
 from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.encoder import encode
 from embedder.encoders.headed import HeadedEncoder
-from embedder.encoders.native.library import library
+from embedder.encoders.native.binding import library
 from embedder.encoders.native.transformer import NativeTransformer
 from embedder.encoders.native.weights import Arithmetic as Precision
 from embedder.encoders.transfer import Bus

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from embedder.encoders.encoder import Pause
-from embedder.encoders.native.library import GROUP, Batch, Layer, Model, Norm, library
+from embedder.encoders.native.binding import GROUP, Batch, Layer, Model, Norm, library
 from embedder.encoders.native.weights import Arithmetic, layer_of, packed_weights
 from embedder.encoders.packing import positions_of
 from embedder.model.checkpoint import Architecture, Checkpoint

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embedder.encoders.native.library import GROUP, Layer, Linear, Norm
+from embedder.encoders.native.binding import GROUP, Layer, Linear, Norm
 from embedder.model.checkpoint import Checkpoint
 from embedder.model.tensors import Tensors
 

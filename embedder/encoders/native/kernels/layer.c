@@ -273,7 +273,7 @@ static void enter_body(void *argument, int thread) {
     norm_rows(argument, &phase, &((const run_t *)argument)->layer->narrow_norm);
 }
 
-/* ---- what native/library.py calls ---- */
+/* ---- what native/binding.py calls ---- */
 
 int m3_kernels(void) { return KERNELS; }
 
