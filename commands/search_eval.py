@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
-from commands.ingest_progress import Display, display
+from commands.ingest.progress import Display, display
 from commands.search_parts import open_service
 from evaluation.beir import TestCollection, load
 from evaluation.collection import prepare

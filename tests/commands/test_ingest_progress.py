@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from commands import ingest_progress
-from commands.ingest_progress import display
+from commands.ingest.progress import display
 from ingest.report import Report
 
 

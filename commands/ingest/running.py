@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from commands.ingest_progress import Display, display
+from commands.ingest.progress import Display, display
 from embedder.client import EmbedderClient
 from ingest.deadletters import DeadLetters
 from ingest.pipeline import ingest, open_chunker, survey

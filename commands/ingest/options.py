@@ -1,0 +1,32 @@
+"""What several commands of m3-ingest take, and the store they open."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from m3.settings import load_settings
+
+if TYPE_CHECKING:
+    from store.contract import Store
+
+Name = Annotated[str, typer.Argument(help="The collection.", metavar="NAME")]
+Source = Annotated[str, typer.Option(help="Where the documents come from: ids count within it.")]
+Tenant = Annotated[str, typer.Option(help="Whose documents they are.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@contextmanager
+def opened_store(home: Path | None) -> Generator[Store]:
+    """The store of this machine's settings."""
+    from store.opening import open_store  # noqa: PLC0415 - keeps --help quick
+
+    store = open_store(load_settings(home=home))
+    try:
+        yield store
+    finally:
+        store.close()
