@@ -21,9 +21,6 @@ from m3.errors import InvalidInput
 from m3.types import Chunk, Document
 from store.contract import Chunking
 
-VERSION = 1
-"""Of the rules here; part of the content hash, so that other rules cut a document anew."""
-
 MIN_TOKENS = 16
 MAX_DOCUMENT_TOKENS = 2**21
 """A document is written at once: this many tokens are 2 GB of BGE-M3's ColBERT codes."""
@@ -73,13 +70,7 @@ class Chunker:
         self._limit = model_tokens if chunking.whole else chunking.max_tokens
         _check(chunking, model_tokens)
 
-    def salt(self, *, markdown: bool) -> str:
-        """Names how a text would be cut; equal salts cut equal texts equally."""
-        chunking = self._chunking
-        way = "whole" if chunking.whole else f"{chunking.max_tokens}/{chunking.overlap}"
-        return f"chunks {VERSION} {way}{' markdown' if markdown else ''}"
-
-    def passages(self, document: Document, *, markdown: bool = False) -> list[Passage]:
+    def passages(self, document: Document) -> list[Passage]:
         """The document's passages in order: at least one, none without text.
 
         Raises:
@@ -90,7 +81,8 @@ class Chunker:
         title = self._shortened(document.title)
         if self._chunking.whole:
             return [self._whole(document, title)]
-        passages = self._fitting(document.text, title, outline(document.text) if markdown else None)
+        headings = outline(document.text) if document.markdown else None
+        passages = self._fitting(document.text, title, headings)
         tokens = sum(passage.tokens for passage in passages)
         if tokens > MAX_DOCUMENT_TOKENS:
             raise InvalidInput(

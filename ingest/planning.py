@@ -85,7 +85,7 @@ class Planner:
 
     def _one(self, item: Parsed, stored: str | None, plan: Plan) -> None:
         try:
-            content_hash = item.document.content_hash(self._chunker.salt(markdown=item.markdown))
+            content_hash = item.document.content_hash()
         except TypeError as error:
             plan.rejects.append(item.reject("parse", f"it cannot be written as JSON: {error}"))
             return
@@ -93,7 +93,7 @@ class Planner:
             plan.unchanged.append(item)
             return
         try:
-            passages = self._chunker.passages(item.document, markdown=item.markdown)
+            passages = self._chunker.passages(item.document)
         except InvalidInput as error:
             plan.rejects.append(item.reject("chunk", error.message))
         else:

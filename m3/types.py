@@ -58,7 +58,12 @@ class DocumentKey:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text as its source has it, before it is cut into chunks."""
+    """A text as its source has it, before it is cut into chunks.
+
+    Attributes:
+        markdown: whether the text has headings and fences rather than plain paragraphs.
+        pages: where each page of a paged source begins in `text`; empty without pages.
+    """
 
     id: str
     text: str
@@ -66,14 +71,17 @@ class Document:
     metadata: Metadata = field(default_factory=dict[str, Any])
     source: str = DEFAULT_SOURCE
     tenant: str = DEFAULT_TENANT
+    markdown: bool = False
+    pages: tuple[int, ...] = ()
 
     @property
     def key(self) -> DocumentKey:
         return DocumentKey(self.tenant, self.source, self.id)
 
-    def content_hash(self, salt: str = "") -> str:
-        """Equal when title, text and metadata are equal, and `salt`: how the text would be cut."""
-        return _digest([self.title, self.text, dict(self.metadata), salt])
+    def content_hash(self) -> str:
+        """Equal when title, text, metadata and what is known of the text's form are equal."""
+        form = [self.markdown, self.pages]
+        return _digest([self.title, self.text, dict(self.metadata), form])
 
 
 @dataclass(frozen=True, slots=True)

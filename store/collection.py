@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from m3.types import DocumentKey, Representation
+from m3.types import Document, DocumentKey, Representation
 from store.checks import check_documents
 from store.contract import (
     Candidates,
@@ -20,7 +20,16 @@ from store.filters import Filter
 from store.generations import Generations
 from store.publication import Publisher
 from store.reading import Question, Reader
-from store.rows import EMBEDDING_COLUMNS, document_key, schema, to_arrow, to_embeddings, values
+from store.rows import (
+    EMBEDDING_COLUMNS,
+    ORIGINAL_COLUMNS,
+    document_key,
+    schema,
+    to_arrow,
+    to_documents,
+    to_embeddings,
+    values,
+)
 from store.verification import verify
 
 
@@ -80,6 +89,11 @@ class StoredCollection:
 
     def document(self, key: DocumentKey) -> StoredDocument | None:
         return self._reader.document(key)
+
+    def originals(self, keys: Sequence[DocumentKey]) -> list[Document]:
+        table = self._generations.table(self._generations.current())
+        digests = [key.digest() for key in keys]
+        return to_documents(table.latest().of_documents(digests, ORIGINAL_COLUMNS, first=True))
 
     def candidates(
         self,

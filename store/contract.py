@@ -234,6 +234,13 @@ class Collection(Protocol):
         """One document of one published version, whole, or None."""
         ...
 
+    def originals(self, keys: Sequence[DocumentKey]) -> list[Document]:
+        """Documents as they were given, texts whole, so that they can be cut anew; by no order.
+
+        Of the newest version, published or not. Those that are not there are passed over.
+        """
+        ...
+
     def candidates(
         self,
         query: Representation,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from m3.errors import AlreadyExists
-from m3.types import DocumentKey, Representation, batch_of, text_hash
+from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
 from scoring.definition import dense_score, sparse_score
 from store.checks import check_documents, check_name, check_spec, unknown_collection
 from store.contract import (
@@ -31,6 +31,13 @@ class _Row:
     embedding: Representation
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    document: Document
+    content_hash: str
+    rows: Sequence[_Row]
+
+
 class MemoryCollection:
     """One dictionary of documents; every search looks at every row."""
 
@@ -38,7 +45,7 @@ class MemoryCollection:
         self.name = name
         self.spec = spec
         self._lock = threading.RLock()
-        self._documents: dict[DocumentKey, tuple[str, list[_Row]]] = {}
+        self._documents: dict[DocumentKey, _Kept] = {}
         self._version = 1
         self._next_row = 0
 
@@ -48,7 +55,8 @@ class MemoryCollection:
             for rows in documents:
                 self._documents.pop(rows.document.key, None)
                 if rows.chunks:
-                    self._documents[rows.document.key] = (rows.content_hash, self._rows(rows))
+                    kept = _Kept(rows.document, rows.content_hash, self._rows(rows))
+                    self._documents[rows.document.key] = kept
             self._version += 1
 
     def _rows(self, rows: DocumentRows) -> list[_Row]:
@@ -87,22 +95,33 @@ class MemoryCollection:
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         with self._lock:
-            return {key: self._documents[key][0] for key in keys if key in self._documents}
+            return {
+                key: self._documents[key].content_hash for key in keys if key in self._documents
+            }
 
     def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
         with self._lock:
-            _, rows = self._documents.get(key, ("", []))
+            kept = self._documents.get(key)
+            rows: Sequence[_Row] = kept.rows if kept else ()
             return {text_hash(row.chunk.model_text): row.embedding for row in rows}
 
     def document(self, key: DocumentKey) -> StoredDocument | None:
         with self._lock:
-            if key not in self._documents:
-                return None
-            content_hash, rows = self._documents[key]
-        first = rows[0].chunk
+            kept = self._documents.get(key)
+        if kept is None:
+            return None
+        document = kept.document
         return StoredDocument(
-            key, first.title, first.metadata, content_hash, [row.chunk for row in rows]
+            key,
+            document.title,
+            document.metadata,
+            kept.content_hash,
+            [row.chunk for row in kept.rows],
         )
+
+    def originals(self, keys: Sequence[DocumentKey]) -> list[Document]:
+        with self._lock:
+            return [self._documents[key].document for key in keys if key in self._documents]
 
     def candidates(
         self,
@@ -129,7 +148,7 @@ class MemoryCollection:
         )
 
     def _all(self) -> Iterator[_Row]:
-        return (row for _, rows in self._documents.values() for row in rows)
+        return (row for kept in self._documents.values() for row in kept.rows)
 
     def _allowed(self, row: _Row, tenant: str, filter_: Filter | None) -> bool:
         if row.chunk.tenant != tenant:

@@ -24,7 +24,8 @@ from m3.errors import AlreadyExists, Corrupt, NewerFormat, StorageFull
 from store.checks import check_name, check_spec, unknown_collection
 from store.contract import CollectionSpec
 
-FORMAT = 1
+FORMAT = 2
+"""1 had tables without the documents' own texts."""
 
 _RECORD = "collection.json"
 _RECORD_LOCK = "collection.lock"

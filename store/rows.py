@@ -5,6 +5,8 @@ document     digest of (tenant, source, document_id), which stand beside it
 write        names the write; every row of one document has the same
 content_hash of the document, chunking included       text_hash  of what the model read
 title, text, metadata (JSON), position, chunks, start, end, heading, page
+original     the document's text, markdown  its form, pages  where they begin in it: in the
+             first chunk's row, so that the document can be cut again
 dense        fixed [d] fp16 (fp32 under `Codec.FP32`)
 sparse_ids, sparse_weights, token_ids
 codes        the ColBERT vectors as `m3.codec` writes them, [tokens * width] bytes
@@ -27,6 +29,7 @@ from m3.types import (
     I64,
     Codec,
     Dense,
+    Document,
     DocumentKey,
     EmbeddingBatch,
     Representation,
@@ -50,6 +53,16 @@ TEXT_COLUMNS = (
     "title",
     "text",
     "metadata",
+)
+ORIGINAL_COLUMNS = (
+    "tenant",
+    "source",
+    "document_id",
+    "title",
+    "metadata",
+    "original",
+    "markdown",
+    "pages",
 )
 EMBEDDING_COLUMNS = ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes")
 INDEX_COLUMNS = ("tenant", "metadata", "dense", "sparse_ids", "sparse_weights")
@@ -79,6 +92,9 @@ def schema(spec: CollectionSpec) -> pa.Schema:
             pa.field("title", pa.string(), nullable=False),
             pa.field("text", pa.string(), nullable=False),
             pa.field("metadata", pa.string(), nullable=False),
+            pa.field("original", pa.string()),
+            pa.field("markdown", pa.bool_()),
+            pa.field("pages", pa.list_(pa.int64())),
             pa.field("dense", pa.list_(dense, spec.dimension), nullable=False),
             pa.field("sparse_ids", pa.list_(pa.int32()), nullable=False),
             pa.field("sparse_weights", pa.list_(pa.float32()), nullable=False),
@@ -120,6 +136,7 @@ def _document_rows(rows: DocumentRows, write: str) -> list[dict[str, Any]]:
             "heading": list(chunk.heading),
             "page": chunk.page,
             "text": chunk.text,
+            **(_original(document) if chunk.position == 0 else {}),
             "dense": embedding.dense,
             "sparse_ids": embedding.sparse_ids,
             "sparse_weights": embedding.sparse_weights,
@@ -128,6 +145,31 @@ def _document_rows(rows: DocumentRows, write: str) -> list[dict[str, Any]]:
             "checksum": checksum(embedding),
         }
         for chunk, embedding in zip(rows.chunks, rows.embeddings, strict=True)
+    ]
+
+
+def _original(document: Document) -> dict[str, Any]:
+    return {
+        "original": document.text,
+        "markdown": document.markdown,
+        "pages": list(document.pages),
+    }
+
+
+def to_documents(table: pa.Table) -> list[Document]:
+    """The documents whose first rows these are, of `ORIGINAL_COLUMNS`."""
+    return [
+        Document(
+            id=record["document_id"],
+            text=record["original"],
+            title=record["title"],
+            metadata=orjson.loads(record["metadata"]),
+            source=record["source"],
+            tenant=record["tenant"],
+            markdown=record["markdown"],
+            pages=tuple(record["pages"]),
+        )
+        for record in table.select(ORIGINAL_COLUMNS).to_pylist()
     ]
 
 

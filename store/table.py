@@ -53,9 +53,12 @@ class Version:
         ]
         return pa.concat_tables(batches) if batches else self._scan(columns, "false")
 
-    def of_documents(self, digests: Sequence[str], columns: Sequence[str]) -> pa.Table:
-        """The rows of the documents with these digests, with their ids."""
-        return self._scan(columns, f"document in ({_quoted(digests)})" if digests else "false")
+    def of_documents(
+        self, digests: Sequence[str], columns: Sequence[str], *, first: bool = False
+    ) -> pa.Table:
+        """The rows of the documents with these digests, or the first of each, with their ids."""
+        condition = f"document in ({_quoted(digests)})" if digests else "false"
+        return self._scan(columns, f"{condition} and position = 0" if first else condition)
 
     def scan(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """All rows with their ids, a bounded number at a time."""

@@ -39,16 +39,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A document, where it was found, and how it is to be cut.
+    """A document, and where it was found.
 
     Attributes:
-        markdown: whether its text has headings and fences rather than plain paragraphs.
         size: bytes of the source that it took, so that progress adds up to the files' sizes.
     """
 
     document: Document
     place: Place
-    markdown: bool = False
     size: int = 0
 
     def reject(self, stage: Stage, reason: str) -> Reject:
@@ -84,7 +82,16 @@ class Fields:
     text: str = "text"
     title: str = "title"
 
-    def document(self, identifier: str, text: str, title: str, metadata: Metadata) -> Document:
+    def document(
+        self,
+        identifier: str,
+        text: str,
+        title: str,
+        metadata: Metadata,
+        *,
+        markdown: bool = False,
+        pages: tuple[int, ...] = (),
+    ) -> Document:
         """A document that a collection can hold.
 
         Raises:
@@ -108,7 +115,9 @@ class Fields:
                 f"title and metadata have {label_bytes:,} bytes; at most {MAX_METADATA_BYTES:,}, "
                 "as every chunk carries them"
             )
-        return Document(identifier, text, title, metadata, self.source, self.tenant)
+        return Document(
+            identifier, text, title, metadata, self.source, self.tenant, markdown, pages
+        )
 
 
 def _is_utf8(text: str) -> bool:

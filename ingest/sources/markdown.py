@@ -33,8 +33,8 @@ class Markdown:
         title = metadata.pop(fields.title, None)
         if title is None or isinstance(title, dict | list):
             title = _first_heading(text) or _stem(file.id)
-        document = fields.document(file.id, text, str(title), metadata)
-        yield Parsed(document, file.place(), markdown=True, size=size)
+        document = fields.document(file.id, text, str(title), metadata, markdown=True)
+        yield Parsed(document, file.place(), size=size)
 
 
 def _split(content: str) -> tuple[dict[str, Any], str]:

@@ -60,7 +60,7 @@ def cut(
     tokenizer: str, text: str, chunking: Chunking, *, title: str = "", markdown: bool = False
 ) -> list[Passage]:
     chunker = Chunker(tokenizer, chunking, 512)
-    return chunker.passages(Document("d", text, title), markdown=markdown)
+    return chunker.passages(Document("d", text, title, markdown=markdown))
 
 
 def token_count(tokenizer: str, text: str) -> int:
@@ -182,7 +182,7 @@ def test_a_long_title_leaves_room_for_the_text(wordpiece: str):
 def test_a_whole_document_is_one_chunk_cut_by_the_model(wordpiece: str):
     text = SENTENCES * 100
     chunker = Chunker(wordpiece, Chunking(whole=True), 512)
-    [long] = chunker.passages(Document("d", text, "T"), markdown=True)
+    [long] = chunker.passages(Document("d", text, "T", markdown=True))
     assert (long.chunk.start, long.chunk.end, long.tokens) == (0, len(text), 512)
     assert long.truncated
     [short] = chunker.passages(Document("d", SENTENCES, "T"))
@@ -236,12 +236,6 @@ def test_no_text_is_refused(wordpiece: str):
 def test_chunkings_that_no_text_fits_are_refused(wordpiece: str, chunking: Chunking, reason: str):
     with pytest.raises(InvalidInput, match=reason):
         Chunker(wordpiece, chunking, 512)
-
-
-def test_salts_differ_where_cuts_may(wordpiece: str):
-    ways = [Chunking(), Chunking(256), Chunking(512, 32), Chunking(whole=True)]
-    salts = [Chunker(wordpiece, way, 512).salt(markdown=md) for way in ways for md in (False, True)]
-    assert len(set(salts)) == len(salts)
 
 
 def test_the_tokenizers_own_limits_do_not_count(stand_in: Path, wordpiece: str):

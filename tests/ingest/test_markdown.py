@@ -27,12 +27,12 @@ def test_front_matter_is_metadata_and_no_text(tmp_path: Path):
         tmp_path,
         "---\ntitle: The title\ntags: [a, b]\ndate: 2024-02-01\n1: x\n---\n\n# Heading\n\nBody",
     )
-    assert found.markdown
     assert found.document == Document(
         "page.md",
         "\n# Heading\n\nBody",
         "The title",
         {"tags": ["a", "b"], "date": "2024-02-01", "1": "x"},
+        markdown=True,
     )
 
 

@@ -131,7 +131,7 @@ async def test_equal_texts_are_read_once(client: CountingClient, collection: Col
 
 async def test_markdown_is_cut_as_markdown(client: CountingClient, collection: Collection):
     text = f"# One\n\n{PARAGRAPH * 3}\n\n# Two\n\n{PARAGRAPH * 3}"
-    await run([Parsed(Document("d", text), Place("d.md"), markdown=True)], collection, client)
+    await run([Parsed(Document("d", text, markdown=True), Place("d.md"))], collection, client)
     stored = collection.document(key("d"))
     assert stored is not None
     assert {chunk.heading for chunk in stored.chunks} == {("One",), ("Two",)}

@@ -49,16 +49,21 @@ def test_a_content_hash_names_title_text_and_metadata(one: Document, other: Docu
 
 
 @given(documents)
-def test_a_content_hash_knows_how_the_text_is_cut(document: Document) -> None:
-    assert document.content_hash("512") != document.content_hash("256")
+def test_a_content_hash_knows_the_form_of_the_text_and_no_name(document: Document) -> None:
+    hashes = {
+        dataclasses.replace(document, markdown=markdown, pages=pages).content_hash()
+        for markdown in (False, True)
+        for pages in ((), (0,), (0, 5))
+    }
+    assert len(hashes) == 6
     renamed = dataclasses.replace(document, id=document.id + "x", source="elsewhere")
-    assert renamed.content_hash("512") == document.content_hash("512")
+    assert renamed.content_hash() == document.content_hash()
 
 
 def test_hashes_are_the_same_on_every_machine() -> None:
     assert text_hash("") == "625af97a964125a29a65dc9491160b2d"
     document = Document(id="1", text="body", title="title", metadata={"b": 1, "a": [True]})
-    assert document.content_hash("s") == "e99d3c50e14c4dea1d4369c6646f217f"
+    assert document.content_hash() == "80d2f789da9fbb414afb137ef7b7565d"
 
 
 def test_the_model_reads_the_title_first() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from m3.errors import AlreadyExists, InvalidInput, NotFound
-from m3.types import Codec, text_hash
+from m3.types import Codec, Document, text_hash
 from scoring.definition import dense_score
 from store.contract import Collection, CollectionSpec, Store
 from store.filters import FieldType, parse
@@ -60,6 +60,20 @@ class StoreContract:
             "default/a#1",
             "default/b#0",
         ]
+
+    def test_documents_come_back_as_they_were_given(self, collection, rng):
+        given = [
+            dataclasses.replace(
+                document_rows(rng, f"d{i}", chunks=3, metadata={"x": [i]}),
+                document=Document(
+                    f"d{i}", f"# A\n\n \tb{i}\n", "T", {"x": [i]}, markdown=bool(i), pages=pages
+                ),
+            )
+            for i, pages in enumerate([(), (0, 4)])
+        ]
+        collection.replace(given)
+        read = collection.originals([key("d1"), key("never"), key("d0")])
+        assert sorted(read, key=lambda document: document.id) == [rows.document for rows in given]
 
     def test_a_document_without_chunks_is_not_there(self, collection, rng):
         collection.replace([document_rows(rng, "a")])
