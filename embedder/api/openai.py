@@ -186,7 +186,7 @@ async def _encode(
 ) -> EmbeddingBatch:
     # One text is somebody waiting; many are a job.
     kind: Kind = "query" if len(body.input) == 1 else "passage"
-    service.refuse_if_full(len(body.input), kind)
+    service.refuse_if_full(body.input, kind)
     limit = service.info.max_tokens
     if isinstance(body.input[0], str):
         tokenized = await service.tokenize(cast("list[str]", body.input))

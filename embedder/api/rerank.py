@@ -222,7 +222,7 @@ async def _encode(
     request: Request, body: RerankRequest, service: EmbeddingService
 ) -> tuple[EmbeddingBatch, EmbeddingBatch]:
     """The query and the documents, in fp32, each in the lane of its kind."""
-    service.refuse_if_full(len(body.documents), "passage")
+    service.refuse_if_full(body.documents, "passage")
     limit = service.info.max_tokens
     query = await service.tokenize([body.query])
     documents = await service.tokenize(body.documents, min(body.max_tokens_per_doc or limit, limit))

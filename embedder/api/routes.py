@@ -63,7 +63,7 @@ async def _encode(
     request: Request, body: EncodeRequest, service: EmbeddingService, codec: Codec
 ) -> EmbeddingBatch:
     timeout = body.deadline_ms and body.deadline_ms / 1000
-    service.refuse_if_full(len(body.input), body.kind, timeout)
+    service.refuse_if_full(body.input, body.kind, timeout)
     tokenized = await service.tokenize(body.input, body.max_length)
     if not body.truncate:
         refuse_truncated(tokenized, body.max_length or service.info.max_tokens)

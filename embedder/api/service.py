@@ -14,6 +14,8 @@ from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output
 
 SHORTEST = 3
 """Tokens below which nothing of a text would be read."""
+_CHARACTERS = 8
+"""Of a text for each token: more than most have, so that few are refused that were shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class EmbeddingService:
                 it may not be cut; the message names the item.
             M3Error: what `Batcher.submit` raises.
         """
-        self.refuse_if_full(len(texts), kind, timeout)
+        self.refuse_if_full(texts, kind, timeout)
         tokenized = await self.tokenize(texts, max_length)
         if not truncate:
             refuse_truncated(tokenized, max_length or self.info.max_tokens)
@@ -72,15 +74,24 @@ class EmbeddingService:
             self.metrics.errors.labels(error.code).inc()
             raise
 
-    def refuse_if_full(self, texts: int, kind: Kind, timeout: float | None = None) -> None:
+    def refuse_if_full(
+        self,
+        texts: Sequence[str] | Sequence[Sequence[int]],
+        kind: Kind,
+        timeout: float | None = None,
+    ) -> None:
         """Refuse what would be refused anyway, before the work of tokenising it.
 
+        Args:
+            texts: as they came, or their token ids.
+
         Raises:
-            Overloaded: so many texts, however short, cannot wait now; when to come back.
-            PayloadTooLarge: they never could.
+            Overloaded: so many texts of such length cannot wait now; when to come back.
         """
+        limit = self.info.max_tokens
+        tokens = sum(min(max(len(text) // _CHARACTERS, SHORTEST), limit) for text in texts)
         try:
-            self.batcher.refuse_if_full(kind, texts * SHORTEST, timeout)
+            self.batcher.refuse_if_full(kind, tokens, timeout)
         except M3Error as error:
             self.metrics.errors.labels(error.code).inc()
             raise

@@ -28,22 +28,24 @@ class Gate:
         self._max_seconds = max_seconds
         self._metrics = metrics
 
-    def check(self, kind: Kind, tokens: int, timeout: float | None = None) -> None:
-        """Return if so many tokens may wait. An empty queue takes any that it can hold.
-
-        Raises:
-            PayloadTooLarge: more than it ever holds.
-            Overloaded: full, or the answer could come later than `timeout` seconds.
-        """
-        limit = int(_SHARES[kind] * self._max_tokens)
+    def refuse_too_large(self, kind: Kind, tokens: int) -> None:
+        """Raises PayloadTooLarge for more tokens than ever may wait."""
+        limit = self._limit(kind)
         if tokens > limit:
             what = f"{tokens} tokens at once; this node takes at most {limit}: split it"
             raise self._counted("too_large", PayloadTooLarge(what))
+
+    def refuse_if_full(self, kind: Kind, tokens: int, timeout: float | None = None) -> None:
+        """Return if so many tokens may wait now. An empty queue takes any.
+
+        Raises:
+            Overloaded: full, or the answer could come later than `timeout` seconds.
+        """
         waiting = sum(self._queue.tokens.values())
         if not waiting:
             return
         seconds = self._queue.seconds(self._queue.tokens)
-        if waiting + tokens > limit:
+        if waiting + tokens > self._limit(kind):
             raise self._full("queue_tokens", f"{waiting} tokens are waiting", seconds)
         if seconds + self._queue.seconds({kind: tokens}) > _SHARES[kind] * self._max_seconds:
             raise self._full("queue_seconds", f"{seconds:.0f} s of work are waiting", seconds)
@@ -51,6 +53,9 @@ class Gate:
         if timeout is not None and wait > _DEADLINE_SHARE * timeout:
             what = f"the wait is {wait:.1f} s, too long for the {timeout:.3g} s allowed"
             raise self._full("deadline", what, wait)
+
+    def _limit(self, kind: Kind) -> int:
+        return int(_SHARES[kind] * self._max_tokens)
 
     def _wait(self, kind: Kind) -> float:
         """Seconds until a request of `kind` would be begun: queries pass passages by."""

@@ -121,10 +121,10 @@ class Batcher:
             return await asyncio.to_thread(gather, places, texts, request.outputs, codec)
 
     def refuse_if_full(self, kind: Kind, tokens: int, timeout: float | None = None) -> None:
-        """Raise what `submit` would if so many tokens came now."""
+        """Raise NotReady or Overloaded as `submit` would if so many tokens came now."""
         if self._closed is not None:
             raise type(self._closed)(self._closed.message)
-        self._gate.check(kind, tokens, timeout)
+        self._gate.refuse_if_full(kind, tokens, timeout)
 
     def close(self, error: M3Error | None = None) -> None:
         """Tell those who wait, and whoever comes, that there will be nothing more."""
@@ -135,7 +135,9 @@ class Batcher:
     def _enqueue(self, request: Request, timeout: float | None) -> None:
         keys = [key_of(request.lane, text) for text in request.texts]
         fresh = {key for key in keys if self._joinable(key, request) is None}
-        self.refuse_if_full(request.lane, sum(len(ids) // 4 for _, ids in fresh), timeout)
+        tokens = sum(len(ids) // 4 for _, ids in fresh)
+        self._gate.refuse_too_large(request.lane, tokens)
+        self.refuse_if_full(request.lane, tokens, timeout)
         self._requests.add(request)
         for index, key in enumerate(keys):
             self._job(key, request).join(request, index)

@@ -1,0 +1,66 @@
+"""What is refused before any work is done for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from embedder.api.service import EmbeddingService
+from embedder.metrics import NodeMetrics
+from m3.errors import Overloaded
+from m3.types import ModelInfo
+
+pytestmark = pytest.mark.anyio
+
+
+class QueueWithRoom:
+    """A queue that has room for so many tokens."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def refuse_if_full(self, kind: str, tokens: int, timeout: float | None) -> None:
+        if tokens > self.room:
+            raise Overloaded("full", 1.0)
+
+    async def submit(self, *_: Any) -> str:
+        return "computed"
+
+
+class CountingTokenizer:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def tokenize(self, texts: list[str], length: int) -> list[str]:
+        self.asked += 1
+        return texts
+
+
+def service(room: int) -> tuple[EmbeddingService, CountingTokenizer]:
+    tokenizer: Any = CountingTokenizer()
+    queue: Any = QueueWithRoom(room)
+    info = ModelInfo("m", "f", "fp32", 8, 512)
+    return EmbeddingService(
+        info, "engine", tokenizer, queue, NodeMetrics(CollectorRegistry())
+    ), tokenizer
+
+
+@pytest.mark.parametrize(
+    ("texts", "tokens"),
+    [
+        (["short"], 3),
+        (["a word and more of them " * 10], 30),
+        (["x" * 1_000_000], 512),
+        (["short", "x" * 800], 103),
+    ],
+)
+async def test_a_full_queue_refuses_by_length_and_tokenises_nothing(texts, tokens):
+    full, tokenizer = service(room=tokens - 1)
+    with pytest.raises(Overloaded):
+        await full.encode(texts, "passage")
+    assert tokenizer.asked == 0
+    roomy, tokenizer = service(room=tokens)
+    assert await roomy.encode(texts, "passage") == "computed"
+    assert tokenizer.asked == 1
