@@ -48,8 +48,11 @@ class Parts:
     node_ready: ReadyCheck
 
 
-def parts_of(request: Request) -> Parts:
-    """The parts of the app that a request came to."""
+async def parts_of(request: Request) -> Parts:
+    """The parts of the app that a request came to.
+
+    A coroutine, because FastAPI calls a plain function in a thread.
+    """
     parts = request.app.state.parts
     assert isinstance(parts, Parts)  # noqa: S101 - set by the app's lifespan alone
     return parts

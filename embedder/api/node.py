@@ -129,6 +129,9 @@ def node_of(request: Request) -> Node:
     return node
 
 
-def service_of(request: Request) -> EmbeddingService:
-    """As a dependency of routes. Raises NotReady."""
+async def service_of(request: Request) -> EmbeddingService:
+    """As a dependency of routes. Raises NotReady.
+
+    A coroutine, because FastAPI calls a plain function in a thread: half of a refusal's cost.
+    """
     return node_of(request).service

@@ -125,7 +125,10 @@ def model_of(service: EmbeddingService) -> Model:
 
 def _binary_codec(request: Request) -> Codec | None:
     """The codec of the binary form, or None where JSON is wanted."""
-    for part in request.headers.get("accept", "").split(","):
+    accept = request.headers.get("accept", "")
+    if MEDIA_TYPE not in accept.lower():
+        return None
+    for part in accept.split(","):
         accepted = Message()
         accepted["content-type"] = part.strip()
         if accepted.get_content_type() != MEDIA_TYPE:

@@ -51,9 +51,9 @@ def service(room: int) -> tuple[EmbeddingService, CountingTokenizer]:
     ("texts", "tokens"),
     [
         (["short"], 3),
-        (["a word and more of them " * 10], 30),
+        (["a word and more of them " * 10], 40),
         (["x" * 1_000_000], 512),
-        (["short", "x" * 800], 103),
+        (["short", "x" * 600], 103),
     ],
 )
 async def test_a_full_queue_refuses_by_length_and_tokenises_nothing(texts, tokens):
