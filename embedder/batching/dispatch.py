@@ -60,6 +60,11 @@ class Dispatcher:
         """What the workers take for so many tokens of each lane, by what they took of late."""
         return self._pace.seconds(tokens) / max(1, len(self._stations))
 
+    def left(self) -> float:
+        """Seconds until a worker should be done with what it computes."""
+        now = time.monotonic()
+        return min((station.left(now) for station in self._stations.values()), default=0.0)
+
     def find(self, key: Key) -> Job | None:
         """The job of that name that waits or is computed."""
         return self._known.get(key)

@@ -60,7 +60,9 @@ class Gate:
     def _wait(self, kind: Kind) -> float:
         """Seconds until a request of `kind` would be begun: queries pass passages by."""
         tokens = self._queue.tokens
-        return self._queue.seconds(tokens if kind == "passage" else {kind: tokens[kind]})
+        if kind == "query":
+            return self._queue.seconds({kind: tokens[kind]})
+        return self._queue.left() + self._queue.seconds(tokens)
 
     def _full(self, reason: str, what: str, seconds: float) -> M3Error:
         retry_after = min(seconds, _MAX_RETRY_AFTER) or 1.0

@@ -44,6 +44,10 @@ class Station:
             batch.codec,
         )
 
+    def left(self, now: float) -> float:
+        """Seconds that what it computes should still take."""
+        return sum(max(0.0, b.began + b.expected - now) for b in self.computing.values())
+
     def free(self, number: int) -> Batch | None:
         """The batch, if its forward pass was not known to be done."""
         batch = self.batches.get(number)

@@ -617,6 +617,22 @@ async def test_a_deadline_shorter_than_the_wait_is_refused_at_once(encoder):
         await asyncio.gather(first, waiting, query)
 
 
+async def test_the_wait_includes_what_is_being_computed(encoder):
+    async with batcher_of(encoder, rate=1000) as batcher:
+        encoder.open.clear()
+        long = asyncio.create_task(batcher.submit([text(1, 2000)], "passage", OUTPUTS))
+        await asyncio.to_thread(encoder.begun.wait, 10)
+        waiting = asyncio.create_task(batcher.submit([text(3, 100)], "passage", OUTPUTS))
+        await until(lambda: batcher.queued_tokens == 100)
+        with pytest.raises(Overloaded, match=r"2\.\d s"):
+            await batcher.submit([text(4)], "passage", OUTPUTS, timeout=1.5)
+        # A query is computed in between.
+        query = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS, timeout=1.5))
+        await asyncio.sleep(0.02)
+        encoder.open.set()
+        await asyncio.gather(long, waiting, query)
+
+
 async def test_a_queue_is_full_by_seconds_too(encoder):
     async with batcher_of(encoder, rate=10) as batcher:
         # More than the queue should hold, but it is empty.
