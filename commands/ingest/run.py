@@ -97,7 +97,7 @@ def run(
     settings = load_settings(home=home, embedder_url=embedder_url)
     wish = Wish(collection, max_tokens, overlap, whole, _fields(field or []))
     found = discover(paths, None if format_ == "auto" else format_)
-    fields = Fields(source, tenant, id_field, text_field, title_field)
+    fields = Fields(source, tenant, id_field, (text_field,), title_field)
     typer.echo(f"state directory {settings.home}", err=True)
     if found.passed_over:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.passed_over.items())

@@ -2,13 +2,14 @@
 
 from ingest.sources.base import (
     MAX_DOCUMENT_BYTES,
-    Fields,
     Parsed,
     Place,
     Reject,
     SourceFile,
 )
-from ingest.sources.files import FORMATS, Found, discover, read
+from ingest.sources.fields import Fields
+from ingest.sources.files import Found, discover, read
+from ingest.sources.formats import FORMATS
 
 __all__ = [
     "FORMATS",

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-import orjson
-
+from ingest.sources.fields import Fields
 from m3.errors import InvalidInput
-from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, Document, Metadata
-from store.checks import MAX_ID_BYTES, MAX_METADATA_BYTES
+from m3.types import Document
 
 MAX_DOCUMENT_BYTES = 32 * 2**20
 """Of one line or one text file. Nothing longer is held in memory."""
@@ -69,64 +67,6 @@ class Reject:
     document: str | None = None
     raw: str | None = None
     size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """What documents are called, and which fields of a record hold what."""
-
-    source: str = DEFAULT_SOURCE
-    tenant: str = DEFAULT_TENANT
-    id: str | None = None
-    """None: `_id`, or else `id`."""
-    text: str = "text"
-    title: str = "title"
-
-    def document(
-        self,
-        identifier: str,
-        text: str,
-        title: str,
-        metadata: Metadata,
-        *,
-        markdown: bool = False,
-        pages: tuple[int, ...] = (),
-    ) -> Document:
-        """A document that a collection can hold.
-
-        Raises:
-            InvalidInput: an id, a title or metadata beyond the store's limits, or no text.
-        """
-        if not identifier:
-            raise InvalidInput("its id is empty")
-        if not text.strip():
-            raise InvalidInput("empty text")
-        if not _is_utf8(identifier):
-            raise InvalidInput("its id is not UTF-8")
-        id_bytes = len(identifier.encode())
-        if id_bytes > MAX_ID_BYTES:
-            raise InvalidInput(f"its id has {id_bytes} bytes; at most {MAX_ID_BYTES}")
-        try:
-            label_bytes = len(orjson.dumps([title, metadata]))
-        except TypeError as error:
-            raise InvalidInput(f"its title or metadata cannot be stored: {error}") from error
-        if label_bytes > MAX_METADATA_BYTES:
-            raise InvalidInput(
-                f"title and metadata have {label_bytes:,} bytes; at most {MAX_METADATA_BYTES:,}, "
-                "as every chunk carries them"
-            )
-        return Document(
-            identifier, text, title, metadata, self.source, self.tenant, markdown, pages
-        )
-
-
-def _is_utf8(text: str) -> bool:
-    """False for half of a surrogate pair, as file names of other encodings have."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Format(Protocol):
@@ -205,15 +145,3 @@ def kept(raw: bytes) -> str | None:
 
 def too_long(what: str) -> str:
     return f"{what} is over {MAX_DOCUMENT_BYTES // 2**20} MB: split it"
-
-
-def plain(value: Any) -> Any:
-    """The JSON value that stands for `value`: dates as text, keys as text.
-
-    Raises:
-        InvalidInput: there is none.
-    """
-    try:
-        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
-    except TypeError as error:
-        raise InvalidInput(f"its metadata cannot be written as JSON: {error}") from error

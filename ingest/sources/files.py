@@ -13,18 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from ingest.sources.base import Fields, Format, Parsed, Reject, SourceFile, Stream
-from ingest.sources.jsonl import Jsonl
-from ingest.sources.markdown import Markdown
-from ingest.sources.text import Text
+from ingest.sources.base import Format, Parsed, Reject, SourceFile, Stream
+from ingest.sources.fields import Fields
+from ingest.sources.formats import FORMATS, by_suffix, format_named
 from m3.errors import InvalidInput
-
-FORMATS: Mapping[str, Format] = {format_.name: format_ for format_ in (Jsonl(), Text(), Markdown())}
-"""By name. A format is added here and nowhere else."""
 
 STDIN = "-"
 _GZIP = ".gz"
-_BY_SUFFIX = {suffix: format_ for format_ in FORMATS.values() for suffix in format_.suffixes}
+_BY_SUFFIX = by_suffix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ def discover(paths: Iterable[str], format_name: str | None = None) -> Found:
     Raises:
         InvalidInput: a path that is not there, a format nobody knows, or nothing to read.
     """
-    forced = _named(format_name)
+    forced = format_named(format_name) if format_name else None
     files: list[SourceFile] = []
     passed_over = Counter[str]()
     for given in paths:
@@ -72,12 +68,6 @@ def read(files: Iterable[SourceFile], fields: Fields) -> Iterator[Parsed | Rejec
             yield Reject(file.place(), error.message, size=file.size or 0)
         except (OSError, EOFError, zlib.error) as error:
             yield Reject(file.place(), f"cannot be read: {error}")
-
-
-def _named(name: str | None) -> Format | None:
-    if name is None or name in FORMATS:
-        return FORMATS[name] if name else None
-    raise InvalidInput(f"format {name!r} is not known; there are: {', '.join(FORMATS)}")
 
 
 def _under(given: str, forced: Format | None, passed_over: Counter[str]) -> list[SourceFile]:

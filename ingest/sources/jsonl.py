@@ -10,7 +10,6 @@ import orjson
 from ingest.sources.base import (
     BOM,
     MAX_DOCUMENT_BYTES,
-    Fields,
     Parsed,
     Reject,
     SourceFile,
@@ -20,11 +19,10 @@ from ingest.sources.base import (
     refuse_binary,
     too_long,
 )
+from ingest.sources.fields import Fields, type_name
 from m3.errors import InvalidInput
-from m3.types import Document
 
 _SKIP_BYTES = 2**20
-_TYPES = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list"}
 
 
 class Jsonl:
@@ -43,7 +41,7 @@ class Jsonl:
             if not line.strip():
                 continue
             try:
-                yield Parsed(_document(line, fields), place, size=size)
+                yield Parsed(fields.of_record(_record(line)), place, size=size)
             except InvalidInput as error:
                 yield Reject(place, error.message, raw=kept(line), size=size)
 
@@ -72,19 +70,6 @@ def _skip_line(stream: Stream) -> int:
     return skipped
 
 
-def _document(line: bytes, fields: Fields) -> Document:
-    record = _record(line)
-    identifier = _identifier(record, fields)
-    text = _text(record, fields.text, required=True)
-    title = _text(record, fields.title, required=False)
-    metadata = record.pop("metadata", None)
-    if isinstance(metadata, dict):
-        record |= cast(dict[str, Any], metadata)
-    elif metadata is not None:
-        record["metadata"] = metadata
-    return fields.document(identifier, text, title, record)
-
-
 def _record(line: bytes) -> dict[str, Any]:
     text = decoded(line)
     try:
@@ -92,35 +77,5 @@ def _record(line: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InvalidInput(f"invalid JSON at character {error.pos + 1}: {error.msg}") from error
     if not isinstance(record, dict):
-        raise InvalidInput(f"the line is {_type(record)}, not an object")
+        raise InvalidInput(f"the line is {type_name(record)}, not an object")
     return cast(dict[str, Any], record)
-
-
-def _identifier(record: dict[str, Any], fields: Fields) -> str:
-    """The id, taken out of the record. Whole numbers count as text: many exports have them."""
-    names = (fields.id,) if fields.id is not None else ("_id", "id")
-    name = next((name for name in names if name in record), None)
-    if name is None:
-        raise InvalidInput(f"there is no field {' or '.join(map(repr, names))} for the id")
-    value = record.pop(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise InvalidInput(f"field {name!r} is {_type(value)}, not an id")
-    return value
-
-
-def _text(record: dict[str, Any], name: str, *, required: bool) -> str:
-    """A field of text, taken out of the record; one that may be missing may be null too."""
-    value = record.pop(name, None if required else "")
-    if value is None and not required:
-        return ""
-    if value is None:
-        raise InvalidInput(f"there is no field {name!r} with the text")
-    if not isinstance(value, str):
-        raise InvalidInput(f"field {name!r} is {_type(value)}, not text")
-    return value
-
-
-def _type(value: Any) -> str:
-    return "null" if value is None else _TYPES.get(cast(type[Any], type(value)), "an object")

@@ -10,7 +10,8 @@ from typing import Any, cast
 import yaml
 
 from ingest.headings import outline
-from ingest.sources.base import Fields, Parsed, Reject, SourceFile, Stream, plain, whole_file
+from ingest.sources.base import Parsed, Reject, SourceFile, Stream, whole_file
+from ingest.sources.fields import Fields, plain
 from m3.errors import InvalidInput
 
 _FRONT_MATTER = re.compile(
@@ -32,7 +33,7 @@ class Markdown:
         metadata, text = _split(content)
         title = metadata.pop(fields.title, None)
         if title is None or isinstance(title, dict | list):
-            title = _first_heading(text) or _stem(file.id)
+            title = _first_heading(text) or stem(file.id)
         document = fields.document(file.id, text, str(title), metadata, markdown=True)
         yield Parsed(document, file.place(), size=size)
 
@@ -76,5 +77,6 @@ def _first_heading(text: str) -> str:
     return next((heading.text for heading in outline(text).headings if heading.level == 1), "")
 
 
-def _stem(identifier: str) -> str:
+def stem(identifier: str) -> str:
+    """A file's name without its suffixes, for want of a title."""
     return PurePosixPath(identifier).name.partition(".")[0] or identifier

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ingest.sources.base import Fields, Parsed, Reject, SourceFile, Stream, whole_file
+from ingest.sources.base import Parsed, Reject, SourceFile, Stream, whole_file
+from ingest.sources.fields import Fields
 
 
 class Text:

@@ -60,7 +60,7 @@ def test_a_metadata_object_is_spread():
 
 def test_fields_can_be_named():
     record = {"url": "u", "body": "x", "name": "T", "_id": "other"}
-    found = document(record, id="url", text="body", title="name", source="s", tenant="t")
+    found = document(record, id="url", text=("body",), title="name", source="s", tenant="t")
     assert found == Document("u", "x", "T", {"_id": "other"}, "s", "t")
 
 
