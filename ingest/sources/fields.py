@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any, cast
 
 import orjson
@@ -182,15 +184,26 @@ def type_name(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The JSON value that stands for `value`: dates as text, keys as text.
+    """The JSON value that stands for `value`: dates, decimals, durations and keys as text.
 
     Raises:
         InvalidInput: there is none.
     """
     try:
-        return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+        return orjson.loads(orjson.dumps(value, _as_text, orjson.OPT_NON_STR_KEYS))
     except TypeError as error:
         raise InvalidInput(f"its metadata cannot be written as JSON: {error}") from error
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise TypeError("bytes that are not UTF-8") from error
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 def _text(record: dict[str, Any], name: str) -> str | None:
