@@ -178,6 +178,12 @@ class ModelMismatch(StoredDataError):
     status = 409
 
 
+class GenerationChanged(Unreachable):
+    """Another generation of a collection began to serve meanwhile: read its spec, write again."""
+
+    code = "generation_changed"
+
+
 class IndexMissing(StoredDataError):
     """Milvus lacks the index that the table says it has."""
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import orjson
+import pyarrow as pa
+
+from m3.errors import GenerationChanged
 from m3.types import Document, DocumentKey, Representation
 from store.checks import check_documents
 from store.contract import (
@@ -16,7 +20,7 @@ from store.contract import (
     StoredDocument,
     Verification,
 )
-from store.filters import Filter
+from store.filters import Filter, field_values, matches
 from store.generations import Generations
 from store.publication import Publisher
 from store.reading import Question, Reader
@@ -30,7 +34,10 @@ from store.rows import (
     to_embeddings,
     values,
 )
+from store.table import literal
 from store.verification import verify
+
+_KEY_COLUMNS = ("tenant", "source", "document_id")
 
 
 class StoredCollection:
@@ -49,23 +56,36 @@ class StoredCollection:
     def spec(self) -> CollectionSpec:
         return self._generations.current().spec
 
-    def replace(self, documents: Sequence[DocumentRows]) -> None:
+    def replace(
+        self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+    ) -> None:
         generation = self._publisher.caught_up()
+        if spec is not None and spec != generation.spec:
+            raise GenerationChanged(f"{self.name!r} is cut and embedded otherwise now: write again")
         check_documents(documents, generation.spec)
         if documents:
             rows = to_arrow(documents, generation.spec)
             digests = [rows.document.key.digest() for rows in documents]
             self._generations.table(generation).replace(rows, digests)
             self._publisher.publish()
+            self._generations.acknowledge(generation)
 
     def delete(self, keys: Sequence[DocumentKey]) -> int:
+        digests = [key.digest() for key in set(keys)]
+        while True:
+            try:
+                return self._delete(digests)
+            except GenerationChanged:
+                continue
+
+    def _delete(self, digests: Sequence[str]) -> int:
         generation = self._publisher.caught_up()
         table = self._generations.table(generation)
-        digests = [key.digest() for key in set(keys)]
         there = sorted(set(values(table.latest().of_documents(digests, ["document"]), "document")))
         if there:
             table.replace(schema(generation.spec).empty_table(), there)
             self._publisher.publish()
+            self._generations.acknowledge(generation)
         return len(there)
 
     def settle(self) -> None:
@@ -74,9 +94,31 @@ class StoredCollection:
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         # A commit that was never published counts: it is published first, not embedded again.
         table = self._generations.table(self._publisher.caught_up())
-        columns = ["tenant", "source", "document_id", "content_hash"]
+        columns = [*_KEY_COLUMNS, "content_hash"]
         rows = table.latest().of_documents([key.digest() for key in keys], columns)
         return {document_key(row): row["content_hash"] for row in rows.to_pylist()}
+
+    def keys(self, tenant: str, source: str) -> list[DocumentKey]:
+        condition = f"tenant = {literal(tenant)} and source = {literal(source)}"
+        return [key for rows in self._firsts([], condition) for key in _keys(rows)]
+
+    def hashes(self) -> Iterator[Mapping[DocumentKey, str]]:
+        for rows in self._firsts(["content_hash"]):
+            yield dict(zip(_keys(rows), values(rows, "content_hash"), strict=True))
+
+    def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
+        spec = self.spec
+        return [
+            key
+            for rows in self._firsts(["metadata"], f"tenant = {literal(tenant)}")
+            for key, metadata in zip(_keys(rows), values(rows, "metadata"), strict=True)
+            if matches(filter, field_values(orjson.loads(metadata), spec.fields))
+        ]
+
+    def _firsts(self, columns: Sequence[str], condition: str = "true") -> Iterator[pa.Table]:
+        """The first row of every document of the newest version that meets the condition."""
+        latest = self._generations.table(self._publisher.caught_up()).latest()
+        return latest.scan([*_KEY_COLUMNS, *columns], f"position = 0 and {condition}")
 
     def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
         generation = self._generations.current()
@@ -126,3 +168,7 @@ class StoredCollection:
 
     def close(self) -> None:
         """What is open belongs to the store."""
+
+
+def _keys(rows: pa.Table) -> list[DocumentKey]:
+    return [document_key(row) for row in rows.select(_KEY_COLUMNS).to_pylist()]

@@ -6,7 +6,8 @@ tests hold it against. Both pass `tests/store/contract.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -206,11 +207,18 @@ class Collection(Protocol):
     @property
     def spec(self) -> CollectionSpec: ...
 
-    def replace(self, documents: Sequence[DocumentRows]) -> None:
+    def replace(
+        self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+    ) -> None:
         """Make these the documents under their keys: each whole, visible when this returns.
+
+        Args:
+            spec: what they were cut and embedded for.
 
         Raises:
             InvalidInput: a key twice, or metadata that does not fit the declared fields.
+            GenerationChanged: a generation of another spec serves, or came to serve meanwhile:
+                cut and embed for that one.
         """
         ...
 
@@ -224,6 +232,22 @@ class Collection(Protocol):
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         """The content hash of each of these documents that is there."""
+        ...
+
+    def keys(self, tenant: str, source: str) -> list[DocumentKey]:
+        """Every document of a source, in no order. Of the newest version, published or not."""
+        ...
+
+    def hashes(self) -> Iterator[Mapping[DocumentKey, str]]:
+        """Every document's content hash, some thousand at a time, of one newest version."""
+        ...
+
+    def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
+        """The tenant's documents that meet a filter, in no order.
+
+        Raises:
+            InvalidInput: a filter over fields that are not declared, or of the wrong type.
+        """
         ...
 
     def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
@@ -269,6 +293,22 @@ class Collection(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """The generations of a collection, by their numbers.
+
+    Attributes:
+        current: the one that serves.
+        building: the one that is being made to serve next.
+        previous: the one that served before, kept to go back to.
+    """
+
+    specs: Mapping[int, CollectionSpec]
+    current: int
+    building: int | None = None
+    previous: int | None = None
+
+
 class Store(Protocol):
     """Collections by name."""
 
@@ -276,8 +316,52 @@ class Store(Protocol):
         """Raises AlreadyExists, or InvalidInput for a name that is not allowed."""
         ...
 
-    def open(self, name: str) -> Collection:
+    def open(self, name: str, generation: int | None = None) -> Collection:
+        """The collection as it serves, whichever generation that is; or one generation of it.
+
+        Raises:
+            NotFound: no such collection or generation.
+        """
+        ...
+
+    def generations(self, name: str) -> Generations:
         """Raises NotFound."""
+        ...
+
+    def begin(self, name: str, spec: CollectionSpec) -> int:
+        """Make an empty generation beside the one that serves; returns its number.
+
+        Raises:
+            AlreadyExists: one is being made already.
+        """
+        ...
+
+    def closing(self, name: str, to: int) -> AbstractContextManager[None]:
+        """While this is held, the serving generation acknowledges no more writes: they wait.
+
+        What it had acknowledged by then is in its newest version, to be copied before `serve`.
+
+        Raises:
+            AlreadyExists: another switch is under way.
+        """
+        ...
+
+    def serve(self, name: str, number: int) -> None:
+        """Have a generation serve from now on; called within `closing`. It is one atomic step.
+
+        The one that served is kept as the previous one, in place of an earlier one.
+
+        Raises:
+            DeadlineExceeded: `closing` was held too long, and writers have gone on.
+        """
+        ...
+
+    def discard(self, name: str, number: int) -> None:
+        """Take a generation out that does not serve, table and index.
+
+        Raises:
+            InvalidInput: it serves. NotFound.
+        """
         ...
 
     def names(self) -> list[str]: ...

@@ -1,35 +1,71 @@
-"""The serving generation of one collection, and the handles on its table and its index."""
+"""One generation of a collection, and the handles on its table and its index."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from m3.errors import GenerationChanged, NotFound
 from store.index import Index
 from store.milvus import Milvus
-from store.registry import Generation, Registry
+from store.registry import Generation, Record, Registry
 from store.table import Table
+
+_POLL_SECONDS = 0.05
 
 
 class Generations:
-    """What writer, reader and verifier of a collection have in common."""
+    """What writer, reader and verifier of a collection have in common.
 
-    def __init__(self, name: str, registry: Registry, milvus: Milvus) -> None:
+    Args:
+        number: the generation to stay with; None is whichever serves at the time.
+    """
+
+    def __init__(
+        self, name: str, registry: Registry, milvus: Milvus, number: int | None = None
+    ) -> None:
         self.name = name
         self._registry = registry
         self._milvus = milvus
+        self._number = number
         self._indexes: dict[str, Index] = {}
 
     def current(self) -> Generation:
-        """The generation that serves, as the registry has it now."""
-        return self._registry.read(self.name).generation
+        """The generation that serves, or the one to stay with, as the registry has it now.
+
+        Raises:
+            NotFound: it was taken out.
+        """
+        return self._chosen(self._registry.read(self.name))
 
     def update(self, change: Callable[[Generation], Generation]) -> Generation:
-        """Replace the serving generation by what `change` makes of it."""
+        """Replace that generation by what `change` makes of it."""
         record = self._registry.update(
-            self.name, lambda record: record.with_generation(change(record.generation))
+            self.name, lambda record: record.with_generation(change(self._chosen(record)))
         )
-        return record.generation
+        return self._chosen(record)
+
+    def acknowledge(self, generation: Generation) -> None:
+        """Return if what was just committed to a generation counts.
+
+        A switch to another generation first marks the record, then copies what the serving one
+        has. A commit whose writer reads the record afterwards and finds no mark was there in
+        time to be copied; for any other, the writer waits for the switch and writes again.
+
+        Raises:
+            GenerationChanged: another generation serves, or is about to.
+        """
+        if self._number is not None:
+            return
+        record = self._registry.read(self.name)
+        while record.closing is not None and time.time() < record.closing.until:
+            time.sleep(_POLL_SECONDS)
+            record = self._registry.read(self.name)
+        if record.current != generation.number:
+            raise GenerationChanged(
+                f"generation {record.current} of {self.name!r} serves now: write again"
+            )
 
     def publishing(self) -> AbstractContextManager[None]:
         """Held by the one process that brings the index up to the table."""
@@ -42,3 +78,10 @@ class Generations:
         if generation.index not in self._indexes:
             self._indexes[generation.index] = Index(self._milvus, generation.index, generation.spec)
         return self._indexes[generation.index]
+
+    def _chosen(self, record: Record) -> Generation:
+        if self._number is None:
+            return record.generation
+        if self._number not in record.generations:
+            raise NotFound(f"collection {self.name!r} has no generation {self._number}")
+        return record.generations[self._number]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-from m3.errors import AlreadyExists
+from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
 from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
 from scoring.definition import dense_score, sparse_score
 from store.checks import check_documents, check_name, check_spec, unknown_collection
@@ -15,6 +16,7 @@ from store.contract import (
     Collection,
     CollectionSpec,
     DocumentRows,
+    Generations,
     Leg,
     Rows,
     Status,
@@ -38,30 +40,65 @@ class _Kept:
     rows: Sequence[_Row]
 
 
+@dataclass(slots=True)
+class _Generation:
+    spec: CollectionSpec
+    documents: dict[DocumentKey, _Kept] = field(default_factory=dict[DocumentKey, _Kept])
+    version: int = 1
+    next_row: int = 0
+
+
+@dataclass(slots=True)
+class _Record:
+    """A collection; whoever reads or changes it holds `lock`."""
+
+    name: str
+    generations: dict[int, _Generation]
+    current: int = 1
+    building: int | None = None
+    previous: int | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
 class MemoryCollection:
-    """One dictionary of documents; every search looks at every row."""
+    """Dictionaries of documents; every search looks at every row."""
 
-    def __init__(self, name: str, spec: CollectionSpec) -> None:
-        self.name = name
-        self.spec = spec
-        self._lock = threading.RLock()
-        self._documents: dict[DocumentKey, _Kept] = {}
-        self._version = 1
-        self._next_row = 0
+    def __init__(self, record: _Record, number: int | None = None) -> None:
+        self.name = record.name
+        self._record = record
+        self._number = number
+        self._lock = record.lock
 
-    def replace(self, documents: Sequence[DocumentRows]) -> None:
-        check_documents(documents, self.spec)
+    @property
+    def spec(self) -> CollectionSpec:
+        return self._generation.spec
+
+    @property
+    def _generation(self) -> _Generation:
+        number = self._record.current if self._number is None else self._number
+        if number not in self._record.generations:
+            raise NotFound(f"collection {self.name!r} has no generation {number}")
+        return self._record.generations[number]
+
+    def replace(
+        self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+    ) -> None:
         with self._lock:
+            generation = self._generation
+            if spec is not None and spec != generation.spec:
+                raise GenerationChanged(f"{self.name!r} has another spec now: write again")
+            check_documents(documents, generation.spec)
             for rows in documents:
-                self._documents.pop(rows.document.key, None)
+                generation.documents.pop(rows.document.key, None)
                 if rows.chunks:
                     kept = _Kept(rows.document, rows.content_hash, self._rows(rows))
-                    self._documents[rows.document.key] = kept
-            self._version += 1
+                    generation.documents[rows.document.key] = kept
+            generation.version += 1
 
     def _rows(self, rows: DocumentRows) -> list[_Row]:
         document = rows.document
-        first, self._next_row = self._next_row, self._next_row + len(rows.chunks)
+        generation = self._generation
+        first, generation.next_row = generation.next_row, generation.next_row + len(rows.chunks)
         return [
             _Row(
                 StoredChunk(
@@ -86,8 +123,9 @@ class MemoryCollection:
 
     def delete(self, keys: Sequence[DocumentKey]) -> int:
         with self._lock:
-            found = [key for key in set(keys) if self._documents.pop(key, None) is not None]
-            self._version += 1
+            generation = self._generation
+            found = [key for key in set(keys) if generation.documents.pop(key, None) is not None]
+            generation.version += 1
             return len(found)
 
     def settle(self) -> None:
@@ -95,19 +133,33 @@ class MemoryCollection:
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         with self._lock:
-            return {
-                key: self._documents[key].content_hash for key in keys if key in self._documents
-            }
+            documents = self._generation.documents
+            return {key: documents[key].content_hash for key in keys if key in documents}
+
+    def keys(self, tenant: str, source: str) -> list[DocumentKey]:
+        with self._lock:
+            keys = list(self._generation.documents)
+        return [key for key in keys if (key.tenant, key.source) == (tenant, source)]
+
+    def hashes(self) -> Iterator[Mapping[DocumentKey, str]]:
+        with self._lock:
+            kept = self._generation.documents
+            yield {key: each.content_hash for key, each in kept.items()}
+
+    def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
+        with self._lock:
+            found = [row.chunk for row in self._all() if self._allowed(row, tenant, filter)]
+        return list(dict.fromkeys(DocumentKey(c.tenant, c.source, c.document_id) for c in found))
 
     def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
         with self._lock:
-            kept = self._documents.get(key)
+            kept = self._generation.documents.get(key)
             rows: Sequence[_Row] = kept.rows if kept else ()
             return {text_hash(row.chunk.model_text): row.embedding for row in rows}
 
     def document(self, key: DocumentKey) -> StoredDocument | None:
         with self._lock:
-            kept = self._documents.get(key)
+            kept = self._generation.documents.get(key)
         if kept is None:
             return None
         document = kept.document
@@ -121,7 +173,8 @@ class MemoryCollection:
 
     def originals(self, keys: Sequence[DocumentKey]) -> list[Document]:
         with self._lock:
-            return [self._documents[key].document for key in keys if key in self._documents]
+            documents = self._generation.documents
+            return [documents[key].document for key in keys if key in documents]
 
     def candidates(
         self,
@@ -134,7 +187,7 @@ class MemoryCollection:
     ) -> Candidates:
         with self._lock:
             rows = [row for row in self._all() if self._allowed(row, tenant, filter)]
-            version = self._version
+            version = self._generation.version
         found: dict[Leg, list[int]] = {leg: _best(leg, query, rows, depth) for leg in legs}
         union = set[int]().union(*found.values())
         chosen = [row for row in rows if row.chunk.row in union]
@@ -148,7 +201,7 @@ class MemoryCollection:
         )
 
     def _all(self) -> Iterator[_Row]:
-        return (row for kept in self._documents.values() for row in kept.rows)
+        return (row for kept in self._generation.documents.values() for row in kept.rows)
 
     def _allowed(self, row: _Row, tenant: str, filter_: Filter | None) -> bool:
         if row.chunk.tenant != tenant:
@@ -162,9 +215,9 @@ class MemoryCollection:
             rows = list(self._all())
             return Status(
                 name=self.name,
-                generation=1,
-                version=self._version,
-                documents=len(self._documents),
+                generation=self._record.current if self._number is None else self._number,
+                version=self._generation.version,
+                documents=len(self._generation.documents),
                 chunks=len(rows),
                 bytes=sum(row.embedding.codes.nbytes + row.embedding.dense.nbytes for row in rows),
                 unpublished=0,
@@ -199,27 +252,85 @@ class MemoryStore:
     """Collections that end with the process."""
 
     def __init__(self) -> None:
-        self._collections: dict[str, MemoryCollection] = {}
+        self._records: dict[str, _Record] = {}
 
     def create(self, name: str, spec: CollectionSpec) -> Collection:
         check_name(name)
         check_spec(spec)
-        if name in self._collections:
+        if name in self._records:
             raise AlreadyExists(f"collection {name!r} exists already")
-        self._collections[name] = MemoryCollection(name, spec)
-        return self._collections[name]
+        self._records[name] = _Record(name, {1: _Generation(spec)})
+        return MemoryCollection(self._records[name])
 
-    def open(self, name: str) -> Collection:
-        if name not in self._collections:
-            raise unknown_collection(name, self.names())
-        return self._collections[name]
+    def open(self, name: str, generation: int | None = None) -> Collection:
+        record = self._record(name)
+        if generation is not None:
+            _known(record, generation)
+        return MemoryCollection(record, generation)
+
+    def generations(self, name: str) -> Generations:
+        record = self._record(name)
+        with record.lock:
+            return Generations(
+                specs={number: each.spec for number, each in record.generations.items()},
+                current=record.current,
+                building=record.building,
+                previous=record.previous,
+            )
+
+    def begin(self, name: str, spec: CollectionSpec) -> int:
+        check_spec(spec)
+        record = self._record(name)
+        with record.lock:
+            if record.building is not None:
+                raise AlreadyExists(f"generation {record.building} of {name!r} is being made")
+            number = max(record.generations) + 1
+            record.generations[number] = _Generation(spec)
+            record.building = number
+            return number
+
+    @contextmanager
+    def closing(self, name: str, to: int) -> Generator[None]:
+        record = self._record(name)
+        with record.lock:
+            _known(record, to)
+            yield
+
+    def serve(self, name: str, number: int) -> None:
+        record = self._record(name)
+        with record.lock:
+            _known(record, number)
+            if record.previous not in (None, number):
+                del record.generations[record.previous]
+            record.previous, record.current = record.current, number
+            record.building = None if record.building == number else record.building
+
+    def discard(self, name: str, number: int) -> None:
+        record = self._record(name)
+        with record.lock:
+            _known(record, number)
+            if number == record.current:
+                raise InvalidInput(f"generation {number} of {name!r} serves: promote another first")
+            del record.generations[number]
+            record.building = None if record.building == number else record.building
+            record.previous = None if record.previous == number else record.previous
 
     def names(self) -> list[str]:
-        return sorted(self._collections)
+        return sorted(self._records)
 
     def drop(self, name: str) -> None:
-        self.open(name)
-        del self._collections[name]
+        self._record(name)
+        del self._records[name]
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _record(self, name: str) -> _Record:
+        if name not in self._records:
+            raise unknown_collection(name, self.names())
+        return self._records[name]
+
+
+def _known(record: _Record, number: int) -> None:
+    if number not in record.generations:
+        raise NotFound(f"collection {record.name!r} has no generation {number}")

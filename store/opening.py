@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from m3.errors import InvalidConfiguration, M3Error
 from m3.settings import Settings
+from store import contract
 from store.collection import StoredCollection
 from store.contract import Collection, CollectionSpec
 from store.generations import Generations
 from store.index import Index
 from store.milvus import Milvus
 from store.registry import Generation, Registry
+from store.switching import closing, discard, serve
 from store.table import Table, remove
 
 _SEARCH_THREADS = 8
@@ -61,10 +64,36 @@ class StoredStore:
             raise
         return version
 
-    def open(self, name: str) -> Collection:
-        generations = Generations(name, self._registry, self._milvus)
+    def open(self, name: str, generation: int | None = None) -> Collection:
+        generations = Generations(name, self._registry, self._milvus, generation)
         generations.current()
         return StoredCollection(generations, self._pool)
+
+    def generations(self, name: str) -> contract.Generations:
+        record = self._registry.read(name)
+        return contract.Generations(
+            specs={number: each.spec for number, each in record.generations.items()},
+            current=record.current,
+            building=record.building,
+            previous=record.previous,
+        )
+
+    def begin(self, name: str, spec: CollectionSpec) -> int:
+        return self._registry.begin(name, spec, lambda generation: self._make(name, generation))
+
+    def closing(self, name: str, to: int) -> AbstractContextManager[None]:
+        return closing(self._registry, name, to)
+
+    def serve(self, name: str, number: int) -> None:
+        for left in serve(self._registry, name, number):
+            self._remove(name, left)
+
+    def discard(self, name: str, number: int) -> None:
+        self._remove(name, discard(self._registry, name, number))
+
+    def _remove(self, name: str, generation: Generation) -> None:
+        Index(self._milvus, generation.index, generation.spec).drop()
+        remove(self._registry.table_uri(name, generation))
 
     def names(self) -> list[str]:
         return self._registry.names()

@@ -73,17 +73,50 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Closing:
+    """The serving generation takes no more writes: `to` is about to serve instead.
+
+    Attributes:
+        owner: who is about to switch; nobody else may.
+        until: Unix time after which it was given up.
+    """
+
+    to: int
+    owner: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """What the registry knows of a collection."""
+    """What the registry knows of a collection.
+
+    Attributes:
+        current: the generation that serves.
+        building: the one that is being made, if any.
+        previous: the one that served before, if it is kept.
+    """
 
     name: str
     current: int
     generations: Mapping[int, Generation]
+    building: int | None = None
+    previous: int | None = None
+    closing: Closing | None = None
 
     @property
     def generation(self) -> Generation:
         """The one that serves."""
         return self.generations[self.current]
+
+    def without(self, number: int) -> Record:
+        """This without a generation that does not serve."""
+        kept = {n: generation for n, generation in self.generations.items() if n != number}
+        return replace(
+            self,
+            generations=kept,
+            building=None if self.building == number else self.building,
+            previous=None if self.previous == number else self.previous,
+        )
 
     def with_generation(self, generation: Generation) -> Record:
         return replace(self, generations={**self.generations, generation.number: generation})
@@ -124,20 +157,29 @@ class Registry:
         with self._locked(name, _RECORD_LOCK):
             if (self.root / name / _RECORD).exists():
                 raise AlreadyExists(f"collection {name!r} exists already")
-            unique = uuid.uuid4().hex[:12]
-            generation = Generation(
-                number=1,
-                spec=spec,
-                table=f"1-{unique}.lance",
-                index=f"{re.sub('-', '_', name)}_{unique}",
-                published=0,
-                swept=0,
-            )
-            version = make(generation)
-            generation = replace(generation, published=version, swept=version)
+            generation = _made(name, 1, spec, make)
             record = Record(name=name, current=1, generations={1: generation})
             self._write(record)
             return record
+
+    def begin(self, name: str, spec: CollectionSpec, make: Callable[[Generation], int]) -> int:
+        """Register a generation beside the one that serves, see `create`; returns its number.
+
+        Raises:
+            AlreadyExists: one is being made already.
+            NotFound: no such collection.
+        """
+        check_spec(spec)
+
+        def begun(record: Record) -> Record:
+            if record.building is not None:
+                raise AlreadyExists(f"generation {record.building} of {name!r} is being made")
+            generation = _made(name, max(record.generations) + 1, spec, make)
+            return replace(record.with_generation(generation), building=generation.number)
+
+        building = self.update(name, begun).building
+        assert building is not None  # noqa: S101 - set a moment ago
+        return building
 
     def update(self, name: str, change: Callable[[Record], Record]) -> Record:
         """Replace the record by what `change` makes of it, alone. Raises NotFound."""
@@ -183,6 +225,22 @@ class Registry:
             raise StorageFull(
                 f"cannot write {path}: {error.strerror}; what was published is safe"
             ) from error
+
+
+def _made(
+    name: str, number: int, spec: CollectionSpec, make: Callable[[Generation], int]
+) -> Generation:
+    unique = uuid.uuid4().hex[:12]
+    generation = Generation(
+        number=number,
+        spec=spec,
+        table=f"{number}-{unique}.lance",
+        index=f"{re.sub('-', '_', name)}_{unique}",
+        published=0,
+        swept=0,
+    )
+    version = make(generation)
+    return replace(generation, published=version, swept=version)
 
 
 def _serialise(record: Record) -> bytes:

@@ -60,11 +60,11 @@ class Version:
         condition = f"document in ({_quoted(digests)})" if digests else "false"
         return self._scan(columns, f"{condition} and position = 0" if first else condition)
 
-    def scan(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """All rows with their ids, a bounded number at a time."""
+    def scan(self, columns: Sequence[str], condition: str | None = None) -> Iterator[pa.Table]:
+        """All rows that meet an SQL condition, with their ids, a bounded number at a time."""
         with _lance_errors():
             scanner = self._dataset.scanner(
-                columns=list(columns), with_row_id=True, batch_size=1_024
+                columns=list(columns), filter=condition, with_row_id=True, batch_size=1_024
             )
             for batch in scanner.to_batches():
                 yield pa.Table.from_batches([batch])
@@ -170,6 +170,11 @@ def _overtaken(rows: pa.Table) -> dict[str, list[str]]:
         for document, writes in newest.items()
         if len(writes) > 1
     }
+
+
+def literal(text: str) -> str:
+    """Any text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _joined(ids: Iterable[int]) -> str:

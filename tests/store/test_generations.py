@@ -1,0 +1,127 @@
+"""Generations of both stores, and switches while others write."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from m3.errors import AlreadyExists, DeadlineExceeded, GenerationChanged
+from store import switching
+from store.contract import Collection, Store
+from store.memory import MemoryStore
+from tests.store.examples import SPEC, document_rows, key
+from tests.store.generations_contract import OTHER, GenerationsContract
+
+
+class TestMemoryGenerations(GenerationsContract):
+    @pytest.fixture
+    def store(self):
+        return MemoryStore()
+
+
+class TestStoredGenerations(GenerationsContract):
+    """`store` comes from conftest: a real table and a real engine."""
+
+
+def test_a_commit_during_a_switch_is_not_acknowledged(store: Store):
+    rng = np.random.default_rng(1)
+    collection = store.create("docs", SPEC)
+    number = store.begin("docs", OTHER)
+    outcome: list[type[Exception] | None] = []
+
+    def write() -> None:
+        try:
+            collection.replace([document_rows(rng, "late")], SPEC)
+        except GenerationChanged as error:
+            outcome.append(type(error))
+        else:
+            outcome.append(None)
+
+    writer = threading.Thread(target=write)
+    with store.closing("docs", number):
+        writer.start()
+        time.sleep(1.0)
+        assert outcome == []
+        store.serve("docs", number)
+    writer.join(10)
+    assert outcome == [GenerationChanged]
+
+
+def test_a_switch_that_is_given_up_lets_writers_go_on(store: Store):
+    collection = store.create("docs", SPEC)
+    number = store.begin("docs", OTHER)
+    writer = threading.Thread(
+        target=collection.replace, args=([document_rows(np.random.default_rng(1), "a")], SPEC)
+    )
+    with store.closing("docs", number):
+        writer.start()
+        time.sleep(0.3)
+    writer.join(10)
+    assert collection.document(key("a")) is not None
+
+
+def test_a_switch_that_died_runs_out(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(switching, "CLOSING_SECONDS", 0.5)
+    collection = store.create("docs", SPEC)
+    number = store.begin("docs", OTHER)
+    died = store.closing("docs", number)
+    died.__enter__()
+    with pytest.raises(AlreadyExists, match="switched already"), store.closing("docs", number):
+        pass
+    collection.replace([document_rows(np.random.default_rng(1), "a")], SPEC)
+    # Too late: a write that was not copied has been acknowledged.
+    with pytest.raises(DeadlineExceeded):
+        store.serve("docs", number)
+    assert store.generations("docs").current == 1
+
+
+def test_no_acknowledged_write_is_lost_in_a_switch(store: Store):
+    serving = store.create("docs", SPEC)
+    number = store.begin("docs", SPEC)
+    acknowledged: list[str] = []
+    stop = threading.Event()
+    writers = [
+        threading.Thread(target=_write_on, args=(serving, i, stop, acknowledged)) for i in range(3)
+    ]
+    for writer in writers:
+        writer.start()
+    time.sleep(0.5)
+    target = store.open("docs", number)
+    for there, back in ((number, 1), (1, number)):
+        source, target = store.open("docs", back), store.open("docs", there)
+        _copy(source, target)
+        with store.closing("docs", there):
+            _copy(source, target)
+            store.serve("docs", there)
+        time.sleep(0.5)
+    stop.set()
+    for writer in writers:
+        writer.join(30)
+    assert len(acknowledged) > 10
+    assert set(acknowledged) <= {key.id for key in serving.keys("default", "default")}
+
+
+def _write_on(
+    collection: Collection, number: int, stop: threading.Event, acknowledged: list[str]
+) -> None:
+    rng = np.random.default_rng(number)
+    count = 0
+    while not stop.is_set():
+        written = f"{number}-{count}"
+        try:
+            collection.replace([document_rows(rng, written)], collection.spec)
+        except GenerationChanged:
+            continue
+        acknowledged.append(written)
+        count += 1
+
+
+def _copy(source: Collection, target: Collection) -> None:
+    rng = np.random.default_rng(9)
+    while lacking := set(source.keys("default", "default")) - set(
+        target.keys("default", "default")
+    ):
+        target.replace([document_rows(rng, key.id) for key in lacking])
