@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tokenizers import Tokenizer
@@ -18,14 +19,14 @@ from ingest.splitting import (
     past_blank,
 )
 from m3.errors import InvalidInput
-from m3.types import Chunk, Document
+from m3.types import Chunk, Document, context_of, model_text
 from store.contract import Chunking
 
 MIN_TOKENS = 16
 MAX_DOCUMENT_TOKENS = 2**21
 """A document is written at once: this many tokens are 2 GB of BGE-M3's ColBERT codes."""
 
-_TITLE_SHARE = 4
+_CONTEXT_SHARE = 4
 _BATCH = 256
 
 
@@ -34,7 +35,7 @@ class Passage:
     """A chunk and what the model is given of it.
 
     Attributes:
-        text: title and chunk, as the model reads them.
+        text: context and chunk, as the model reads them.
         tokens: of `text`, special ones included.
         truncated: whether the model reads less than all of the chunk.
     """
@@ -48,8 +49,8 @@ class Passage:
 class Chunker:
     """Cuts documents so that no passage is over `chunking.max_tokens` as the model reads it.
 
-    A title takes at most a quarter of that: what is longer is cut for the model, and only
-    there. Safe for several threads at once.
+    Title and headings before a passage take at most a quarter of that: what is longer is cut
+    for the model, and only there. Safe for several threads at once.
 
     Args:
         tokenizer: the node's, as JSON.
@@ -78,11 +79,9 @@ class Chunker:
         """
         if not document.text.strip():
             raise InvalidInput("empty text")
-        title = self._shortened(document.title)
         if self._chunking.whole:
-            return [self._whole(document, title)]
-        headings = outline(document.text) if document.markdown else None
-        passages = self._fitting(document.text, title, headings)
+            return [self._whole(document)]
+        passages = self._fitting(document)
         tokens = sum(passage.tokens for passage in passages)
         if tokens > MAX_DOCUMENT_TOKENS:
             raise InvalidInput(
@@ -90,14 +89,20 @@ class Chunker:
             )
         return passages
 
-    def _fitting(self, text: str, title: str, headings: Outline | None) -> list[Passage]:
+    def _fitting(self, document: Document) -> list[Passage]:
         """Cut by words, count what was cut; where one is too long, cut exactly, then smaller."""
+        text = document.text
+        headings = outline(text) if document.markdown else Outline()
+        contexts = self._contexts(document.title, headings)
+        longest = max(self._exact(context, self._limit) for context in contexts.values())
         counts: Counts = self._words
-        capacity = self._limit - self._special - self._exact(title, self._limit)
+        capacity = self._limit - self._special - longest
         while capacity > 0:
             splitting = Splitting(counts, capacity, self._chunking.overlap)
-            spans = splitting.markdown(text, headings) if headings else splitting.plain(text)
-            passages = self._measured(_chunks(text, spans, headings or Outline()), title)
+            spans = (
+                splitting.markdown(text, headings) if document.markdown else splitting.plain(text)
+            )
+            passages = self._measured(_chunks(document, spans, headings), contexts)
             over = max(passage.tokens for passage in passages) - self._limit
             if over <= 0:
                 return passages
@@ -107,39 +112,50 @@ class Chunker:
                 capacity -= max(over, capacity // 8)
         raise InvalidInput(f"the text cannot be cut into passages of {self._limit} tokens")
 
-    def _measured(self, chunks: Sequence[Chunk], title: str) -> list[Passage]:
+    def _contexts(self, title: str, headings: Outline) -> Mapping[tuple[str, ...], str]:
+        """What the model is given before the chunks under each path of headings."""
+        return {path: self._context(title, path) for path in headings.paths}
+
+    def _context(self, title: str, heading: Sequence[str]) -> str:
+        return self._shortened(context_of(title, heading, self._chunking.context))
+
+    def _measured(
+        self, chunks: Sequence[Chunk], contexts: Mapping[tuple[str, ...], str]
+    ) -> list[Passage]:
         passages: list[Passage] = []
         for first in range(0, len(chunks), _BATCH):
             batch = chunks[first : first + _BATCH]
-            texts = [chunk.model_text(title) for chunk in batch]
+            texts = [model_text(contexts[chunk.heading], chunk.text) for chunk in batch]
             counts = [len(encoded.ids) for encoded in self._tokenizer.encode_batch_fast(texts)]
             passages += map(Passage, batch, texts, counts)
         return passages
 
-    def _whole(self, document: Document, title: str) -> Passage:
+    def _whole(self, document: Document) -> Passage:
         """All of it as one chunk; of a huge text, the model is sent only what it could read."""
-        chunk = Chunk(0, document.text, 0, len(document.text))
-        full = chunk.model_text(title)
+        [chunk] = _chunks(document, [(0, len(document.text))], Outline())
+        full = model_text(self._context(document.title, ()), chunk.text)
         text = full[: self._limit * CHARACTERS_PER_TOKEN]
         tokens = len(self._tokenizer.encode(text).ids)
         truncated = tokens > self._limit or len(text) < len(full)
         return Passage(chunk, text, min(tokens, self._limit), truncated)
 
-    def _shortened(self, title: str) -> str:
-        limit = self._limit // _TITLE_SHARE
-        title = title[: limit * CHARACTERS_PER_TOKEN]
-        ends = [end for _, end in self._tokenizer.encode(title, add_special_tokens=False).offsets]
-        return title[: ends[limit - 1]] if len(ends) > limit else title
+    def _shortened(self, context: str) -> str:
+        limit = self._limit // _CONTEXT_SHARE
+        context = context[: limit * CHARACTERS_PER_TOKEN]
+        ends = [end for _, end in self._tokenizer.encode(context, add_special_tokens=False).offsets]
+        return context[: ends[limit - 1]] if len(ends) > limit else context
 
 
-def _chunks(text: str, spans: Sequence[Span], headings: Outline) -> list[Chunk]:
+def _chunks(document: Document, spans: Sequence[Span], headings: Outline) -> list[Chunk]:
+    text = document.text
     chunks: list[Chunk] = []
     covered = 0
     for position, (start, end) in enumerate(spans):
         # What a chunk shares with the one before it may stand under another heading.
-        own = past_blank(text, max(start, covered))
-        heading = headings.path(min(own, end - 1))
-        chunks.append(Chunk(position, text[start:end], start, end, heading))
+        own = min(past_blank(text, max(start, covered)), end - 1)
+        # A page without text begins where the next one does.
+        page = bisect_right(document.pages, own) or None
+        chunks.append(Chunk(position, text[start:end], start, end, headings.path(own), page))
         covered = end
     return chunks
 

@@ -101,9 +101,10 @@ def _requests(texts: Mapping[str, int]) -> Iterator[list[str]]:
 def _stored(work: Work, collection: Collection) -> dict[str, Representation]:
     """Vectors of the document's older version, by the passage they fit now."""
     known = collection.embeddings_by_text(work.document.key)
-    # The store names a text by the title in full, whatever of it the model was given.
+    context = collection.spec.chunking.context
+    # The store names a text by its context in full, whatever of it the model was given.
     names = (
-        (passage.text, text_hash(passage.chunk.model_text(work.document.title)))
+        (passage.text, text_hash(passage.chunk.model_text(work.document.title, context)))
         for passage in work.passages
     )
     return {text: known[name] for text, name in names if name in known}

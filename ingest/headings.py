@@ -46,6 +46,11 @@ class Outline:
             above = [*(other for other in above if other.level < heading.level), heading]
             self._paths.append(tuple(other.text for other in above))
 
+    @property
+    def paths(self) -> set[tuple[str, ...]]:
+        """Every path that there is, that of what stands before all headings included."""
+        return set(self._paths)
+
     def path(self, position: int) -> tuple[str, ...]:
         """The headings that a position stands under, highest first; a heading is under itself."""
         return self._paths[bisect_right(self.starts, position)]

@@ -22,6 +22,9 @@ Metadata: TypeAlias = Mapping[str, Any]
 
 Kind = Literal["query", "passage"]
 Output = Literal["dense", "sparse", "colbert"]
+Context = Literal["none", "title", "headings"]
+"""What the model reads of a document before a chunk of it."""
+
 OUTPUTS: tuple[Output, ...] = ("dense", "sparse", "colbert")
 
 DEFAULT_TENANT = "default"
@@ -86,7 +89,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage of a document: `document.text[start:end]`, and where that is."""
+    """A passage of a document: `document.text[start:end]`, and where that is.
+
+    Attributes:
+        heading: the headings that what it does not share with the chunk before stands under.
+        page: where that begins, counted from 1; None without pages.
+    """
 
     position: int
     text: str
@@ -95,14 +103,25 @@ class Chunk:
     heading: tuple[str, ...] = ()
     page: int | None = None
 
-    def model_text(self, title: str) -> str:
+    def model_text(self, title: str, context: Context = "title") -> str:
         """What the model reads of this chunk."""
-        return model_text(title, self.text)
+        return model_text(context_of(title, self.heading, context), self.text)
 
 
-def model_text(title: str, text: str) -> str:
-    """A passage with its document's title, where there is one, before it."""
-    return f"{title}\n{text}" if title else text
+def context_of(title: str, heading: Sequence[str], context: Context) -> str:
+    """What stands before a passage for the model; a heading that is the title stands once."""
+    match context:
+        case "none":
+            return ""
+        case "title":
+            return title
+        case "headings":
+            return " > ".join(dict.fromkeys(part for part in (title, *heading) if part))
+
+
+def model_text(context: str, text: str) -> str:
+    """A passage with its context, where there is one, before it."""
+    return f"{context}\n{text}" if context else text
 
 
 def text_hash(text: str) -> str:

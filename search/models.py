@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from m3.errors import InvalidInput
-from m3.types import DEFAULT_TENANT, Codec, ModelInfo
+from m3.types import DEFAULT_TENANT, Codec, Context, ModelInfo
 from scoring.fusion import PRESETS, Method, Weights, preset_named
 from search.request import MAX_CANDIDATES, SearchRequest
 from store.contract import Chunking, CollectionSpec
@@ -119,6 +119,11 @@ class ChunkingBody(_Body):
         default=None, ge=0, description="Default: 64, or half of max_tokens where that is less."
     )
     whole: bool = Field(default=False, strict=True)
+    context: Context = Field(
+        default="title",
+        description="What the model reads before each chunk: nothing, the title, or the title "
+        "and the headings it stands under.",
+    )
 
 
 class CollectionBody(_Body):
@@ -159,7 +164,7 @@ class CollectionBody(_Body):
             raise InvalidInput(
                 f"chunking.overlap is {overlap}: at most half of max_tokens ({most})"
             )
-        return Chunking(max_tokens=most, overlap=overlap, whole=wanted.whole)
+        return Chunking(most, overlap, wanted.whole, wanted.context)
 
 
 class DocumentBody(_Body):

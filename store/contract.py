@@ -14,12 +14,14 @@ from typing import Literal, Protocol
 from m3.types import (
     Chunk,
     Codec,
+    Context,
     Document,
     DocumentKey,
     EmbeddingBatch,
     Metadata,
     ModelInfo,
     Representation,
+    context_of,
     model_text,
 )
 from store.filters import FieldType, Filter
@@ -38,11 +40,13 @@ class Chunking:
         max_tokens: of one chunk as the model reads it, title and special tokens included.
         overlap: tokens that neighbouring chunks share.
         whole: one chunk per document, cut off at the model's limit.
+        context: what the model reads before each chunk, a quarter of it at most.
     """
 
     max_tokens: int = 512
     overlap: int = 64
     whole: bool = False
+    context: Context = "title"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,9 @@ class StoredChunk:
     def id(self) -> str:
         return f"{self.source}/{self.document_id}#{self.position}"
 
-    @property
-    def model_text(self) -> str:
-        """What the model read."""
-        return model_text(self.title, self.text)
+    def model_text(self, context: Context = "title") -> str:
+        """What the model read, in a generation of that context."""
+        return model_text(context_of(self.title, self.heading, context), self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,14 +276,19 @@ class Collection(Protocol):
         depth: int,
         tenant: str,
         filter: Filter | None = None,
+        spec: CollectionSpec | None = None,
     ) -> Candidates:
         """The `depth` best rows of each leg by exact inner product, and the union's rows.
 
         A query without sparse terms finds nothing on the sparse leg. Every row is of
         `tenant`, meets `filter`, and is alive in the snapshot.
 
+        Args:
+            spec: what the query was embedded for.
+
         Raises:
             InvalidInput: a filter over fields that are not declared, or of the wrong type.
+            GenerationChanged: a generation of another spec serves now.
         """
         ...
 

@@ -85,8 +85,7 @@ class MemoryCollection:
     ) -> None:
         with self._lock:
             generation = self._generation
-            if spec is not None and spec != generation.spec:
-                raise GenerationChanged(f"{self.name!r} has another spec now: write again")
+            self._refuse_other(spec)
             check_documents(documents, generation.spec)
             for rows in documents:
                 generation.documents.pop(rows.document.key, None)
@@ -94,6 +93,10 @@ class MemoryCollection:
                     kept = _Kept(rows.document, rows.content_hash, self._rows(rows))
                     generation.documents[rows.document.key] = kept
             generation.version += 1
+
+    def _refuse_other(self, spec: CollectionSpec | None) -> None:
+        if spec is not None and spec != self.spec:
+            raise GenerationChanged(f"{self.name!r} has another spec now: embed for that one")
 
     def _rows(self, rows: DocumentRows) -> list[_Row]:
         document = rows.document
@@ -155,7 +158,8 @@ class MemoryCollection:
         with self._lock:
             kept = self._generation.documents.get(key)
             rows: Sequence[_Row] = kept.rows if kept else ()
-            return {text_hash(row.chunk.model_text): row.embedding for row in rows}
+            context = self.spec.chunking.context
+            return {text_hash(row.chunk.model_text(context)): row.embedding for row in rows}
 
     def document(self, key: DocumentKey) -> StoredDocument | None:
         with self._lock:
@@ -184,8 +188,10 @@ class MemoryCollection:
         depth: int,
         tenant: str,
         filter: Filter | None = None,
+        spec: CollectionSpec | None = None,
     ) -> Candidates:
         with self._lock:
+            self._refuse_other(spec)
             rows = [row for row in self._all() if self._allowed(row, tenant, filter)]
             version = self._generation.version
         found: dict[Leg, list[int]] = {leg: _best(leg, query, rows, depth) for leg in legs}

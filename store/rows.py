@@ -108,12 +108,13 @@ def schema(spec: CollectionSpec) -> pa.Schema:
 def to_arrow(documents: Sequence[DocumentRows], spec: CollectionSpec) -> pa.Table:
     """The rows of these documents, under one new write."""
     write = uuid.uuid4().hex
-    rows = [row for document in documents for row in _document_rows(document, write)]
+    rows = [row for document in documents for row in _document_rows(document, write, spec)]
     return pa.Table.from_pylist(rows, schema=schema(spec))
 
 
-def _document_rows(rows: DocumentRows, write: str) -> list[dict[str, Any]]:
+def _document_rows(rows: DocumentRows, write: str, spec: CollectionSpec) -> list[dict[str, Any]]:
     document = rows.document
+    context = spec.chunking.context
     shared = {
         "document": document.key.digest(),
         "write": write,
@@ -129,7 +130,7 @@ def _document_rows(rows: DocumentRows, write: str) -> list[dict[str, Any]]:
         {
             **shared,
             "key": f"{write}-{shared['document']}-{chunk.position}",
-            "text_hash": text_hash(chunk.model_text(document.title)),
+            "text_hash": text_hash(chunk.model_text(document.title, context)),
             "position": chunk.position,
             "start": chunk.start,
             "end": chunk.end,

@@ -296,7 +296,7 @@ def test_a_collection_keeps_how_it_was_made(shell: Shell, tmp_path: Path):
     path = jsonl(tmp_path / "rows.jsonl", doc("a"))
     made = ("--max-tokens", 100, "--overlap", 10, "--field", "year:int")
     shell("run", path, "--collection", "made", *made)
-    chunking = {"max_tokens": 100, "overlap": 10, "whole": False}
+    chunking = {"max_tokens": 100, "overlap": 10, "whole": False, "context": "title"}
     spec = shell.status("made")["spec"]
     assert (spec["chunking"], spec["fields"]) == (chunking, {"year": "int"})
     again = shell.here("run", path, "--collection", "made", "--json")

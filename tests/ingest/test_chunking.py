@@ -5,14 +5,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from ingest.chunking import MIN_TOKENS, Chunker, Passage
 from ingest.headings import outline
 from m3.errors import InvalidInput
-from m3.types import Document
+from m3.types import Context, Document
 from store.contract import Chunking
 
 SENTENCES = "The cat sat on the mat. A dog barked at the moon, twice. Nothing else happened! "
@@ -40,7 +40,12 @@ marks = st.sampled_from(
 texts = st.lists(words | blanks | marks, max_size=120).map("".join).filter(str.strip)
 titles = st.just("") | st.text(max_size=20) | st.text("title ", min_size=100, max_size=2000)
 chunkings = st.integers(MIN_TOKENS, 80).flatmap(
-    lambda most: st.builds(Chunking, st.just(most), st.integers(0, most // 2))
+    lambda most: st.builds(
+        Chunking,
+        st.just(most),
+        st.integers(0, most // 2),
+        context=st.sampled_from(["none", "title", "headings"]),
+    )
 )
 
 
@@ -245,3 +250,77 @@ def test_the_tokenizers_own_limits_do_not_count(stand_in: Path, wordpiece: str):
     limited.enable_padding(length=128)
     text = SENTENCES * 40
     assert cut(limited.to_str(), text, Chunking()) == cut(wordpiece, text, Chunking())
+
+
+def pages_of(texts: list[str]) -> tuple[str, tuple[int, ...]]:
+    """Pages as one text, and where each begins."""
+    starts: list[int] = []
+    text = ""
+    for page in texts:
+        starts.append(len(text))
+        text += page + "\n\n" * bool(page)
+    return text, tuple(starts)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(pages=st.lists(texts | st.just(""), min_size=1, max_size=6), chunking=chunkings)
+def test_a_chunk_has_the_page_that_its_own_text_begins_on(
+    wordpiece: str, pages: list[str], chunking: Chunking
+):
+    text, starts = pages_of(pages)
+    assume(text.strip())
+    chunker = Chunker(wordpiece, chunking, 512)
+    covered = 0
+    for passage in chunker.passages(Document("d", text, pages=starts)):
+        chunk = passage.chunk
+        own = max(chunk.start, covered)
+        own += len(text[own : chunk.end]) - len(text[own : chunk.end].lstrip())
+        assert chunk.page is not None
+        assert starts[chunk.page - 1] <= min(own, chunk.end - 1)
+        assert all(start > min(own, chunk.end - 1) for start in starts[chunk.page :])
+        covered = chunk.end
+
+
+def test_what_is_shared_with_the_page_before_is_not_where_a_chunk_begins(wordpiece: str):
+    text = SENTENCES * 20
+    starts = tuple(range(0, len(text), len(SENTENCES)))
+    document = Document("d", text, pages=starts)
+    chunker = Chunker(wordpiece, Chunking(64, 24), 512)
+    chunks = [passage.chunk for passage in chunker.passages(document)]
+    shared = [chunk for chunk in chunks if chunk.page and chunk.start < starts[chunk.page - 1]]
+    assert shared
+    [whole] = Chunker(wordpiece, Chunking(whole=True), 512).passages(document)
+    assert whole.chunk.page == 1
+
+
+NESTED = "# Install\n\n" + SENTENCES * 6 + "\n\n## Linux\n\n" + SENTENCES * 6
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ("none", {""}),
+        ("title", {"Guide\n"}),
+        ("headings", {"Guide > Install\n", "Guide > Install > Linux\n"}),
+    ],
+)
+def test_the_model_reads_context_before_each_chunk(
+    wordpiece: str, context: Context, expected: set[str]
+):
+    chunker = Chunker(wordpiece, Chunking(64, 0, context=context), 512)
+    passages = chunker.passages(Document("d", NESTED, "Guide", markdown=True))
+    before = {passage.text.removesuffix(passage.chunk.text) for passage in passages}
+    assert before == expected
+    assert all(passage.tokens <= 64 for passage in passages)
+    assert all(passage.text == passage.chunk.model_text("Guide", context) for passage in passages)
+
+
+def test_headings_take_a_quarter_of_a_passage_at_most(wordpiece: str):
+    deep = "\n\n".join(f"{'#' * level} {'very long heading ' * 20}" for level in range(1, 7))
+    chunker = Chunker(wordpiece, Chunking(64, 0, context="headings"), 512)
+    for passage in chunker.passages(
+        Document("d", f"{deep}\n\n{SENTENCES * 20}", "Guide", markdown=True)
+    ):
+        context = passage.text.removesuffix(passage.chunk.text)
+        assert token_count(wordpiece, context) - 2 <= 64 // 4
+        assert passage.tokens <= 64

@@ -45,7 +45,7 @@ async def test_documents_are_written_with_their_vectors(
     tokenizer = Tokenizer.from_str(client.tokenizer_json)
     assert report.tokens == sum(len(tokenizer.encode(text).ids) for text in client.texts)
     vectors = collection.embeddings_by_text(long.key)
-    expected = {representation(chunk.model_text).codes.tobytes() for chunk in stored.chunks}
+    expected = {representation(chunk.model_text()).codes.tobytes() for chunk in stored.chunks}
     assert {row.codes.tobytes() for row in vectors.values()} == expected
 
 
@@ -92,12 +92,12 @@ async def test_a_changed_document_is_replaced_whole_and_keeps_known_vectors(
     known = {chunk.text for chunk in before.chunks}
     new = [chunk for chunk in after.chunks if chunk.text not in known]
     assert 0 < len(new) < len(after.chunks)
-    assert sorted(client.texts) == sorted(chunk.model_text for chunk in new)
+    assert sorted(client.texts) == sorted(chunk.model_text() for chunk in new)
     assert report.reused == len(after.chunks) - len(new)
     for chunk, row in zip(
         after.chunks, collection.embeddings_by_text(key("d")).values(), strict=True
     ):
-        assert row.codes.tobytes() == representation(chunk.model_text).codes.tobytes()
+        assert row.codes.tobytes() == representation(chunk.model_text()).codes.tobytes()
 
 
 async def test_only_metadata_changed_costs_no_embedding(

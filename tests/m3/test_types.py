@@ -72,6 +72,15 @@ def test_the_model_reads_the_title_first() -> None:
     assert chunk.model_text("") == "body"
 
 
+def test_the_model_reads_what_context_says() -> None:
+    chunk = Chunk(0, "body", 0, 4, heading=("Title", "Install", "Linux"))
+    assert chunk.model_text("Title", "none") == "body"
+    assert chunk.model_text("Title", "title") == "Title\nbody"
+    assert chunk.model_text("Title", "headings") == "Title > Install > Linux\nbody"
+    assert chunk.model_text("", "headings") == "Title > Install > Linux\nbody"
+    assert Chunk(0, "body", 0, 4).model_text("", "headings") == "body"
+
+
 @given(st.lists(st.integers(0, 9)))
 def test_offsets_are_running_sums(lengths: list[int]) -> None:
     offsets = offsets_of(lengths)

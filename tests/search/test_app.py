@@ -170,7 +170,7 @@ async def test_a_collection_lives_and_dies(api):
     view = made.json()["collection"]
     assert (view["name"], view["model"], view["codec"]) == ("fresh", "known", "bf16")
     assert view["fields"] == {"lang": "string"}
-    assert view["chunking"] == {"max_tokens": 512, "overlap": 64, "whole": False}
+    assert view["chunking"] == {"max_tokens": 512, "overlap": 64, "whole": False, "context": "title"}
     assert (await api.get("/v1/collections/fresh")).json() == made.json()
     listed = (await api.get("/v1/collections")).json()["collections"]
     assert [collection["name"] for collection in listed] == ["fresh", COLLECTION]
@@ -184,7 +184,7 @@ async def test_a_collection_lives_and_dies(api):
 async def test_chunks_overlap_as_far_as_they_can(api):
     small = {"name": "small", "chunking": {"max_tokens": 20}}
     made = (await api.post("/v1/collections", json=small)).json()["collection"]
-    assert made["chunking"] == {"max_tokens": 20, "overlap": 10, "whole": False}
+    assert made["chunking"] == {"max_tokens": 20, "overlap": 10, "whole": False, "context": "title"}
 
 
 @pytest.mark.parametrize(
