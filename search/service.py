@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from embedder.client import EmbedderClient
-from m3.errors import NotFound
+from m3.errors import GenerationChanged, NotFound
 from m3.types import Representation
 from scoring.fusion import Method
 from search.collections import Collections
@@ -19,6 +19,8 @@ from search.rerank import Scored, ScoredCandidates, score
 from search.response import Hit, SearchResponse, Timings
 from store.contract import Collection, CollectionSpec, Leg, Store
 from store.filters import Filter, parse
+
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class _Answer:
     legs: Mapping[Leg, Sequence[int]]
     retrieve_seconds: float
     rerank_seconds: float
+    embed_seconds: float = 0.0
 
     def hits(self, method: Method, request: SearchRequest) -> Sequence[Scored]:
         found = set[int]().union(*(self.legs[leg] for leg in legs_of(method)))
@@ -69,11 +72,7 @@ class SearchService:
             Unreachable: the node or Milvus; each by its own class.
         """
         began = time.perf_counter()
-        question = await asyncio.to_thread(self._accept, request)
-        accepted = time.perf_counter()
-        query = await self._embedder.embed(request.query, question.spec)
-        embedded = time.perf_counter()
-        answer = await asyncio.to_thread(_answer, question, query, request.legs)
+        question, query, answer = await self._ask(request, request.legs)
         scored = time.perf_counter()
         hits = answer.hits(request.method, request)
         ranking_seconds = time.perf_counter() - scored
@@ -81,7 +80,7 @@ class SearchService:
         return SearchResponse(
             hits=[_hit(scored, query, request, names) for scored in hits],
             timings_ms=Timings(
-                embed=_ms(embedded - accepted),
+                embed=_ms(answer.embed_seconds),
                 retrieve=_ms(answer.retrieve_seconds),
                 rerank=_ms(answer.rerank_seconds + ranking_seconds),
                 total=_ms(time.perf_counter() - began),
@@ -96,15 +95,32 @@ class SearchService:
         Raises:
             As `search` does.
         """
-        question = await asyncio.to_thread(self._accept, request)
-        query = await self._embedder.embed(request.query, question.spec)
         legs: dict[Leg, None] = dict.fromkeys(leg for m in methods for leg in legs_of(m))
-        answer = await asyncio.to_thread(_answer, question, query, tuple(legs))
+        _, query, answer = await self._ask(request, tuple(legs))
         asked = {method: replace(request, method=method, weights=None) for method in methods}
         return {
             method: [_hit(hit, query, one, None) for hit in answer.hits(method, one)]
             for method, one in asked.items()
         }
+
+    async def _ask(
+        self, request: SearchRequest, legs: Sequence[Leg]
+    ) -> tuple[_Question, Representation, _Answer]:
+        """Embed the query and look. Where another generation comes to serve in between, again."""
+        attempt = 0
+        while True:
+            attempt += 1
+            question = await asyncio.to_thread(self._accept, request)
+            began = time.perf_counter()
+            query = await self._embedder.embed(request.query, question.spec)
+            embedded = time.perf_counter() - began
+            try:
+                answer = await asyncio.to_thread(_answer, question, query, legs)
+            except GenerationChanged:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return question, query, replace(answer, embed_seconds=embedded)
 
     def _accept(self, request: SearchRequest) -> _Question:
         collection = self.collections.open(request.collection)
@@ -132,6 +148,7 @@ def _answer(question: _Question, query: Representation, legs: Sequence[Leg]) -> 
         depth=question.request.depth,
         tenant=question.request.tenant,
         filter=question.filter,
+        spec=question.spec,
     )
     retrieved = time.perf_counter()
     scored = score(query, found.rows)

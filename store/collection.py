@@ -60,8 +60,7 @@ class StoredCollection:
         self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
     ) -> None:
         generation = self._publisher.caught_up()
-        if spec is not None and spec != generation.spec:
-            raise GenerationChanged(f"{self.name!r} is cut and embedded otherwise now: write again")
+        self._generations.refuse_other(generation, spec)
         check_documents(documents, generation.spec)
         if documents:
             rows = to_arrow(documents, generation.spec)
@@ -145,8 +144,9 @@ class StoredCollection:
         depth: int,
         tenant: str,
         filter: Filter | None = None,
+        spec: CollectionSpec | None = None,
     ) -> Candidates:
-        return self._reader.candidates(legs, Question(query, depth, tenant, filter))
+        return self._reader.candidates(legs, Question(query, depth, tenant, filter, spec))
 
     def status(self) -> Status:
         generation = self._generations.current()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from m3.errors import GenerationChanged, NotFound
+from store.contract import CollectionSpec
 from store.index import Index
 from store.milvus import Milvus
 from store.registry import Generation, Record, Registry
@@ -45,6 +46,14 @@ class Generations:
             self.name, lambda record: record.with_generation(change(self._chosen(record)))
         )
         return self._chosen(record)
+
+    def refuse_other(self, generation: Generation, spec: CollectionSpec | None) -> None:
+        """Raises GenerationChanged for a caller's spec that is not the generation's."""
+        if spec is not None and spec != generation.spec:
+            raise GenerationChanged(
+                f"generation {generation.number} of {self.name!r} serves now, of another spec: "
+                "embed for that one"
+            )
 
     def acknowledge(self, generation: Generation) -> None:
         """Return if what was just committed to a generation counts.

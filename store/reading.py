@@ -45,6 +45,7 @@ class Question:
     depth: int
     tenant: str
     filter: Filter | None
+    spec: CollectionSpec | None = None
 
     def allows(self, chunk: StoredChunk, spec: CollectionSpec) -> bool:
         if chunk.tenant != self.tenant:
@@ -88,6 +89,7 @@ class Reader:
         for _ in range(_ATTEMPTS):
             started = time.monotonic()
             snapshot = self._snapshot()
+            self._generations.refuse_other(snapshot.generation, question.spec)
             found = self._find(snapshot, legs, question)
             in_time = time.monotonic() - started < READER_SECONDS
             if in_time or self._generations.current().published == snapshot.version.number:

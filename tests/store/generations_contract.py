@@ -107,6 +107,16 @@ class GenerationsContract:
         with pytest.raises(NotFound):
             store.discard(name, number)
 
+    def test_a_query_for_another_generation_is_refused(self, store, name, collection, rng):
+        asked = {"legs": ["dense"], "depth": 9, "tenant": "default"}
+        assert not collection.candidates(query(rng), spec=SPEC, **asked).rows.chunks
+        number = store.begin(name, OTHER)
+        with store.closing(name, number):
+            store.serve(name, number)
+        with pytest.raises(GenerationChanged):
+            collection.candidates(query(rng), spec=SPEC, **asked)
+        assert not collection.candidates(query(rng), spec=OTHER, **asked).rows.chunks
+
     def test_a_write_for_another_generation_is_refused(self, store, name, collection, rng):
         number = store.begin(name, OTHER)
         collection.replace([document_rows(rng, "a")], SPEC)
