@@ -9,6 +9,7 @@ began on the version before finds all of it; then they are swept.
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
@@ -24,6 +25,9 @@ READER_SECONDS = 3.0
 """How long a reader may take to ask the index; one that takes longer starts over."""
 
 _INDEX_ROWS = 1_000
+
+# The standard library's logger: silent until a command configures its logs.
+_log = logging.getLogger("m3.store")
 
 
 class Publisher:
@@ -48,9 +52,12 @@ class Publisher:
             target, added = _consistent_latest(table, base)
             if target.number == base.number:
                 return
+            _log.debug("indexing")
             write_rows(self._generations.index(generation), target, added)
+            _log.debug("indexed")
             replaced = len(missing(base.row_ids, target.row_ids)) > 0
             self._generations.update(lambda g: _published(g, target.number, replaced=replaced))
+            _log.debug("published")
             self._sweep()
 
     def settle(self) -> None:
@@ -74,10 +81,12 @@ class Publisher:
             return
         table, index = self._generations.table(generation), self._generations.index(generation)
         before = table.at(generation.swept)
+        _log.debug("sweeping")
         for publication in due:
             after = table.at(publication.version)
             index.delete(missing(before.row_ids, after.row_ids).tolist())
             before = after
+        _log.debug("swept")
         self._generations.update(lambda g: g.sweep(before.number))
 
 

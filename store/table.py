@@ -7,6 +7,7 @@ every commit is a version, and any version can be read while newer ones are writ
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -29,6 +30,8 @@ _STORAGE_VERSION = "2.1"
 _CONFLICT_RETRIES = 50
 _RETRY_TIMEOUT = timedelta(minutes=5)
 _IDS_PER_FILTER = 5_000
+
+_log = logging.getLogger("m3.store")
 
 
 class Version:
@@ -123,6 +126,7 @@ class Table:
 
     def replace(self, rows: pa.Table, digests: Sequence[str]) -> int:
         """In one commit: the rows of these documents go, the given rows come."""
+        _log.debug("committing")
         with _lance_errors():
             dataset = lance.dataset(self.uri)
             if len(rows):
@@ -137,6 +141,7 @@ class Table:
                 )
             else:
                 self._delete(dataset, f"document in ({_quoted(digests)})")
+            _log.debug("committed")
             return dataset.version
 
     def drop_overtaken(self, version: Version, digests: Sequence[str]) -> bool:
