@@ -24,7 +24,7 @@ from ingest.embedding import (
 from ingest.planning import Plan, Planner, Work
 from ingest.report import Progress, Report
 from ingest.sources import Parsed, Place, Reject
-from ingest.tasks import Budget, together
+from ingest.tasks import Budget, together, until
 from m3.errors import InvalidInput, M3Error
 from m3.types import Document
 from store.contract import Chunking, Collection
@@ -60,6 +60,7 @@ async def ingest(
     chunker: Chunker | None = None,
     on_reject: OnReject,
     on_progress: Progress | None = None,
+    stop: anyio.Event | None = None,
 ) -> Report:
     """Make these documents the collection's own: unchanged ones cost nothing, others replace.
 
@@ -67,6 +68,7 @@ async def ingest(
         items: read in a thread, as fast as the rest can take them.
         chunker: the collection's, where it is at hand; else it is opened.
         on_reject: told of every document that fails; it alone fails.
+        stop: once it is set, no more is read or embedded; what is embedded is written.
 
     Raises:
         ModelMismatch: no node serves the collection's model.
@@ -77,7 +79,8 @@ async def ingest(
         spec = collection.spec
         chunker = await open_chunker(client, spec.chunking, spec.fingerprint)
     tally = _Tally(on_reject, on_progress)
-    await _Run(collection, client, Planner(chunker, collection), tally).ingest(items)
+    run = _Run(collection, client, Planner(chunker, collection), tally)
+    await run.ingest(items, stop or anyio.Event())
     await to_thread.run_sync(collection.settle)
     return tally.report
 
@@ -96,7 +99,7 @@ async def survey(
     async for plan in _plans(items, planner):
         tally.planned(plan)
         for work in plan.changed:
-            tally.add(_written(work))
+            tally.add(_written(work) + Report(tokens=work.tokens))
     return tally.report
 
 
@@ -112,7 +115,7 @@ class _Run:
         self._tally = tally
         self._budget = Budget(_HELD_TOKENS)
 
-    async def ingest(self, items: Iterable[Item]) -> None:
+    async def ingest(self, items: Iterable[Item], stop: anyio.Event) -> None:
         """Whatever stops reading or embedding, what is embedded is written before it is raised."""
         stopped_by: M3Error | None = None
         async with together() as writing:
@@ -120,7 +123,8 @@ class _Run:
             writing.start_soon(self._write_all, receive)
             async with send:
                 try:
-                    await self._embed_all(items, send)
+                    async with until(stop):
+                        await self._embed_all(items, send)
                 except M3Error as error:
                     stopped_by = error
         if stopped_by is not None:

@@ -20,6 +20,20 @@ async def together() -> AsyncGenerator[TaskGroup]:
         raise _first(failed) from None
 
 
+@asynccontextmanager
+async def until(stop: anyio.Event) -> AsyncGenerator[None]:
+    """What is in here is cancelled once `stop` is set; whoever entered goes on behind it."""
+    async with together() as tasks:
+
+        async def watch() -> None:
+            await stop.wait()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        yield
+        tasks.cancel_scope.cancel()
+
+
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     error = group.exceptions[0]
     if isinstance(error, BaseExceptionGroup):

@@ -218,3 +218,19 @@ async def test_what_is_embedded_and_not_yet_written_is_bounded(
     assert report.written == 41
     assert report.tokens > 5 * 5000
     assert max(held) <= 5000 / 50
+
+
+async def test_a_run_that_is_stopped_writes_what_is_embedded(
+    client: CountingClient, collection: Collection
+):
+    client.seconds = 0.2
+    stop = anyio.Event()
+
+    def on_progress(report: Report) -> None:
+        if report.tokens:
+            stop.set()
+
+    report = await run(docs(5000), collection, client, on_progress=on_progress, stop=stop)
+    assert 0 < report.written == collection.status().documents
+    assert len(client.texts) < 5000
+    assert (await run(docs(5000), collection, client)).unchanged == report.written
