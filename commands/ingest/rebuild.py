@@ -1,0 +1,156 @@
+"""`m3-ingest rebuild`, `promote`, `rollback`, `generations`: another model or other chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from commands.console import print_json
+from commands.ingest.options import Name, opened_store
+from commands.options import EmbedderUrl, Home, Json
+from m3.settings import load_settings
+
+if TYPE_CHECKING:
+    from commands.ingest.switching import Switch
+    from m3.settings import Settings
+    from store.contract import Generations
+
+T = TypeVar("T")
+
+
+def add(app: typer.Typer) -> None:
+    app.command(
+        epilog="Examples:\n\n`m3-ingest rebuild docs --max-tokens 256`\n\n"
+        "`m3-ingest rebuild docs --embedder-url http://new:7860,http://old:7860`"
+    )(rebuild)
+    app.command(epilog="Example:\n\n`m3-ingest promote docs`")(promote)
+    app.command(epilog="Example:\n\n`m3-ingest rollback docs`")(rollback)
+    app.command(epilog="Example:\n\n`m3-ingest generations docs --discard 2`")(generations)
+
+
+def rebuild(
+    name: Name,
+    *,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Of a chunk.  [as now]", metavar="N", show_default=False)
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens that neighbouring chunks share.  [as now]", metavar="N", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+    embedder_url: EmbedderUrl = None,
+    home: Home = None,
+) -> None:
+    """Make the next generation of a collection while the present one serves and takes writes.
+
+    Of the model that the first embedder URL serves, from the documents' own texts, which the
+    collection keeps. It can be stopped and run again. Nothing changes for searches before
+    `m3-ingest promote`.
+    """
+    settings = load_settings(home=home, embedder_url=embedder_url)
+
+    async def work() -> Switch:
+        from commands.ingest.switching import run_rebuild  # noqa: PLC0415 - keeps --help quick
+
+        return await run_rebuild(name, settings, max_tokens=max_tokens, overlap=overlap)
+
+    _show(_run(settings, work), json=json)
+    if not json:
+        typer.echo(f"to have it serve: m3-ingest promote {name}")
+
+
+def promote(
+    name: Name, *, json: Json = False, embedder_url: EmbedderUrl = None, home: Home = None
+) -> None:
+    """Have the generation serve that `rebuild` made, with all that was written meanwhile.
+
+    The one that served is kept, for `m3-ingest rollback`.
+    """
+    settings = load_settings(home=home, embedder_url=embedder_url)
+
+    async def work() -> Switch:
+        from commands.ingest.switching import run_promote  # noqa: PLC0415 - keeps --help quick
+
+        return await run_promote(name, settings)
+
+    _show(_run(settings, work), json=json)
+
+
+def rollback(
+    name: Name, *, json: Json = False, embedder_url: EmbedderUrl = None, home: Home = None
+) -> None:
+    """Have the generation serve again that served before, with all that was written since."""
+    settings = load_settings(home=home, embedder_url=embedder_url)
+
+    async def work() -> Switch:
+        from commands.ingest.switching import run_rollback  # noqa: PLC0415 - keeps --help quick
+
+        return await run_rollback(name, settings)
+
+    _show(_run(settings, work), json=json)
+
+
+def generations(
+    name: Name,
+    *,
+    discard: Annotated[
+        int | None, typer.Option(help="Take one out that does not serve.", metavar="NUMBER")
+    ] = None,
+    json: Json = False,
+    home: Home = None,
+) -> None:
+    """The generations of a collection: which one serves, is being made, served before."""
+    with opened_store(home) as store:
+        if discard is not None:
+            store.discard(name, discard)
+        found = store.generations(name)
+    if json:
+        print_json(found)
+        return
+    for number in sorted(found.specs):
+        typer.echo(f"{number}: {_role(found, number)}, {_described(found, number)}")
+
+
+def _run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
+    import anyio  # noqa: PLC0415 - keeps --help quick
+
+    typer.echo(f"state directory {settings.home}", err=True)
+
+    async def run() -> T:
+        return await work()
+
+    return anyio.run(run)
+
+
+def _show(switch: Switch, *, json: bool) -> None:
+    if json:
+        print_json(asdict(switch))
+        return
+    report = switch.report
+    typer.echo(
+        f"{switch.collection}: generation {switch.generation} {switch.what}; {report.written:,} "
+        f"documents written, {report.chunks:,} chunks, {report.tokens:,} tokens in "
+        f"{report.seconds:,.1f} s"
+    )
+
+
+def _role(found: Generations, number: int) -> str:
+    roles = {
+        found.previous: "served before",
+        found.building: "being made",
+        found.current: "serves",
+    }
+    return roles.get(number, "not in use")
+
+
+def _described(found: Generations, number: int) -> str:
+    spec = found.specs[number]
+    chunking = spec.chunking
+    cut = "whole documents" if chunking.whole else f"chunks of {chunking.max_tokens} tokens"
+    return f"{spec.model} ({spec.fingerprint[:12]}), {cut}"

@@ -1,0 +1,165 @@
+"""Rebuilding and switching generations: store, nodes and ingest put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from anyio import to_thread
+
+from commands.ingest.progress import display
+from embedder.client import EmbedderClient
+from ingest.rebuilding import follow
+from ingest.report import Report
+from ingest.sources import Reject
+from m3.errors import InvalidInput, StoredDataError
+from m3.settings import Settings
+from store.contract import Collection, CollectionSpec, Store
+from store.opening import open_store
+
+T = TypeVar("T")
+
+_PASSES = 10
+"""Of following at most: writers that never rest always leave something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What was done with a generation, and what had to be copied for it."""
+
+    collection: str
+    generation: int
+    what: str
+    report: Report
+
+
+async def run_rebuild(
+    name: str, settings: Settings, *, max_tokens: int | None, overlap: int | None
+) -> Switch:
+    """Begin the next generation, or go on with the one that is being made.
+
+    Raises:
+        InvalidInput: it would be what serves already, or flags that contradict the one being made.
+        M3Error: as `ingest.rebuilding.follow`.
+    """
+    async with _opened(settings) as (store, client):
+        serving = await to_thread.run_sync(store.open, name)
+        spec = await _wanted(serving.spec, client, settings, max_tokens, overlap)
+        number = await to_thread.run_sync(_begun, store, name, spec)
+        target = await to_thread.run_sync(store.open, name, number)
+        report = await _followed(serving, target, client)
+        return Switch(name, number, "is built", report)
+
+
+async def run_promote(name: str, settings: Settings) -> Switch:
+    """Switch to the generation that was built.
+
+    Raises:
+        InvalidInput: none was.
+    """
+    async with _opened(settings) as (store, client):
+        number = (await to_thread.run_sync(store.generations, name)).building
+        if number is None:
+            raise InvalidInput(f"nothing was built for {name!r}: run m3-ingest rebuild {name}")
+        return await _switched(store, client, name, number)
+
+
+async def run_rollback(name: str, settings: Settings) -> Switch:
+    """Switch to the generation that served before.
+
+    Raises:
+        InvalidInput: none is kept.
+    """
+    async with _opened(settings) as (store, client):
+        number = (await to_thread.run_sync(store.generations, name)).previous
+        if number is None:
+            raise InvalidInput(f"{name!r} has no generation that served before")
+        return await _switched(store, client, name, number)
+
+
+async def _switched(store: Store, client: EmbedderClient, name: str, number: int) -> Switch:
+    serving = await to_thread.run_sync(store.open, name, store.generations(name).current)
+    target = await to_thread.run_sync(store.open, name, number)
+    report = await _followed(serving, target, client)
+    closing = store.closing(name, number)
+    await to_thread.run_sync(closing.__enter__)
+    try:
+        # Writers wait now: what is left is what they had begun.
+        left = await _followed(serving, target, client)
+        await to_thread.run_sync(store.serve, name, number)
+    finally:
+        await to_thread.run_sync(closing.__exit__, None, None, None)
+    return Switch(name, number, "serves", report + left)
+
+
+async def _followed(serving: Collection, target: Collection, client: EmbedderClient) -> Report:
+    """Follow until there is nothing to do, or it is plain that writers do not rest."""
+    total = Report()
+    with display(None) as screen:
+        rejected: list[Reject] = []
+        for _ in range(_PASSES):
+            report = await follow(
+                serving,
+                target,
+                client,
+                on_reject=rejected.append,
+                on_progress=screen.update,
+            )
+            total += report
+            if rejected:
+                raise StoredDataError(
+                    f"document {rejected[0].document!r} cannot be rebuilt: {rejected[0].reason}; "
+                    "delete it, or ingest it again"
+                )
+            if not report.documents:
+                break
+    return total
+
+
+async def _wanted(
+    spec: CollectionSpec,
+    client: EmbedderClient,
+    settings: Settings,
+    max_tokens: int | None,
+    overlap: int | None,
+) -> CollectionSpec:
+    model = await client.model()
+    tokens = min(max_tokens or spec.chunking.max_tokens, model.max_tokens)
+    shared = spec.chunking.overlap if overlap is None else overlap
+    if spec.chunking.whole and (max_tokens, overlap) != (None, None):
+        raise InvalidInput("the collection holds whole documents: they are not cut")
+    chunking = replace(spec.chunking, max_tokens=tokens, overlap=min(shared, tokens // 2))
+    wanted = CollectionSpec.of(
+        model, codec=settings.codec, chunking=chunking, fields=dict(spec.fields)
+    )
+    if wanted == spec:
+        raise InvalidInput(
+            "it would be what serves already: name the new model's node first (--embedder-url), "
+            "or other chunks (--max-tokens, --overlap)"
+        )
+    return wanted
+
+
+def _begun(store: Store, name: str, spec: CollectionSpec) -> int:
+    """The generation that is being made, if it is the one that is wanted, or a fresh one."""
+    known = store.generations(name)
+    if known.building is None:
+        return store.begin(name, spec)
+    if known.specs[known.building] != spec:
+        raise InvalidInput(
+            f"generation {known.building} is being made with other settings: finish it with those, "
+            f"or take it out: m3-ingest generations {name} --discard {known.building}"
+        )
+    return known.building
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncGenerator[tuple[Store, EmbedderClient]]:
+    store = await to_thread.run_sync(open_store, settings)
+    try:
+        async with EmbedderClient.from_settings(settings) as client:
+            yield store, client
+    finally:
+        await to_thread.run_sync(store.close)
