@@ -13,13 +13,13 @@ from ingest.embedding import Embedder
 from ingest.pipeline import open_chunker
 from ingest.planning import Plan, Planner
 from ingest.sources import Parsed, Place
-from m3.errors import InvalidInput
+from m3.errors import GenerationChanged, InvalidInput
 from m3.settings import Settings
 from m3.types import Document
 from search.collections import Collections
 from search.parts import Parts, Written
 from search.readiness import NodeProbe
-from store.contract import Chunking, CollectionSpec
+from store.contract import Chunking, Collection, CollectionSpec
 
 
 class Writer:
@@ -32,6 +32,13 @@ class Writer:
 
     async def write(self, collection: str, document: Document) -> Written:
         opened = await asyncio.to_thread(self._collections.open, collection)
+        while True:
+            try:
+                return await self._write(opened, document)
+            except GenerationChanged:
+                continue
+
+    async def _write(self, opened: Collection, document: Document) -> Written:
         spec = await asyncio.to_thread(lambda: opened.spec)
         planner = Planner(await self._chunker(spec), opened)
         place = Place(f"PUT {document.id}")
@@ -40,7 +47,7 @@ class Writer:
             return _unwritten(plan)
         work = plan.changed[0]
         ready, _ = await Embedder(opened, self._client).embed([work])
-        await asyncio.to_thread(opened.replace, [one.rows for one in ready])
+        await asyncio.to_thread(opened.replace, [one.rows for one in ready], spec)
         return Written("replaced" if work.stored else "created", len(work.passages))
 
     async def _chunker(self, spec: CollectionSpec) -> Chunker:
