@@ -7,15 +7,19 @@ from ingest.sources.base import (
     Reject,
     SourceFile,
 )
-from ingest.sources.fields import Fields
+from ingest.sources.fields import Fields, MetaField
 from ingest.sources.files import Found, discover, read
-from ingest.sources.formats import FORMATS
+from ingest.sources.formats import FORMATS, PARSERS
+from ingest.sources.values import MetaType
 
 __all__ = [
     "FORMATS",
     "MAX_DOCUMENT_BYTES",
+    "PARSERS",
     "Fields",
     "Found",
+    "MetaField",
+    "MetaType",
     "Parsed",
     "Place",
     "Reject",

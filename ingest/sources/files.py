@@ -15,12 +15,11 @@ from typing import cast
 
 from ingest.sources.base import Format, Parsed, Reject, SourceFile, Stream
 from ingest.sources.fields import Fields
-from ingest.sources.formats import FORMATS, by_suffix, format_named
+from ingest.sources.formats import FORMATS, Formats
 from m3.errors import InvalidInput
 
 STDIN = "-"
 _GZIP = ".gz"
-_BY_SUFFIX = by_suffix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +36,24 @@ class Found:
         return sum(sizes) if len(sizes) == len(self.files) else None
 
 
-def discover(paths: Iterable[str], format_name: str | None = None) -> Found:
+def discover(
+    paths: Iterable[str], format_name: str | None = None, *, parser: str | None = None
+) -> Found:
     """The files under `paths`: files, folders with all they hold, `-` for standard input.
 
     A format that is named is taken for every file; else the suffix decides, and folders'
-    files of other suffixes are passed over. Hidden files are, too, and folders behind links,
-    so that a loop of them ends.
+    files of other suffixes are passed over. A parser takes over the files that it can read.
+    Hidden files are passed over, too, and folders behind links, so that a loop of them ends.
 
     Raises:
         InvalidInput: a path that is not there, a format nobody knows, or nothing to read.
     """
-    forced = format_named(format_name) if format_name else None
+    formats = Formats.chosen(format_name, parser)
     files: list[SourceFile] = []
     passed_over = Counter[str]()
     for given in paths:
         try:
-            files += _under(given, forced, passed_over)
+            files += _under(given, formats, passed_over)
         except OSError as error:
             raise InvalidInput(f"cannot read {error.filename}: {error.strerror}") from error
     return Found(files, passed_over)
@@ -70,28 +71,28 @@ def read(files: Iterable[SourceFile], fields: Fields) -> Iterator[Parsed | Rejec
             yield Reject(file.place(), f"cannot be read: {error}")
 
 
-def _under(given: str, forced: Format | None, passed_over: Counter[str]) -> list[SourceFile]:
+def _under(given: str, formats: Formats, passed_over: Counter[str]) -> list[SourceFile]:
     path = Path(given)
     if given == STDIN:
-        return [SourceFile(None, "stdin", "stdin", forced or FORMATS["jsonl"])]
+        return [SourceFile(None, "stdin", "stdin", formats.forced or FORMATS["jsonl"])]
     if path.is_dir():
-        return _in_folder(path, forced, passed_over)
+        return _in_folder(path, formats, passed_over)
     if path.exists():
-        return [_source_file(path, path.name, forced or _by_suffix(path))]
+        return [_source_file(path, path.name, _format_of(path, formats))]
     raise InvalidInput(f"there is no file or folder {given}")
 
 
-def _in_folder(folder: Path, forced: Format | None, passed_over: Counter[str]) -> list[SourceFile]:
+def _in_folder(folder: Path, formats: Formats, passed_over: Counter[str]) -> list[SourceFile]:
     found: list[SourceFile] = []
     for path in _walk(folder):
-        format_ = forced or _BY_SUFFIX.get(_suffix(path))
+        format_ = formats.of(_suffix(path))
         if format_ is None:
             passed_over[_suffix(path) or path.name] += 1
         else:
             found.append(_source_file(path, path.relative_to(folder).as_posix(), format_))
     if not found:
         others = f" ({sum(passed_over.values())} other files)" if passed_over else ""
-        known = ", ".join(_BY_SUFFIX)
+        known = ", ".join(formats.by_suffix)
         raise InvalidInput(f"folder {folder} holds no documents{others}; known suffixes: {known}")
     return found
 
@@ -111,8 +112,8 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _by_suffix(path: Path) -> Format:
-    format_ = _BY_SUFFIX.get(_suffix(path))
+def _format_of(path: Path, formats: Formats) -> Format:
+    format_ = formats.of(_suffix(path))
     if format_ is None:
         known = ", ".join(FORMATS)
         raise InvalidInput(f"cannot tell the format of {path}: name it with --format ({known})")

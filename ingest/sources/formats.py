@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 from ingest.sources.base import Format
 from ingest.sources.delimited import Delimited
@@ -24,22 +26,44 @@ PARSERS = {parser.name: parser for parser in (docling(), markitdown())}
 """By name: extras that take over the formats they know."""
 
 
-def format_named(name: str) -> Format:
-    """Raises InvalidInput for a name that no format has."""
-    if name not in FORMATS:
-        raise InvalidInput(f"format {name!r} is not known; there are: {', '.join(FORMATS)}")
-    return FORMATS[name]
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """What files are read as.
+
+    Attributes:
+        forced: every file, whatever its name.
+        by_suffix: else, in lower case with its dot.
+    """
+
+    forced: Format | None
+    by_suffix: Mapping[str, Format]
+
+    @classmethod
+    def chosen(cls, name: str | None = None, parser: str | None = None) -> Formats:
+        """By the name of one format, None for any; a parser takes over the suffixes it knows.
+
+        Raises:
+            InvalidInput: a name that nothing has, or a parser whose extra is not installed.
+        """
+        forced = _named("format", name, FORMATS) if name is not None else None
+        known = {suffix: format_ for format_ in FORMATS.values() for suffix in format_.suffixes}
+        if parser is None:
+            return cls(forced, known)
+        taking_over = _named("parser", parser, PARSERS)
+        taking_over.check_installed()
+        if forced and set(forced.suffixes) & set(taking_over.suffixes):
+            forced = taking_over
+        return cls(forced, known | dict.fromkeys(taking_over.suffixes, taking_over))
+
+    def of(self, suffix: str) -> Format | None:
+        """What a file of that suffix is read as, or None for one that nothing reads."""
+        return self.forced or self.by_suffix.get(suffix)
 
 
-def parser_named(name: str) -> Format:
-    """Raises InvalidInput for a name that no parser has, or whose extra is not installed."""
-    if name not in PARSERS:
-        raise InvalidInput(f"parser {name!r} is not known; there are: {', '.join(PARSERS)}")
-    PARSERS[name].check_installed()
-    return PARSERS[name]
+_Known = TypeVar("_Known")
 
 
-def by_suffix(parser: Format | None = None) -> dict[str, Format]:
-    """Formats by suffix, in lower case with its dot; a parser takes over those that it knows."""
-    known = {suffix: format_ for format_ in FORMATS.values() for suffix in format_.suffixes}
-    return known | (dict.fromkeys(parser.suffixes, parser) if parser else {})
+def _named(what: str, name: str, known: Mapping[str, _Known]) -> _Known:
+    if name not in known:
+        raise InvalidInput(f"{what} {name!r} is not known; there are: {', '.join(known)}")
+    return known[name]

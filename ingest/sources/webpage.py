@@ -60,7 +60,7 @@ def read_page(html: str) -> Page:
     try:
         for start in range(0, len(data), _PIECE):
             parser.feed(data[start : start + _PIECE])
-        page: Page = parser.close()
+        page = cast(Page, parser.close())
     except etree.LxmlError as error:
         raise InvalidInput(f"it cannot be read as HTML: {error}") from error
     if not page.text:

@@ -146,7 +146,7 @@ def test_formats_that_nobody_knows_are_refused(tmp_path: Path):
     (tmp_path / "data.bin").write_bytes(b"x")
     with pytest.raises(InvalidInput, match=r"cannot tell the format of .*--format"):
         discover([str(tmp_path / "data.bin")])
-    with pytest.raises(InvalidInput, match="format 'docx' is not known; there are: jsonl, text"):
+    with pytest.raises(InvalidInput, match="format 'docx' is not known; there are: jsonl, csv, "):
         discover([str(tmp_path / "data.bin")], "docx")
 
 
