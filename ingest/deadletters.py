@@ -1,7 +1,10 @@
-"""What could not be ingested, kept beside the data, so that nothing is lost."""
+"""What could not be ingested, kept beside the data with all that another try needs."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -9,18 +12,64 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
-from ingest.sources import Reject
-from m3.errors import StorageFull
+from ingest.sources import Fields, Reject
+from ingest.sources.base import Stage
+from m3.errors import InvalidInput, StorageFull
+from m3.types import Document
 
 FOLDER = "dead-letters"
+STDIN = "stdin"
+"""What standard input is called; it cannot be read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run was told to read, and how.
+
+    Attributes:
+        paths: as they were given.
+        folder: what relative ones begin at.
+        format: None goes by suffix.
+    """
+
+    paths: tuple[str, ...] = ()
+    format: str | None = None
+    parser: str | None = None
+    fields: Fields = field(default_factory=Fields)
+    folder: str = field(default_factory=os.getcwd)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A document that failed: a line of a dead-letter file.
+
+    Attributes:
+        document: its id, where one is known.
+        source, line: where it stands; `line` is None where there are no lines.
+        raw: the row as it stood, or None where it is long.
+        given: the document, where its source cannot be read again.
+        run: of which it is.
+    """
+
+    document: str | None
+    source: str
+    line: int | None
+    stage: Stage
+    error: str
+    raw: str | None
+    given: Document | None
+    run: Origin
+
+
+_LETTER = TypeAdapter(Letter)
 
 
 class DeadLetters:
     """A file of JSON lines, `COLLECTION-TIME.jsonl`; it exists once there is something in it.
 
-    Each line has `document` (an id or null), `source` (a path), `line`, `stage`, `error` and
-    `raw` (the row as it stood, or null where it is long), and is written when `add` returns.
+    A line is a `Letter`, and is written when `add` returns.
     """
 
     def __init__(self, home: Path, collection: str) -> None:
@@ -41,18 +90,20 @@ class DeadLetters:
         if self._file:
             self._file.close()
 
-    def add(self, reject: Reject) -> None:
+    def add(self, reject: Reject, run: Origin) -> None:
         """Raises StorageFull where it cannot be written."""
+        letter = Letter(
+            document=reject.document,
+            source=reject.place.path,
+            line=reject.place.line,
+            stage=reject.stage,
+            error=reject.reason,
+            raw=reject.raw,
+            given=reject.given if reject.place.path == STDIN else None,
+            run=run,
+        )
         line = orjson.dumps(
-            {
-                "document": reject.document,
-                "source": reject.place.path,
-                "line": reject.place.line,
-                "stage": reject.stage,
-                "error": reject.reason,
-                "raw": reject.raw,
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
+            _LETTER.dump_python(letter, mode="json"), option=orjson.OPT_APPEND_NEWLINE
         )
         try:
             file = self._file or self._opened()
@@ -75,3 +126,28 @@ class DeadLetters:
             self.path = path
             return self._file
         raise AssertionError("count() does not end")
+
+
+def read_letters(path: Path) -> Iterator[Letter]:
+    """The letters of a file.
+
+    Raises:
+        InvalidInput: it cannot be read, or a line of it is none.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _letter(line, f"{path}:{number}")
+
+
+def _letter(line: bytes, place: str) -> Letter:
+    try:
+        return _LETTER.validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+        raise InvalidInput(f"{place} is no dead letter of m3-ingest: {reason}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3.settings import load_settings
+from m3.types import Context
 
 if TYPE_CHECKING:
     from store.contract import Store
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(help="The collection.", metavar="NAME")]
 Source = Annotated[str, typer.Option(help="Where the documents come from: ids count within it.")]
 Tenant = Annotated[str, typer.Option(help="Whose documents they are.")]
+ContextOption = Annotated[
+    Context | None,
+    typer.Option(
+        help="What the model reads before each chunk: nothing, its document's title, or title "
+        "and headings.  [title]",
+        show_default=False,
+    ),
+]
+MaxErrorsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-errors",
+        help="Stop when more documents fail: a number, or a share of those read.  [no limit]",
+        metavar="N|P%",
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anyio import to_thread
 
+from commands.ingest.interrupting import Reason, Stop, interruptible
 from commands.ingest.progress import Display, display
+from commands.ingest.speed import tokens_per_second
 from embedder.client import EmbedderClient
-from ingest.deadletters import DeadLetters
+from ingest.chunking import Chunker
+from ingest.deadletters import DeadLetters, Origin
+from ingest.limits import MaxErrors
 from ingest.pipeline import ingest, open_chunker, survey
 from ingest.report import Report
-from ingest.sources import Fields, Found, Reject, read
+from ingest.sources import Parsed, Reject
 from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound
 from m3.settings import Settings
+from m3.types import Context
 from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.filters import FieldType
 from store.opening import open_store
@@ -36,6 +41,7 @@ class Wish:
     overlap: int | None = None
     whole: bool = False
     fields: Mapping[str, FieldType] = field(default_factory=dict[str, FieldType])
+    context: Context | None = None
 
     def __post_init__(self) -> None:
         if self.whole and (self.max_tokens, self.overlap) != (None, None):
@@ -48,7 +54,7 @@ class Wish:
         if self.max_tokens is None:
             tokens = min(tokens, model_tokens)
         overlap = self.overlap if self.overlap is not None else min(default.overlap, tokens // 2)
-        return Chunking(tokens, overlap, self.whole)
+        return Chunking(tokens, overlap, self.whole, self.context or default.context)
 
     def check(self, spec: CollectionSpec) -> None:
         """Raises InvalidInput where a flag contradicts the collection that is there."""
@@ -57,6 +63,7 @@ class Wish:
             "--max-tokens": self.max_tokens in (None, made.max_tokens),
             "--overlap": self.overlap in (None, made.overlap),
             "--whole": not self.whole or made.whole,
+            "--context": self.context in (None, made.context),
             "--field": not self.fields or self.fields == spec.fields,
         }
         for flag in (flag for flag, fit in fits.items() if not fit):
@@ -67,16 +74,42 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """What a run reads.
+
+    Attributes:
+        bytes: of all items together, where that is known.
+        origin: which run a failed document is of, so that it can be retried.
+    """
+
+    items: Iterable[Parsed | Reject]
+    bytes: int | None
+    origin: Callable[[Reject], Origin]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run, with what model, and where its dead letters are, if there are any."""
+    """What came of a run, with what model, and where its dead letters are, if there are any.
+
+    Attributes:
+        stopped: why it ended before all was read.
+        tokens_per_second: of the nodes, as they measured it, for a dry run.
+    """
 
     report: Report
     spec: CollectionSpec
     dead_letters: Path | None = None
+    stopped: Reason | None = None
+    tokens_per_second: float | None = None
 
 
 async def run_ingest(
-    found: Found, fields: Fields, wish: Wish, settings: Settings, *, dry_run: bool
+    feed: Feed,
+    wish: Wish,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    max_errors: MaxErrors | None = None,
 ) -> Outcome:
     """Open or make the collection and bring the documents into it.
 
@@ -91,43 +124,61 @@ async def run_ingest(
             collection = await to_thread.run_sync(_existing, store, wish)
             spec = await _spec(collection, wish, client, settings)
             chunker = await open_chunker(client, spec.chunking, spec.fingerprint)
-            items = read(found.files, fields)
-            with (
-                display(found.bytes) as screen,
-                DeadLetters(settings.home, wish.collection) as letters,
-            ):
+            with display(feed.bytes, settings) as screen:
                 if dry_run:
-                    report = await survey(
-                        items,
-                        collection,
-                        chunker,
-                        on_reject=lambda reject: screen.note(_line(reject)),
-                        on_progress=screen.update,
-                    )
-                    return Outcome(report, spec)
-                report = await ingest(
-                    items,
-                    collection or await to_thread.run_sync(_made, store, wish.collection, spec),
-                    client,
-                    chunker=chunker,
-                    on_reject=_Rejects(letters, screen).add,
-                    on_progress=screen.update,
-                )
-                return Outcome(report, spec, letters.path)
+                    report = await _surveyed(feed, collection, chunker, screen)
+                    rate = await to_thread.run_sync(tokens_per_second, settings)
+                    return Outcome(report, spec, tokens_per_second=rate)
+                target = collection or await to_thread.run_sync(_made, store, wish.collection, spec)
+                with DeadLetters(settings.home, wish.collection) as letters:
+                    rejects = _Rejects(letters, screen, feed.origin)
+                    stop = Stop()
+
+                    def on_progress(report: Report) -> None:
+                        screen.update(report)
+                        if max_errors and max_errors.exceeded(report):
+                            stop.set("max_errors")
+
+                    async with interruptible(stop, screen):
+                        report = await ingest(
+                            feed.items,
+                            target,
+                            client,
+                            chunker=chunker,
+                            on_reject=rejects.add,
+                            on_progress=on_progress,
+                            stop=stop.event,
+                        )
+                    return Outcome(report, spec, letters.path, stop.reason)
     finally:
         await to_thread.run_sync(store.close)
+
+
+async def _surveyed(
+    feed: Feed, collection: Collection | None, chunker: Chunker, screen: Display
+) -> Report:
+    return await survey(
+        feed.items,
+        collection,
+        chunker,
+        on_reject=lambda reject: screen.note(_line(reject)),
+        on_progress=screen.update,
+    )
 
 
 class _Rejects:
     """Every failed document goes to the dead letters, the first few are shown too."""
 
-    def __init__(self, letters: DeadLetters, screen: Display) -> None:
+    def __init__(
+        self, letters: DeadLetters, screen: Display, origin: Callable[[Reject], Origin]
+    ) -> None:
         self._letters = letters
         self._screen = screen
+        self._origin = origin
         self._left = _SHOWN_REJECTS
 
     def add(self, reject: Reject) -> None:
-        self._letters.add(reject)
+        self._letters.add(reject, self._origin(reject))
         if self._left:
             self._left -= 1
             more = "" if self._left else " (further ones are not shown)"

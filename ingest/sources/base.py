@@ -49,7 +49,9 @@ class Parsed:
 
     def reject(self, stage: Stage, reason: str) -> Reject:
         """Why this document went no further."""
-        return Reject(self.place, reason, stage, self.document.id, size=self.size)
+        return Reject(
+            self.place, reason, stage, self.document.id, size=self.size, given=self.document
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Reject:
     Attributes:
         document: its id, where one is known.
         raw: the row as it stood, where it is small enough to keep.
+        given: the document, where it could be read.
     """
 
     place: Place
@@ -67,6 +70,7 @@ class Reject:
     document: str | None = None
     raw: str | None = None
     size: int = 0
+    given: Document | None = None
 
 
 class Format(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import threading
 import time
@@ -372,6 +373,135 @@ def test_an_interrupted_run_goes_on_from_where_it_was(shell: Shell, some: Path):
     report = shell.report(some, "--collection", "interrupted")
     assert report["written"] + report["unchanged"] == 60
     assert shell.status("interrupted")["documents"] == 60
+
+
+def test_dead_letters_are_retried(shell: Shell, tmp_path: Path):
+    long = {"_id": "long", "text": "x " * 10_000, "year": "soon"}
+    path = jsonl(
+        tmp_path / "rows.jsonl",
+        doc("a"),
+        {"_id": "typed", "body": "Dogs bark.", "year": "soon"},
+        long,
+        b'{"_id": "broken"',
+    )
+    flags = ("--source", "web", "--tenant", "acme", "--field", "year:int")
+    report = shell.report(path, "-c", "retried", *flags, expect=1)
+    assert (report["written"], report["failed"]) == (1, 3)
+    # One letter is mended in its file, one at its source, one not at all.
+    letters_path = Path(report["dead_letters"])
+    mended = letters_path.read_text().replace("body", "text").replace(r"\"soon\"", "2020")
+    letters_path.write_text(mended)
+    jsonl(path, doc("a"), {"_id": "x"}, {**long, "year": 2021}, b'{"_id": "broken"')
+    done = shell("retry", letters_path, "-c", "retried", "--json", expect=1)
+    again = json.loads(done.stdout)
+    assert (again["documents"], again["written"], again["failed"]) == (3, 2, 1)
+    assert not letters_path.exists()
+    found = stored(shell, "retried", DocumentKey("acme", "web", "typed"))
+    assert found == ("", {"year": 2020}, ["Dogs bark."])
+    assert stored(shell, "retried", DocumentKey("acme", "web", "long"))
+    [left] = letters(again)
+    assert (left["line"], left["source"], left["raw"]) == (4, str(path), '{"_id": "broken"')
+    mended = Path(again["dead_letters"])
+    mended.write_text(
+        mended.read_text().replace(r"{\"_id\": \"broken\"", r"{\"_id\": \"b\", \"text\": \"x\"}")
+    )
+    last = json.loads(shell.here("retry", mended, "-c", "retried", "--json"))
+    assert (last["written"], last["failed"], last["dead_letters"]) == (1, 0, None)
+    assert shell.status("retried")["documents"] == 4
+
+
+def test_what_is_no_file_of_dead_letters_is_refused(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"))
+    refused = shell.here("retry", path, "-c", "retried", expect=2)
+    assert f"{path}:1 is no dead letter" in refused
+    assert path.exists()
+    assert "cannot read" in shell.here("retry", tmp_path / "none", "-c", "retried", expect=2)
+
+
+def test_a_run_stops_where_too_many_documents_fail(shell: Shell, tmp_path: Path):
+    bad = [{"_id": f"bad-{i}"} for i in range(300)]
+    path = jsonl(tmp_path / "rows.jsonl", *(doc(f"good-{i}") for i in range(300)), *bad)
+    flags = ("-c", "limited", "--max-errors")
+    done = shell("run", path, *flags, 10, "--json", expect=1)
+    assert "as --max-errors says" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["stopped"] == "max_errors"
+    assert 10 < report["failed"] < 300
+    assert report["written"] == shell.status("limited")["documents"]
+    allowed = shell.report(path, *flags, "50%", expect=1)
+    assert (allowed["stopped"], allowed["failed"]) == (None, 300)
+    assert shell.status("limited")["documents"] == 300
+    assert "expected a number, or 0% to 100%" in shell.here("run", path, *flags, "x", expect=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_in_order_and_the_next_one_at_once(
+    shell: Shell, tmp_path: Path, number: signal.Signals
+):
+    path = jsonl(tmp_path / "rows.jsonl", *(doc(f"d{i}", f"cats {i} " * 80) for i in range(4000)))
+    name = f"stopped-{number.name}"
+    process = started(shell, path, name)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "once more ends at once" in errors
+    assert "the same command goes on from there" in errors
+    report = json.loads(output)
+    assert report["stopped"] == "interrupted"
+    assert 0 < report["written"] == shell.status(name)["documents"] < 4000
+    process = started(shell, path, name)
+    process.send_signal(number)
+    time.sleep(0.2)
+    process.send_signal(number)
+    since = time.monotonic()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - since < 2
+    assert json.loads(shell.here("verify", name, "--repair", "--json"))["consistent"]
+
+
+def started(shell: Shell, path: Path, name: str) -> subprocess.Popen[str]:
+    """A run that has begun to write."""
+    before = documents(shell, name)
+    process = subprocess.Popen(
+        [COMMANDS / "m3-ingest", "run", path, "--collection", name, "--json"],
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while documents(shell, name) == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return process
+
+
+def documents(shell: Shell, name: str) -> int:
+    found = json.loads(shell.here("collections", "--json"))
+    return next((each["documents"] for each in found if each["name"] == name), 0)
+
+
+def test_a_log_gets_json_lines(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"), {"_id": "b"})
+    done = shell("run", path, "-c", "logged", "--json", expect=1, M3_LOG_FORMAT="json")
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    [failed] = [line for line in lines if line["event"].startswith("failed: ")]
+    assert (failed["level"], "timestamp" in failed) == ("warning", True)
+
+
+def test_a_dry_run_tells_what_it_would_take(shell: Shell, some: Path):
+    told = shell.report(some, "--collection", "told", "--dry-run")
+    assert told["tokens"] > told["chunks"] > 0
+    done = shell.report(some, "--collection", "told")
+    assert (told["documents"], told["chunks"]) == (done["documents"], done["chunks"])
+    assert abs(told["tokens"] / done["tokens"] - 1) < 0.02
+    assert told["table_bytes"] == pytest.approx(shell.status("told")["bytes"], rel=0.25)
+    # By now the node has measured how fast it is.
+    again = shell.report(some, "--collection", "told-again", "--dry-run")
+    assert again["embedding_seconds"] > 0
+    shown = shell("run", some, "--collection", "told-again", "--dry-run").stdout
+    assert "the table would grow by about" in shown
+    assert "embedding would take about 0:" in shown
 
 
 def test_a_terminal_gets_a_bar(shell: Shell, some: Path):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from commands import ingest_progress
+from commands.ingest import progress
 from commands.ingest.progress import display
 from ingest.report import Report
 
@@ -10,7 +10,7 @@ from ingest.report import Report
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(ingest_progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 
 

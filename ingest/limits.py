@@ -1,0 +1,35 @@
+"""How many documents of a run may fail before it stops."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from ingest.report import Report
+from m3.errors import InvalidInput
+
+_LEAST_READ = 100
+"""Documents before a share of them says anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaxErrors:
+    """So many documents, or such a share of those that were read."""
+
+    count: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def parsed(cls, given: str) -> Self:
+        """From `N` or `P%`. Raises InvalidInput for anything else."""
+        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", given.strip(), re.ASCII)
+        if found is None or (found[2] and float(found[2]) > 100):
+            raise InvalidInput(f"--max-errors {given}: expected a number, or 0% to 100%")
+        return cls(int(found[1])) if found[1] else cls(share=float(found[2]) / 100)
+
+    def exceeded(self, report: Report) -> bool:
+        if self.count is not None:
+            return report.failed > self.count
+        read = max(report.documents, _LEAST_READ)
+        return self.share is not None and report.failed > self.share * read
