@@ -39,7 +39,12 @@ async def follow(
         M3Error: as `ingest.pipeline.ingest`.
     """
     report = await ingest(
-        _lacking(source, target), target, client, on_reject=on_reject, on_progress=on_progress
+        _lacking(source, target),
+        target,
+        client,
+        on_reject=on_reject,
+        on_progress=on_progress,
+        settle=False,
     )
     gone = await to_thread.run_sync(_gone, source, target)
     if gone:

@@ -21,8 +21,8 @@ from store.opening import open_store
 
 T = TypeVar("T")
 
-_PASSES = 10
-"""Of following at most: writers that never rest always leave something."""
+_FEW = 8
+"""Documents that may be left until writers wait: those that never rest always leave some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ async def run_rebuild(
         spec = await _wanted(serving.spec, client, settings, max_tokens, overlap)
         number = await to_thread.run_sync(_begun, store, name, spec)
         target = await to_thread.run_sync(store.open, name, number)
-        report = await _followed(serving, target, client)
+        report = await _followed(serving, target, client, few=_FEW)
         return Switch(name, number, "is built", report)
 
 
@@ -82,7 +82,7 @@ async def run_rollback(name: str, settings: Settings) -> Switch:
 async def _switched(store: Store, client: EmbedderClient, name: str, number: int) -> Switch:
     serving = await to_thread.run_sync(store.open, name, store.generations(name).current)
     target = await to_thread.run_sync(store.open, name, number)
-    report = await _followed(serving, target, client)
+    report = await _followed(serving, target, client, few=_FEW)
     closing = store.closing(name, number)
     await to_thread.run_sync(closing.__enter__)
     try:
@@ -94,12 +94,14 @@ async def _switched(store: Store, client: EmbedderClient, name: str, number: int
     return Switch(name, number, "serves", report + left)
 
 
-async def _followed(serving: Collection, target: Collection, client: EmbedderClient) -> Report:
-    """Follow until there is nothing to do, or it is plain that writers do not rest."""
+async def _followed(
+    serving: Collection, target: Collection, client: EmbedderClient, few: int = 0
+) -> Report:
+    """Follow until no more than a few documents had to be copied."""
     total = Report()
     with display(None) as screen:
         rejected: list[Reject] = []
-        for _ in range(_PASSES):
+        while True:
             report = await follow(
                 serving,
                 target,
@@ -113,9 +115,8 @@ async def _followed(serving: Collection, target: Collection, client: EmbedderCli
                     f"document {rejected[0].document!r} cannot be rebuilt: {rejected[0].reason}; "
                     "delete it, or ingest it again"
                 )
-            if not report.documents:
-                break
-    return total
+            if report.documents <= few:
+                return total
 
 
 async def _wanted(
