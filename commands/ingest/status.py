@@ -54,6 +54,7 @@ def _show_status(status: Status) -> None:
         "fingerprint": spec.fingerprint,
         "vectors": f"{spec.dimension} dimensions, {spec.codec}",
         "chunk tokens": cut,
+        "context": chunking.context,
         "fields": ", ".join(f"{name}:{kind}" for name, kind in spec.fields.items()) or "none",
         "generation": status.generation,
         "version": f"{status.version} ({status.unpublished} commits wait for the index)",

@@ -434,7 +434,9 @@ def test_a_run_stops_where_too_many_documents_fail(shell: Shell, tmp_path: Path)
     assert "expected a number, or 0% to 100%" in shell.here("run", path, *flags, "x", expect=2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.drill)]
+)
 def test_a_signal_ends_a_run_in_order_and_the_next_one_at_once(
     shell: Shell, tmp_path: Path, number: signal.Signals
 ):
@@ -451,12 +453,13 @@ def test_a_signal_ends_a_run_in_order_and_the_next_one_at_once(
     assert 0 < report["written"] == shell.status(name)["documents"] < 4000
     process = started(shell, path, name)
     process.send_signal(number)
-    time.sleep(0.2)
+    time.sleep(0.05)
     process.send_signal(number)
     since = time.monotonic()
     process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert time.monotonic() - since < 2
+    # By the signal itself, where all was done and only the interpreter was left to end.
+    assert process.returncode in (130, -number)
+    assert time.monotonic() - since < 5
     assert json.loads(shell.here("verify", name, "--repair", "--json"))["consistent"]
 
 
