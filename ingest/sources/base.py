@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import codecs
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import BufferedIOBase
-from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from ingest.sources.fields import Fields
@@ -92,17 +93,39 @@ class Format(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """A file that is being read.
+
+    Attributes:
+        stream: its bytes as they are stored, packed or not.
+        check: where it can change meanwhile: asked after the last document, raises InvalidInput
+            if what is there now is not what was read, so that this document may be torn.
+    """
+
+    stream: Stream
+    check: Callable[[], None] | None = None
+
+
+class Content(Protocol):
+    """Where the bytes of a file come from."""
+
+    def open(self) -> AbstractContextManager[Opened]:
+        """Raises InvalidInput where it is refused, OSError where it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """A file to read.
 
     Attributes:
-        path: None is standard input.
+        content: None where whoever reads it has the bytes already.
         name: as it is shown.
         id: what a document is called that is the whole file: its path from the given folder.
         size: bytes that its documents' sizes add up to; None where that is not known beforehand.
     """
 
-    path: Path | None
+    content: Content | None
     name: str
     id: str
     format: Format
@@ -113,9 +136,12 @@ class SourceFile:
 
 
 def refuse_binary(stream: Stream) -> None:
-    """Raises InvalidInput for a file that is no text; UTF-16 shows as zero bytes too."""
+    """Raises InvalidInput for a file that is no text, and for UTF-16, which looks like that."""
     peek = getattr(stream, "peek", None)
-    if peek is not None and b"\0" in peek(_PEEK_BYTES)[:_PEEK_BYTES]:
+    beginning: bytes = peek(_PEEK_BYTES)[:_PEEK_BYTES] if peek is not None else b""
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InvalidInput("it is UTF-16: save it as UTF-8")
+    if b"\0" in beginning:
         raise InvalidInput("it is binary (it has zero bytes), not UTF-8 text")
 
 

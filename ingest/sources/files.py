@@ -1,25 +1,22 @@
-"""Paths to files, and files to documents."""
+"""What is given to files, and files to documents."""
 
 from __future__ import annotations
 
-import gzip
 import os
-import sys
-import zlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
+from pathlib import Path, PurePath
 
-from ingest.sources.base import Format, Parsed, Reject, SourceFile, Stream
+from ingest.sources.base import Format, Opened, Parsed, Reject, SourceFile
 from ingest.sources.fields import Fields
+from ingest.sources.folders import files_below, files_matching, is_pattern
 from ingest.sources.formats import FORMATS, Formats
+from ingest.sources.opening import LocalFile, StandardInput
+from ingest.sources.unpacking import ERRORS, bare, is_packed, unpacked
 from m3.errors import InvalidInput
 
 STDIN = "-"
-_GZIP = ".gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,116 +36,153 @@ class Found:
 def discover(
     paths: Iterable[str], format_name: str | None = None, *, parser: str | None = None
 ) -> Found:
-    """The files under `paths`: files, folders with all they hold, `-` for standard input.
+    """The files of `paths`: files, folders with all they hold, globs, `-` for standard input.
 
     A format that is named is taken for every file; else the suffix decides, and folders'
     files of other suffixes are passed over. A parser takes over the files that it can read.
     Hidden files are passed over, too, and folders behind links, so that a loop of them ends.
+    A file that is found twice is read once, as it was found first.
 
     Raises:
         InvalidInput: a path that is not there, a format nobody knows, or nothing to read.
     """
-    formats = Formats.chosen(format_name, parser)
-    files: list[SourceFile] = []
-    passed_over = Counter[str]()
+    search = _Search(Formats.chosen(format_name, parser))
     for given in paths:
         try:
-            files += _under(given, formats, passed_over)
+            search.add(given)
         except OSError as error:
             raise InvalidInput(f"cannot read {error.filename}: {error.strerror}") from error
-    return Found(files, passed_over)
+    return Found(search.files, search.passed_over)
 
 
 def read(files: Iterable[SourceFile], fields: Fields) -> Iterator[Parsed | Reject]:
     """All documents of all files, in order, as they come; nothing a file holds stops the rest."""
     for file in files:
+        if file.content is None:
+            continue
         try:
-            with _opened(file) as stream:
-                yield from file.format.read(file, stream, fields)
+            _check_name(file.id)
+            with file.content.open() as opened:
+                yield from _sound(file, opened, fields)
         except InvalidInput as error:
             yield Reject(file.place(), error.message, size=file.size or 0)
-        except (OSError, EOFError, zlib.error) as error:
+        except OSError as error:
+            yield Reject(file.place(), f"cannot be read: {error.strerror or error}")
+        except ERRORS as error:
             yield Reject(file.place(), f"cannot be read: {error}")
 
 
-def _under(given: str, formats: Formats, passed_over: Counter[str]) -> list[SourceFile]:
-    path = Path(given)
-    if given == STDIN:
-        return [SourceFile(None, "stdin", "stdin", formats.forced or FORMATS["jsonl"])]
-    if path.is_dir():
-        return _in_folder(path, formats, passed_over)
-    if path.exists():
-        return [_source_file(path, path.name, _format_of(path, formats))]
-    raise InvalidInput(f"there is no file or folder {given}")
+def _sound(file: SourceFile, opened: Opened, fields: Fields) -> Iterator[Parsed | Reject]:
+    """A file's documents, the last one only after a look at whether the file is still the same."""
+    held: Parsed | Reject | None = None
+    try:
+        with unpacked(opened.stream, file.name) as stream:
+            for item in file.format.read(file, stream, fields):
+                if held is not None:
+                    yield held
+                held = item
+                if opened.check is None:
+                    yield held
+                    held = None
+    except (InvalidInput, OSError, *ERRORS):
+        if held is not None:
+            yield held
+        raise
+    try:
+        if opened.check is not None:
+            opened.check()
+    except InvalidInput as error:
+        yield Reject(file.place(), error.message, size=held.size if held else 0)
+        return
+    if held is not None:
+        yield held
 
 
-def _in_folder(folder: Path, formats: Formats, passed_over: Counter[str]) -> list[SourceFile]:
-    found: list[SourceFile] = []
-    for path in _walk(folder):
-        format_ = formats.of(_suffix(path))
-        if format_ is None:
-            passed_over[_suffix(path) or path.name] += 1
+def _check_name(identifier: str) -> None:
+    """Raises InvalidInput for a name that would break lines of logs, or steer a terminal."""
+    if any(ord(character) < 0x20 or character == "\x7f" for character in identifier):
+        raise InvalidInput("its name has a line break or another control character: rename it")
+
+
+class _Search:
+    """Collects files, each once."""
+
+    def __init__(self, formats: Formats) -> None:
+        self._formats = formats
+        self._known: set[str] = set()
+        self.files: list[SourceFile] = []
+        self.passed_over = Counter[str]()
+
+    def add(self, given: str) -> None:
+        """Raises InvalidInput or OSError, as `discover`."""
+        path = Path(given)
+        if given == STDIN:
+            format_ = self._formats.forced or FORMATS["jsonl"]
+            self._take(STDIN, SourceFile(StandardInput(), "stdin", "stdin", format_))
+        elif path.is_dir():
+            others = Counter[str]()
+            self._take_all(f"folder {given}", path, files_below(path), others)
+            self.passed_over += others
+        elif path.exists():
+            self._take_local(path, path.name, format_of(given, self._formats), None)
+        elif is_pattern(given):
+            folder, paths = files_matching(given)
+            self._take_all(f"pattern {given}", folder, paths, self.passed_over)
         else:
-            found.append(_source_file(path, path.relative_to(folder).as_posix(), format_))
-    if not found:
-        others = f" ({sum(passed_over.values())} other files)" if passed_over else ""
-        known = ", ".join(formats.by_suffix)
-        raise InvalidInput(f"folder {folder} holds no documents{others}; known suffixes: {known}")
-    return found
+            raise InvalidInput(f"there is no file or folder {given}")
+
+    def _take_all(
+        self, what: str, folder: Path, paths: Iterable[Path], others: Counter[str]
+    ) -> None:
+        any_taken = False
+        for path in paths:
+            format_ = self._formats.of(suffix(path.name))
+            if format_ is None:
+                others[suffix(path.name) or path.name] += 1
+            else:
+                self._take_local(path, path.relative_to(folder).as_posix(), format_, folder)
+                any_taken = True
+        if not any_taken:
+            raise InvalidInput(nothing_in(what, others, self._formats))
+
+    def _take_local(self, path: Path, identifier: str, format_: Format, root: Path | None) -> None:
+        """What a packed file or a pipe holds is not known before it is read."""
+        known = path.is_file() and not is_packed(path.name)
+        file = SourceFile(
+            LocalFile(path, root),
+            name=_shown(str(path)),
+            id=bare(identifier),
+            format=format_,
+            size=path.stat().st_size if known else None,
+        )
+        # Not the target of a link: a link beside a file is a document of its own.
+        self._take(str(Path(os.path.realpath(path.parent), path.name)), file)
+
+    def _take(self, key: str, file: SourceFile) -> None:
+        if key not in self._known:
+            self._known.add(key)
+            self.files.append(file)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below, in the order of names; sockets and pipes would never end."""
-    for root, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(root, name)
-            # A link that leads nowhere stays: reading it says so.
-            if not name.startswith(".") and (path.is_file() or not path.exists()):
-                yield path
+def nothing_in(what: str, others: Mapping[str, int], formats: Formats) -> str:
+    count = f" ({sum(others.values())} other files)" if others else ""
+    return f"{what} holds no documents{count}; known suffixes: {', '.join(formats.by_suffix)}"
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _format_of(path: Path, formats: Formats) -> Format:
-    format_ = formats.of(_suffix(path))
+def format_of(given: str, formats: Formats) -> Format:
+    """Raises InvalidInput for a name whose suffix no format has."""
+    format_ = formats.of(suffix(given))
     if format_ is None:
         known = ", ".join(FORMATS)
-        raise InvalidInput(f"cannot tell the format of {path}: name it with --format ({known})")
+        raise InvalidInput(f"cannot tell the format of {given}: name it with --format ({known})")
     return format_
 
 
-def _suffix(path: Path) -> str:
-    return path.with_suffix("").suffix.lower() if path.suffix == _GZIP else path.suffix.lower()
-
-
-def _source_file(path: Path, identifier: str, format_: Format) -> SourceFile:
-    """What a packed file or a pipe holds is not known before it is read."""
-    known = path.is_file() and path.suffix != _GZIP
-    return SourceFile(
-        path=path,
-        name=_shown(str(path)),
-        id=identifier.removesuffix(_GZIP),
-        format=format_,
-        size=path.stat().st_size if known else None,
-    )
+def suffix(name: str) -> str:
+    """A name's suffix in lower case, that of its packing left out."""
+    return PurePath(bare(name)).suffix.lower()
 
 
 def _shown(name: str) -> str:
     """A file name for people and JSON: bytes that are no UTF-8 are replaced."""
     return os.fsencode(name).decode("utf-8", "replace")
-
-
-@contextmanager
-def _opened(file: SourceFile) -> Generator[Stream]:
-    if file.path is None:
-        yield cast(Stream, sys.stdin.buffer)
-        return
-    with file.path.open("rb") as raw:
-        if file.path.suffix == _GZIP:
-            with gzip.open(raw) as unpacked:
-                yield unpacked
-        else:
-            yield raw

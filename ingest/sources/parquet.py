@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ingest.sources.base import Parsed, Place, Reject, SourceFile, Stream
 from ingest.sources.fields import Fields, plain
+from ingest.sources.opening import seekable
 from m3.errors import InvalidInput
 
 _BATCH_BYTES = 32 * 2**20
@@ -23,10 +24,11 @@ class Parquet:
     suffixes = (".parquet", ".pq")
 
     def read(self, file: SourceFile, stream: Stream, fields: Fields) -> Iterator[Parsed | Reject]:
-        if not stream.seekable():
-            raise InvalidInput("Parquet cannot be read from a pipe: save it as a file")
         try:
-            with pq.ParquetFile(cast(BinaryIO, stream), page_checksum_verification=True) as table:
+            with (
+                seekable(stream) as there,
+                pq.ParquetFile(cast(BinaryIO, there), page_checksum_verification=True) as table,
+            ):
                 columns: list[str] = table.schema_arrow.names
                 fields.check_columns(columns)
                 wanted = fields.wanted(columns)

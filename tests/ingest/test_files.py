@@ -97,7 +97,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path):
         ("a.txt", b"caf\xe9", "invalid UTF-8 at byte 4"),
         ("a.md", bytes(range(256)) * 40, "it is binary (it has zero bytes), not UTF-8 text"),
         ("a.jsonl", bytes(range(256)) * 40, "it is binary (it has zero bytes), not UTF-8 text"),
-        ("a.txt", "text".encode("utf-16"), "it is binary (it has zero bytes), not UTF-8 text"),
+        ("a.txt", "text".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
         ("a.txt", b"x" * (MAX_DOCUMENT_BYTES + 1), "the file is over 32 MB: split it"),
         (b"\xff.txt", b"text", "its id is not UTF-8"),
     ],
