@@ -40,7 +40,7 @@ def _declared(data: bytes) -> str:
     match = _DECLARED.search(data[:_HEAD_BYTES])
     try:
         name = codecs.lookup(match[1].decode()).name if match else _FALLBACK
-        b"".decode(name)
+        b"x".decode(name)
     except (LookupError, UnicodeError):
         return _FALLBACK
     # Pages that claim ASCII or Latin-1 are in Windows-1252; with zero bytes they were refused.

@@ -98,10 +98,11 @@ class Fields:
         Raises:
             InvalidInput: a field is missing or of another type, or as `document`.
         """
-        rest = dict(record)
-        identifier = self._identifier(rest)
-        text = self._text(rest)
-        title = _text(rest, self.title) or ""
+        name, identifier = self._identifier(record)
+        text = self._text(record)
+        title = _text(record, self.title) or ""
+        named = {name, self.title, *self.text}
+        rest = {name: value for name, value in record.items() if name not in named}
         nested = rest.pop("metadata", None)
         if isinstance(nested, dict):
             rest |= cast(dict[str, Any], nested)
@@ -155,20 +156,20 @@ class Fields:
             **{name: value for name, value in declared.items() if value is not None},
         }
 
-    def _identifier(self, record: dict[str, Any]) -> str:
-        """The id, taken out of the record. Whole numbers count as text: many exports have them."""
+    def _identifier(self, record: Mapping[str, Any]) -> tuple[str, str]:
+        """The id's field, and the id. Whole numbers count as text: many exports have them."""
         names = (self.id,) if self.id is not None else _DEFAULT_IDS
         name = next((name for name in names if name in record), None)
         if name is None:
             raise InvalidInput(f"there is no field {' or '.join(map(repr, names))} for the id")
-        value = record.pop(name)
+        value = record[name]
         if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
+            return name, str(value)
         if not isinstance(value, str):
             raise InvalidInput(f"field {name!r} is {type_name(value)}, not an id")
-        return value
+        return name, value
 
-    def _text(self, record: dict[str, Any]) -> str:
+    def _text(self, record: Mapping[str, Any]) -> str:
         parts = [_text(record, name) for name in self.text]
         if all(part is None for part in parts):
             names = " or ".join(map(repr, self.text))
@@ -206,9 +207,9 @@ def _as_text(value: Any) -> str:
     raise TypeError(f"a value of type {type(value).__name__}")
 
 
-def _text(record: dict[str, Any], name: str) -> str | None:
-    """A field of text, taken out of the record; None where it is missing or null."""
-    value = record.pop(name, None)
+def _text(record: Mapping[str, Any], name: str) -> str | None:
+    """A field of text; None where it is missing or null."""
+    value = record.get(name)
     if value is not None and not isinstance(value, str):
         raise InvalidInput(f"field {name!r} is {type_name(value)}, not text")
     return value

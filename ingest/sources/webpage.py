@@ -54,6 +54,8 @@ def read_page(html: str) -> Page:
     Raises:
         InvalidInput: it has no text.
     """
+    if not html.strip():
+        raise InvalidInput("it has no text")
     reader = _Reader()
     parser = etree.HTMLParser(target=cast(Any, reader), encoding="utf-8", huge_tree=True)
     data = html.replace("\0", "").encode("utf-8", "replace")
