@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import orjson
 import pyarrow as pa
@@ -11,9 +12,11 @@ import pyarrow as pa
 from m3.errors import GenerationChanged
 from m3.types import Document, DocumentKey, Representation
 from store.checks import check_documents
+from store.compaction import Compactor
 from store.contract import (
     Candidates,
     CollectionSpec,
+    Compaction,
     DocumentRows,
     Leg,
     Status,
@@ -46,6 +49,7 @@ class StoredCollection:
     def __init__(self, generations: Generations, pool: ThreadPoolExecutor) -> None:
         self._generations = generations
         self._publisher = Publisher(generations)
+        self._compactor = Compactor(generations, self._publisher)
         self._reader = Reader(generations, pool)
 
     @property
@@ -89,6 +93,13 @@ class StoredCollection:
 
     def settle(self) -> None:
         self._publisher.settle()
+        self._compactor.tidy()
+
+    def compact(self, retention: timedelta) -> Compaction:
+        return self._compactor.compact(retention)
+
+    def purge(self) -> Compaction:
+        return self._compactor.purge()
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         # A commit that was never published counts: it is published first, not embedded again.
@@ -119,10 +130,11 @@ class StoredCollection:
         latest = self._generations.table(self._publisher.caught_up()).latest()
         return latest.scan([*_KEY_COLUMNS, *columns], f"position = 0 and {condition}")
 
-    def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
+    def embeddings_by_text(self, keys: Sequence[DocumentKey]) -> dict[str, Representation]:
         generation = self._generations.current()
         latest = self._generations.table(generation).latest()
-        rows = latest.of_documents([key.digest()], ["text_hash", *EMBEDDING_COLUMNS])
+        digests = [key.digest() for key in keys]
+        rows = latest.of_documents(digests, ["text_hash", *EMBEDDING_COLUMNS])
         if not len(rows):
             return {}
         embeddings = to_embeddings(rows, generation.spec)

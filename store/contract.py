@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal, Protocol
 
 from m3.types import (
@@ -197,6 +198,15 @@ class Verification:
         return not self.corrupt and (self.repaired or not (self.missing or self.stale))
 
 
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What compacting came to: files of rows before and after, and bytes that were freed."""
+
+    fragments_before: int
+    fragments: int
+    bytes_freed: int
+
+
 class Collection(Protocol):
     """Documents with their representations. Documents change whole; readers see a snapshot.
 
@@ -233,6 +243,26 @@ class Collection(Protocol):
         """Finish what waits for readers to move on: rows replaced a moment ago leave the index."""
         ...
 
+    def compact(self, retention: timedelta) -> Compaction:
+        """Make many small files few large ones, and take away versions older than `retention`.
+
+        Readers and writers go on. A reader that holds a version for longer than that fails.
+
+        Raises:
+            DeadlineExceeded: writers were quicker every time.
+        """
+        ...
+
+    def purge(self) -> Compaction:
+        """Erase what was deleted or replaced before this began: its bytes leave table and index.
+
+        Takes some seconds at least, as long as readers may be reading it.
+
+        Raises:
+            DeadlineExceeded: as `compact`.
+        """
+        ...
+
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         """The content hash of each of these documents that is there."""
         ...
@@ -253,8 +283,8 @@ class Collection(Protocol):
         """
         ...
 
-    def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
-        """A document's stored vectors by `text_hash` of what the model read."""
+    def embeddings_by_text(self, keys: Sequence[DocumentKey]) -> dict[str, Representation]:
+        """These documents' stored vectors by `text_hash` of what the model read."""
         ...
 
     def document(self, key: DocumentKey) -> StoredDocument | None:

@@ -15,23 +15,31 @@ import hashlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import orjson
 
-from m3.errors import InvalidConfiguration, MilvusUnreachable
+from m3.errors import (
+    InvalidConfiguration,
+    MilvusRefused,
+    MilvusUnreachable,
+    StorageFull,
+)
 from m3.settings import Settings
+from store.supervisor import DATABASE
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.05
+_BUSY_SECONDS = 60.0
 _MAX_SOCKET_PATH = 100
 
 
@@ -119,6 +127,23 @@ class Engine:
                 deadline = float("inf")
             time.sleep(_POLL_SECONDS)
         return True
+
+    def erase(self) -> None:
+        """Rewrite its database file without the pages that deleted rows were on.
+
+        Raises:
+            MilvusRefused: the engine is busy with it all the time.
+            StorageFull: there is no room for a second file of its size.
+        """
+        try:
+            with closing(sqlite3.connect(self.directory / DATABASE, timeout=_BUSY_SECONDS)) as file:
+                file.execute("VACUUM")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise StorageFull("erasing needs room for a second index: free some") from error
+            raise MilvusRefused(
+                f"the index cannot be erased from while it is written to ({error}): try again"
+            ) from error
 
     def status(self) -> EngineStatus:
         running = self._locked()

@@ -102,6 +102,13 @@ class Index:
                 )
             )
 
+    def erase(self) -> None:
+        """Have Milvus let go of the bytes of rows that were taken out."""
+        if self._milvus.place.embedded:
+            self._milvus.place.erase()
+        else:
+            self._milvus.call(lambda client, timeout: client.compact(self.name, timeout=timeout))
+
     def search(
         self, leg: Leg, query: Representation, *, depth: int, tenant: str, expression: str | None
     ) -> list[int]:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self
 
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
 from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
@@ -15,6 +17,7 @@ from store.contract import (
     Candidates,
     Collection,
     CollectionSpec,
+    Compaction,
     DocumentRows,
     Generations,
     Leg,
@@ -68,6 +71,11 @@ class MemoryCollection:
         self._record = record
         self._number = number
         self._lock = record.lock
+
+    @classmethod
+    def alone(cls, spec: CollectionSpec, name: str = "docs") -> Self:
+        """A collection of no store."""
+        return cls(_Record(name, {1: _Generation(spec)}))
 
     @property
     def spec(self) -> CollectionSpec:
@@ -134,6 +142,12 @@ class MemoryCollection:
     def settle(self) -> None:
         """Nothing waits: readers and writers exclude each other."""
 
+    def compact(self, retention: timedelta) -> Compaction:  # noqa: ARG002 - there is one version
+        return Compaction(1, 1, 0)
+
+    def purge(self) -> Compaction:
+        return Compaction(1, 1, 0)
+
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         with self._lock:
             documents = self._generation.documents
@@ -154,10 +168,10 @@ class MemoryCollection:
             found = [row.chunk for row in self._all() if self._allowed(row, tenant, filter)]
         return list(dict.fromkeys(DocumentKey(c.tenant, c.source, c.document_id) for c in found))
 
-    def embeddings_by_text(self, key: DocumentKey) -> dict[str, Representation]:
+    def embeddings_by_text(self, keys: Sequence[DocumentKey]) -> dict[str, Representation]:
         with self._lock:
-            kept = self._generation.documents.get(key)
-            rows: Sequence[_Row] = kept.rows if kept else ()
+            documents = self._generation.documents
+            rows = [row for key in keys if key in documents for row in documents[key].rows]
             context = self.spec.chunking.context
             return {text_hash(row.chunk.model_text(context)): row.embedding for row in rows}
 

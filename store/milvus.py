@@ -45,6 +45,10 @@ class Place(Protocol):
         """What to tell someone whose call found nobody there."""
         ...
 
+    def erase(self) -> None:
+        """Take the bytes of deleted rows out of its files, where that is not its own affair."""
+        ...
+
 
 class EmbeddedPlace:
     """The engine of a state directory."""
@@ -66,6 +70,9 @@ class EmbeddedPlace:
             f"run this again, it starts anew (its log: {self._engine.log})"
         )
 
+    def erase(self) -> None:
+        self._engine.erase()
+
 
 class ServerPlace:
     """A Milvus server or cluster."""
@@ -83,6 +90,9 @@ class ServerPlace:
 
     def lost(self) -> str:
         return f"Milvus does not answer at {self._uri}: check M3_MILVUS_URI and that it runs"
+
+    def erase(self) -> None:
+        """A server's compaction does."""
 
 
 class Milvus:

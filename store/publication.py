@@ -61,12 +61,11 @@ class Publisher:
             self._sweep()
 
     def settle(self) -> None:
-        """Wait until what was replaced has left the index."""
-        generation = self.caught_up()
-        while generation.recent:
-            time.sleep(max(0.0, generation.recent[-1].at + READER_SECONDS - time.time()))
+        """Wait until what has been replaced by now has left the index."""
+        target = self.caught_up().published
+        while (generation := self._generations.current()).swept < target and generation.recent:
+            time.sleep(max(0.0, generation.recent[0].at + READER_SECONDS - time.time()))
             self.sweep()
-            generation = self._generations.current()
 
     def sweep(self) -> None:
         """Delete from the index what was replaced longer ago than any reader reads."""

@@ -18,7 +18,7 @@ from typing import IO
 
 import orjson
 
-_DATABASE = "milvus.db"
+DATABASE = "milvus.db"
 _WATCH_SECONDS = 0.5
 _LOCK_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -64,7 +64,7 @@ class Supervisor:
         binary = _binary()
         # The engine holds the lock too: should this process be killed, it is not started twice.
         engine = subprocess.Popen(  # noqa: S603 - the binary of an installed package
-            [str(binary), str(self._directory / _DATABASE), f"unix:{self._socket}", "ERROR"],
+            [str(binary), str(self._directory / DATABASE), f"unix:{self._socket}", "ERROR"],
             env={**os.environ, "LD_LIBRARY_PATH": str(binary.parent)},
             pass_fds=(lock.fileno(),),
         )

@@ -12,7 +12,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from m3.errors import Corrupt, StorageFull, StoredDataError
+from m3.errors import Corrupt, DeadlineExceeded, StorageFull, StoredDataError
 from m3.types import I64
 from store.contract import CollectionSpec
 from store.rows import ROW_ID, schema
@@ -30,6 +30,10 @@ _STORAGE_VERSION = "2.1"
 _CONFLICT_RETRIES = 50
 _RETRY_TIMEOUT = timedelta(minutes=5)
 _IDS_PER_FILTER = 5_000
+_FRAGMENT_ROWS = 32_768
+"""About 2 GB of passages: larger ones are not rewritten to take in more."""
+_COMPACTED_AT_ONCE = 256
+_CONFLICT = "Retryable commit conflict"
 
 _log = logging.getLogger("m3.store")
 
@@ -143,6 +147,68 @@ class Table:
                 self._delete(dataset, f"document in ({_quoted(digests)})")
             _log.debug("committed")
             return dataset.version
+
+    def fragments(self) -> int:
+        """Files of rows that the newest version is made of."""
+        with _lance_errors():
+            return len(lance.dataset(self.uri).get_fragments())
+
+    def small_fragments(self) -> int:
+        """Those of them that compacting would make larger."""
+        with _lance_errors():
+            fragments: Any = lance.dataset(self.uri).get_fragments()
+            return sum(f.metadata.physical_rows < _FRAGMENT_ROWS for f in fragments)
+
+    def compact(self, *, every_deletion: bool = False, retries: int = _CONFLICT_RETRIES) -> bool:
+        """Make small fragments into large ones; rows keep their ids, and there is a new version.
+
+        Args:
+            every_deletion: also rewrite a fragment that has lost but one row.
+            retries: when a write of the same fragments came first.
+
+        Returns:
+            Whether it came through.
+        """
+        for left in reversed(range(retries + 1)):
+            try:
+                with _lance_errors():
+                    lance.dataset(self.uri).optimize.compact_files(
+                        target_rows_per_fragment=_FRAGMENT_ROWS,
+                        materialize_deletions_threshold=0.0 if every_deletion else 0.1,
+                        compaction_mode="try_binary_copy",
+                        batch_size=_COMPACTED_AT_ONCE,
+                        num_threads=1,
+                    )
+            except StoredDataError as error:
+                if _CONFLICT not in str(error.__cause__):
+                    raise
+                if not left and retries:
+                    raise DeadlineExceeded(
+                        "the table is written to all the time: compact it when there are fewer "
+                        "writers"
+                    ) from error
+            else:
+                return True
+        return False
+
+    def clean(self, retention: timedelta, before: int) -> int:
+        """Take away versions under `before` that are older, with what only they hold.
+
+        Returns:
+            The bytes that were freed.
+        """
+        horizon = datetime.now() - retention  # local and naive, as lance's are
+        with _lance_errors():
+            dataset: Any = lance.dataset(self.uri)
+            versions = [
+                each["version"]
+                for each in dataset.versions()
+                if each["version"] < before and each["timestamp"] <= horizon
+            ]
+            if not versions:
+                return 0
+            cleaned = dataset.cleanup_old_versions(versions=versions)
+            return cleaned.bytes_removed
 
     def drop_overtaken(self, version: Version, digests: Sequence[str]) -> bool:
         """Take out all but the last write of each document in `version`; whether there was any.

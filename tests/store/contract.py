@@ -107,10 +107,10 @@ class StoreContract:
         written = document_rows(rng, "a", chunks=2)
         collection.replace([written])
         assert collection.content_hashes([key("a"), key("b")]) == {key("a"): written.content_hash}
-        stored = collection.embeddings_by_text(key("a"))
+        stored = collection.embeddings_by_text([key("a"), key("b")])
         expected = text_hash(written.chunks[1].model_text("Title of a"))
         np.testing.assert_array_equal(stored[expected].codes, written.embeddings[1].codes)
-        assert collection.embeddings_by_text(key("b")) == {}
+        assert collection.embeddings_by_text([key("b")]) == {}
 
     def test_dense_candidates_are_the_best_in_order(self, collection, rng):
         written = [document_rows(rng, f"d{i:02}") for i in range(40)]

@@ -9,6 +9,7 @@ import pytest
 
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
 from store.contract import Collection, Store
+from store.erasing import erase
 from store.filters import parse
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
 
@@ -127,3 +128,14 @@ class GenerationsContract:
         assert collection.document(key("a")) is None
         collection.replace([document_rows(rng, "a", word="late")], collection.spec)
         assert collection.document(key("a")) is not None
+
+    def test_what_is_erased_is_in_no_generation(self, store, name, collection, rng):
+        number = store.begin(name, OTHER)
+        there = [document_rows(rng, each) for each in ("kept", "deleted", "replaced")]
+        for each in (collection, store.open(name, number)):
+            each.replace(there)
+        collection.delete([key("deleted")])
+        collection.replace([document_rows(rng, "replaced", word="changed")])
+        erase(store, name)
+        assert store.open(name, number).keys("default", "default") == [key("kept")]
+        assert sorted(k.id for k in collection.keys("default", "default")) == ["kept", "replaced"]

@@ -1,0 +1,72 @@
+"""A generation's table kept small: few files, and no versions that nobody reads any more.
+
+Compacting moves rows and keeps their ids, so that readers and the index notice nothing. Cleaning
+takes away what only old versions hold; versions that readers or the index may still need stay.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from store.contract import Compaction
+from store.generations import Generations
+from store.publication import READER_SECONDS, Publisher
+from store.registry import Generation
+
+RETENTION = timedelta(days=7)
+"""How long old versions stay: longer than any copy or rebuild reads one."""
+
+MOST_FRAGMENTS = 64
+"""Small fragments that a table may have before a run's end compacts it."""
+
+
+class Compactor:
+    """Compacts and cleans one collection's table, beside readers and writers."""
+
+    def __init__(self, generations: Generations, publisher: Publisher) -> None:
+        self._generations = generations
+        self._publisher = publisher
+
+    def tidy(self) -> None:
+        """Compact where there are many small fragments; another who does so already will do."""
+        generation = self._generations.current()
+        table = self._generations.table(generation)
+        if table.small_fragments() > MOST_FRAGMENTS and table.compact(retries=0):
+            self._publisher.publish()
+            self._clean(RETENTION)
+
+    def compact(self, retention: timedelta) -> Compaction:
+        """See `store.contract.Collection.compact`."""
+        generation = self._publisher.caught_up()
+        table = self._generations.table(generation)
+        before = table.fragments()
+        table.compact()
+        self._publisher.publish()
+        return Compaction(before, table.fragments(), self._clean(retention))
+
+    def purge(self) -> Compaction:
+        """See `store.contract.Collection.purge`."""
+        self._publisher.settle()
+        table = self._generations.table(self._generations.current())
+        before = table.fragments()
+        table.compact(every_deletion=True)
+        self._publisher.publish()
+        self._publisher.settle()
+        # The version before was what readers saw until a moment ago.
+        time.sleep(READER_SECONDS)
+        freed = self._clean(timedelta(0))
+        self._generations.index(self._generations.current()).erase()
+        return Compaction(before, table.fragments(), freed)
+
+    def _clean(self, retention: timedelta) -> int:
+        # Publications need the record's versions: none may pass while these are read.
+        with self._generations.publishing():
+            generation = self._generations.current()
+            return self._generations.table(generation).clean(retention, _oldest(generation))
+
+
+def _oldest(generation: Generation) -> int:
+    """The oldest version that the record names: it, and those after it, are needed."""
+    named = (generation.published, generation.swept, *(p.version for p in generation.recent))
+    return min(named)

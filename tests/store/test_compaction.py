@@ -1,0 +1,143 @@
+"""What compacting keeps, and what purging leaves nothing of, on real tables and a real engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3.settings import Settings
+from store import compaction
+from store.contract import Collection, Store
+from store.engine import Engine
+from tests.store.examples import SPEC, document_rows, key, query
+
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+@pytest.fixture
+def collection(store: Store, rng: np.random.Generator) -> Collection:
+    """Of 12 fragments, some with rows that are gone."""
+    made = store.create("docs", SPEC)
+    for i in range(12):
+        made.replace([document_rows(rng, f"d{i}", chunks=2)])
+    made.replace([document_rows(rng, "d3", word="changed")])
+    made.delete([key("d5")])
+    return made
+
+
+def found(collection: Collection, asked: np.random.Generator) -> list[tuple[int, str]]:
+    rows = collection.candidates(
+        query(asked), legs=["dense", "sparse"], depth=30, tenant="default"
+    ).rows
+    return sorted((chunk.row, chunk.id) for chunk in rows.chunks)
+
+
+def test_compacting_changes_nothing_that_is_read(collection: Collection):
+    before, documents = found(collection, np.random.default_rng(1)), _documents(collection)
+    done = collection.compact(NOW)
+    assert (done.fragments_before > 8, done.fragments) == (True, 1)
+    assert done.bytes_freed > 0
+    assert found(collection, np.random.default_rng(1)) == before
+    assert _documents(collection) == documents
+    status = collection.status()
+    assert (status.documents, status.unpublished) == (11, 0)
+    assert collection.verify().consistent
+
+
+def test_young_versions_stay(collection: Collection):
+    assert collection.compact(timedelta(hours=1)).bytes_freed == 0
+
+
+def test_versions_that_the_index_still_needs_stay(collection: Collection):
+    # What was just replaced is swept from the index by the difference of two old versions.
+    collection.compact(NOW)
+    collection.settle()
+    assert collection.verify().stale == 0
+
+
+def test_compacting_beside_writers_and_readers(store: Store, collection: Collection):
+    stop, failures = threading.Event(), list[Exception]()
+
+    def go_on(number: int) -> None:
+        rng, mine = np.random.default_rng(number), store.open("docs")
+        while not stop.is_set():
+            try:
+                if number:
+                    mine.replace([document_rows(rng, f"w{number}", chunks=3, word="x")])
+                else:
+                    ids = [one.split("#")[0] for _, one in found(mine, rng)]
+                    assert "default/d1" in ids
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told below
+                failures.append(error)
+
+    threads = [threading.Thread(target=go_on, kwargs={"number": i}) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        collection.compact(timedelta(seconds=1))
+        time.sleep(0.2)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    collection.settle()
+    assert collection.verify().consistent
+    assert collection.status().documents == 13
+
+
+def test_a_run_ends_with_a_tidy_table(collection: Collection, monkeypatch: pytest.MonkeyPatch):
+    settled = collection.compact(timedelta(days=1)).fragments
+    monkeypatch.setattr(compaction, "MOST_FRAGMENTS", 3)
+    rng = np.random.default_rng(2)
+    for i in range(5):
+        collection.replace([document_rows(rng, f"e{i}")])
+    collection.settle()
+    assert collection.compact(timedelta(days=1)).fragments_before == settled
+    assert collection.status().unpublished == 0
+
+
+def test_what_is_purged_is_in_no_file(settings: Settings, store: Store, rng: np.random.Generator):
+    collection = store.create("docs", SPEC)
+    secrets = [document_rows(rng, f"s{i}", word="SECRET-WORD", terms=5) for i in range(2)]
+    vectors = [rows.embeddings[0] for rows in secrets]
+    needles = {
+        "text": b"SECRET-WORD",
+        "codes": vectors[0].codes.tobytes(),
+        "dense, deleted": vectors[0].dense.tobytes(),
+        "dense, replaced": vectors[1].dense.tobytes(),
+    }
+    collection.replace([*secrets, *(document_rows(rng, f"k{i}", chunks=3) for i in range(30))])
+    assert all(_files_with(needle, settings) for needle in needles.values())
+    collection.delete([key("s0")])
+    collection.replace([document_rows(rng, "s1", word="harmless")])
+    collection.purge()
+    assert {name: _files_with(needle, settings) for name, needle in needles.items()} == {
+        name: [] for name in needles
+    }
+    assert collection.verify().consistent
+    assert collection.status().documents == 31
+
+
+def _files_with(needle: bytes, settings: Settings) -> list[Path]:
+    return [path for path in _files(settings) if needle in path.read_bytes()]
+
+
+def _files(settings: Settings) -> Iterator[Path]:
+    for folder in (Path(settings.tables_path), Engine.of(settings).directory):
+        yield from (path for path in folder.rglob("*") if path.is_file())
+
+
+def _documents(collection: Collection) -> list[tuple[str, list[str]]]:
+    stored = [collection.document(each) for each in collection.keys("default", "default")]
+    return sorted((one.key.id, [chunk.text for chunk in one.chunks]) for one in stored if one)
