@@ -11,6 +11,7 @@ from anyio import to_thread
 from commands.ingest.interrupting import Reason, Stop, interruptible
 from commands.ingest.progress import Display, display
 from commands.ingest.speed import tokens_per_second
+from embedder.api.memory import return_large_buffers
 from embedder.client import EmbedderClient
 from ingest.chunking import Chunker
 from ingest.deadletters import DeadLetters, Origin
@@ -118,6 +119,8 @@ async def run_ingest(
         ModelMismatch: the collection holds vectors of a model that no node serves.
         M3Error: as `ingest.pipeline.ingest`.
     """
+    # Answers of megabytes come and go for as long as the run lasts.
+    return_large_buffers()
     store = await to_thread.run_sync(open_store, settings)
     try:
         async with EmbedderClient.from_settings(settings) as client:
