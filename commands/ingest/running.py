@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 from anyio import to_thread
 
 from commands.ingest.interrupting import Reason, Stop, interruptible
@@ -121,6 +122,7 @@ async def run_ingest(
     """
     # Answers of megabytes come and go for as long as the run lasts.
     return_large_buffers()
+    pa.set_memory_pool(pa.system_memory_pool())
     store = await to_thread.run_sync(open_store, settings)
     try:
         async with EmbedderClient.from_settings(settings) as client:
