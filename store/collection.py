@@ -144,9 +144,10 @@ class StoredCollection:
         return self._reader.document(key)
 
     def originals(self, keys: Sequence[DocumentKey]) -> list[Document]:
-        table = self._generations.table(self._generations.current())
+        latest = self._generations.table(self._generations.current()).latest()
+        columns = latest.having(ORIGINAL_COLUMNS)
         digests = [key.digest() for key in keys]
-        return to_documents(table.latest().of_documents(digests, ORIGINAL_COLUMNS, first=True))
+        return to_documents(latest.of_documents(digests, columns, first=True))
 
     def candidates(
         self,

@@ -295,6 +295,9 @@ class Collection(Protocol):
         """Documents as they were given, texts whole, so that they can be cut anew; by no order.
 
         Of the newest version, published or not. Those that are not there are passed over.
+
+        Raises:
+            InvalidInput: one was stored by a version that did not keep texts.
         """
         ...
 

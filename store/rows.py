@@ -25,6 +25,7 @@ import pyarrow as pa
 import xxhash
 
 from m3.codec import width
+from m3.errors import InvalidInput
 from m3.types import (
     I64,
     Codec,
@@ -158,20 +159,30 @@ def _original(document: Document) -> dict[str, Any]:
 
 
 def to_documents(table: pa.Table) -> list[Document]:
-    """The documents whose first rows these are, of `ORIGINAL_COLUMNS`."""
-    return [
-        Document(
-            id=record["document_id"],
-            text=record["original"],
-            title=record["title"],
-            metadata=orjson.loads(record["metadata"]),
-            source=record["source"],
-            tenant=record["tenant"],
-            markdown=record["markdown"],
-            pages=tuple(record["pages"]),
+    """The documents whose first rows these are, of `ORIGINAL_COLUMNS`.
+
+    Raises:
+        InvalidInput: rows without the text, as format 1 had them.
+    """
+    return [_to_document(record) for record in table.to_pylist()]
+
+
+def _to_document(record: dict[str, Any]) -> Document:
+    if record.get("original") is None:
+        raise InvalidInput(
+            f"document {record['document_id']!r} of source {record['source']!r} was stored by a "
+            "version that did not keep texts: ingest it again, then it can be cut anew"
         )
-        for record in table.select(ORIGINAL_COLUMNS).to_pylist()
-    ]
+    return Document(
+        id=record["document_id"],
+        text=record["original"],
+        title=record["title"],
+        metadata=orjson.loads(record["metadata"]),
+        source=record["source"],
+        tenant=record["tenant"],
+        markdown=record["markdown"],
+        pages=tuple(record["pages"]),
+    )
 
 
 def checksum(embedding: Representation) -> int:

@@ -52,6 +52,10 @@ class Version:
             ids = self._dataset.scanner(columns=[], with_row_id=True).to_table()
         return np.sort(ids[ROW_ID].to_numpy().astype(np.int64))
 
+    def having(self, columns: Sequence[str]) -> list[str]:
+        """Those of these columns that the table has: one of format 1 has no originals."""
+        return [name for name in columns if name in self._dataset.schema.names]
+
     def take(self, row_ids: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """The rows with these ids that are alive in this version, with their ids."""
         batches = [
@@ -132,7 +136,7 @@ class Table:
         """In one commit: the rows of these documents go, the given rows come."""
         _log.debug("committing")
         with _lance_errors():
-            dataset = lance.dataset(self.uri)
+            dataset = self._of_this_format(rows.schema)
             if len(rows):
                 # Keys are unique to a write, so nothing ever matches: insert and delete only.
                 merge: Any = dataset.merge_insert("key")
@@ -147,6 +151,20 @@ class Table:
                 self._delete(dataset, f"document in ({_quoted(digests)})")
             _log.debug("committed")
             return dataset.version
+
+    def _of_this_format(self, schema: pa.Schema) -> Any:
+        """The table, with empty columns added where it was made before they were kept."""
+        while True:
+            dataset: Any = lance.dataset(self.uri)
+            lacking = [field for field in schema if field.name not in dataset.schema.names]
+            if not lacking:
+                return dataset
+            try:
+                dataset.add_columns(lacking)
+            except OSError as error:
+                # Another writer may have been quicker with these, or with rows.
+                if "conflict" not in str(error):
+                    raise
 
     def fragments(self) -> int:
         """Files of rows that the newest version is made of."""
