@@ -17,7 +17,7 @@ from store.contract import Collection, Store
 from store.rows import to_arrow
 from tests.store.examples import SPEC, document_rows, key, query
 
-_ADDED_BY_FORMAT_2 = ("original", "markdown", "pages")
+_ADDED_BY_FORMAT_2 = ["original", "markdown", "pages"]
 
 
 @pytest.fixture
