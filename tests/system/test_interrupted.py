@@ -73,8 +73,9 @@ def test_node_hangs(machine, corpus, stand_in):
     command = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
     with server([*command, "--precision", "fp32"]) as (url, process):
         good = machine.settings.get("M3_EMBEDDER_URL", machine.node)
-        machine.settings.update({"M3_EMBEDDER_URL": url, "M3_EMBEDDER_TIMEOUT": "3"})
+        machine.settings["M3_EMBEDDER_URL"] = url
         machine.run("m3-ingest", "run", corpus, "--collection", "other")
+        machine.settings["M3_EMBEDDER_TIMEOUT"] = "3"
         process.signal(signal.SIGSTOP)
         hung = machine.run("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
         assert "did not answer within 3 s" in hung.stderr.splitlines()[-1]
