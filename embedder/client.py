@@ -11,14 +11,16 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
-from embedder.transport import Transport
+from embedder.transport import Load, OnLoad, Transport
 from m3.codec import MEDIA_TYPE, from_bytes
 from m3.errors import EmbedderUnreachable, InvalidInput, ModelMismatch
 from m3.settings import Settings
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output, batch_of
 
+__all__ = ["EmbedderClient", "Load", "OnLoad"]
+
 _REQUEST_TOKENS = 4096
-"""Estimated tokens of one request, so that a balancer that counts requests counts work."""
+"""Tokens of one request, so that a balancer that counts requests counts work."""
 _REQUEST_TEXTS = 256
 _BYTES_PER_TOKEN = 4
 """UTF-8 bytes of a token, roughly, in English and in Chinese alike."""
@@ -78,6 +80,8 @@ class EmbedderClient:
         outputs: Sequence[Output] = OUTPUTS,
         max_length: int | None = None,
         fingerprint: str | None = None,
+        tokens: Sequence[int] | None = None,
+        on_load: OnLoad | None = None,
     ) -> EmbeddingBatch:
         """The representations of n ≥ 1 texts, in their order.
 
@@ -88,6 +92,8 @@ class EmbedderClient:
             codec: of passages; queries are always fp32.
             outputs: columns of others are empty.
             fingerprint: the model to use; unset, that of the first URL.
+            tokens: of each text, where they are known; else they are estimated.
+            on_load: told what every answer says of its node's load, refusals included.
 
         Raises:
             InvalidInput: no text, an empty one, or a length the model does not have.
@@ -107,9 +113,9 @@ class EmbedderClient:
                 "max_length": max_length,
             }
             async with gate:
-                return await self._encode(body, codec, fingerprint, start)
+                return await self._encode(body, codec, fingerprint, start, on_load)
 
-        spans = _spans(texts, max_length)
+        spans = _spans(_estimates(texts) if tokens is None else tokens, max_length)
         if len(spans) == 1:
             return await part(*spans[0])
         try:
@@ -136,7 +142,12 @@ class EmbedderClient:
         return answer.text
 
     async def _encode(
-        self, body: dict[str, Any], codec: Codec, fingerprint: str | None, offset: int
+        self,
+        body: dict[str, Any],
+        codec: Codec,
+        fingerprint: str | None,
+        offset: int,
+        on_load: OnLoad | None,
     ) -> EmbeddingBatch:
         """One request, to a node of that model even if the nodes' models have just changed."""
         headers = {"Content-Type": "application/json", "Accept": f"{MEDIA_TYPE};codec={codec}"}
@@ -147,7 +158,7 @@ class EmbedderClient:
             nodes = await self._nodes(fingerprint)
             try:
                 answer = await self._transport.send(
-                    "POST", nodes, "/v1/encode", content=content, headers=headers
+                    "POST", nodes, "/v1/encode", content=content, headers=headers, on_load=on_load
                 )
             except InvalidInput as error:
                 raise type(error)(_renumbered(error.message, offset)) from error
@@ -165,9 +176,13 @@ class EmbedderClient:
         if fingerprint is None and len(self._urls) == 1:
             return list(self._urls)
         nodes = self._serving(fingerprint)
+        silent: list[BaseException] = []
         if not nodes:
-            await self._discover()
+            silent = await self._discover()
             nodes = self._serving(fingerprint)
+        if not nodes and silent:
+            # One of those may serve it.
+            raise silent[0]
         if not nodes:
             served = ", ".join(sorted({f"{m.id} ({m.fingerprint})" for m in self._models.values()}))
             raise ModelMismatch(
@@ -181,13 +196,11 @@ class EmbedderClient:
         wanted = fingerprint or (known[0][1] if known else None)
         return [url for url, found in known if found == wanted]
 
-    async def _discover(self) -> None:
-        """Ask every URL not known yet for its model. Raises when none is known after that."""
+    async def _discover(self) -> list[BaseException]:
+        """Ask every URL not known yet for its model; returns why some did not say."""
         unknown = [url for url in self._urls if url not in self._models]
         asked = await asyncio.gather(*map(self._ask, unknown), return_exceptions=True)
-        failures = [error for error in asked if isinstance(error, BaseException)]
-        if failures and not self._models:
-            raise failures[0]
+        return [error for error in asked if isinstance(error, BaseException)]
 
     async def _ask(self, url: str) -> ModelInfo:
         answer = await self._transport.send("GET", [url], "/v1/models")
@@ -197,18 +210,21 @@ class EmbedderClient:
         return model
 
 
-def _spans(texts: Sequence[str], max_length: int | None) -> list[tuple[int, int]]:
+def _estimates(texts: Sequence[str]) -> list[int]:
+    return [len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN + 2 for text in texts]
+
+
+def _spans(lengths: Sequence[int], max_length: int | None) -> list[tuple[int, int]]:
     """Runs of texts of about `_REQUEST_TOKENS` each, or of one longer text."""
     spans: list[tuple[int, int]] = []
     start, tokens = 0, 0
-    for i, text in enumerate(texts):
-        estimate = len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN + 2
-        estimate = min(estimate, max_length or estimate)
-        if i > start and (tokens + estimate > _REQUEST_TOKENS or i - start == _REQUEST_TEXTS):
+    for i, length in enumerate(lengths):
+        read = min(length, max_length or length)
+        if i > start and (tokens + read > _REQUEST_TOKENS or i - start == _REQUEST_TEXTS):
             spans.append((start, i))
             start, tokens = i, 0
-        tokens += estimate
-    spans.append((start, len(texts)))
+        tokens += read
+    spans.append((start, len(lengths)))
     return spans
 
 

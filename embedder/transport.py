@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
@@ -31,6 +32,23 @@ _FAILURES = 6
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 _GATEWAY = frozenset({502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What waits at a node, by its own word; what it computes just now is not counted.
+
+    Attributes:
+        seconds: that the node will take for it.
+        full: it took a request no more.
+    """
+
+    tokens: int
+    seconds: float
+    full: bool = False
+
+
+OnLoad = Callable[[Load], None]
 
 
 class _AgainError(Exception):
@@ -69,10 +87,14 @@ class Transport:
         *,
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        on_load: OnLoad | None = None,
     ) -> httpx.Response:
         """A successful answer from one of `urls`, which take turns.
 
         A full node is waited for as long as the timeout, a silent one for a few seconds.
+
+        Args:
+            on_load: told what every answer says of its node, refusals included.
 
         Raises:
             M3Error: the class that the node's problem document names.
@@ -93,7 +115,7 @@ class Transport:
                 ),
             )
             try:
-                return await self._once(url, request)
+                return await self._once(url, request, on_load)
             except _AgainError as again:
                 failures += again.wait is None
                 wait = again.wait if again.wait is not None else _FIRST_WAIT * 2 ** (failures - 1)
@@ -102,7 +124,9 @@ class Transport:
             # Spread out, so that callers refused together do not come back together.
             await asyncio.sleep(min(wait, _LONGEST_WAIT) * random.uniform(1.0, 1.25))  # noqa: S311
 
-    async def _once(self, url: str, request: httpx.Request) -> httpx.Response:
+    async def _once(
+        self, url: str, request: httpx.Request, on_load: OnLoad | None
+    ) -> httpx.Response:
         try:
             answer = await self._client.send(request)
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
@@ -113,6 +137,8 @@ class Transport:
             ) from error
         except httpx.TransportError as error:
             raise _AgainError(_unreachable(url, str(error) or type(error).__name__)) from error
+        if on_load and (load := _load_of(answer)):
+            on_load(load)
         if answer.is_success:
             return answer
         error = _error_of(url, answer)
@@ -145,6 +171,16 @@ def _error_of(url: str, answer: httpx.Response) -> M3Error:
     kind = kind_of(str(problem.get("code")))
     # The root's own code says only that something broke over there.
     return _unreachable(url, detail) if kind in (None, M3Error) else kind(detail)
+
+
+def _load_of(answer: httpx.Response) -> Load | None:
+    full = answer.status_code == Overloaded.status
+    try:
+        return Load(
+            int(answer.headers["x-queue-tokens"]), float(answer.headers["x-queue-seconds"]), full
+        )
+    except (KeyError, ValueError):
+        return Load(0, 0.0, full) if full else None
 
 
 def _retry_after(answer: httpx.Response) -> float:

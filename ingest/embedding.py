@@ -1,122 +1,149 @@
-"""Planned documents to rows: vectors as stored where the text is the same, else the model's."""
+"""Texts to vectors: those that are stored already, and else the model's, whatever nodes do."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import anyio
-from anyio import to_thread
 
 from embedder.client import EmbedderClient
+from ingest.fleet import Fleet, Leave
 from ingest.planning import Work
-from ingest.tasks import together
-from m3.types import Representation, text_hash
-from store.contract import Collection, DocumentRows
+from m3.errors import InvalidInput, M3Error, NotComputed, Overloaded, Unreachable, WorkerLost
+from m3.types import EmbeddingBatch, Representation, text_hash
+from store.contract import Collection, CollectionSpec
 
-REQUEST_TOKENS = 3584
-"""A little under what the client takes for one request, so that a call is one."""
-REQUEST_TEXTS = 256
-MOST_REQUESTS = 16
+T = TypeVar("T")
+OnNote = Callable[[str], None]
 
-_FIRST_REQUESTS = 2
-_SWIFT_SECONDS = 2.0
-_SLOW_SECONDS = 10.0
+_PAUSE_SECONDS = 1.0
+_REFUSALS = (InvalidInput, NotComputed, WorkerLost)
+"""Of one text, whoever is asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A document ready to be written; `reused` of its chunks have vectors that were stored."""
+@dataclass(slots=True)
+class Answers:
+    """By text: its vectors, or why the model refuses it."""
 
-    work: Work
-    rows: DocumentRows
-    reused: int
+    vectors: dict[str, Representation] = field(default_factory=dict[str, Representation])
+    refused: dict[str, M3Error] = field(default_factory=dict[str, M3Error])
+
+
+class Patience:
+    """Waits for nodes that are away or stay full: a request that fails is sent again for so long.
+
+    Args:
+        seconds: from a request's first failure on.
+        on_note: told once when waiting begins, and once when it is over.
+    """
+
+    def __init__(self, seconds: float, on_note: OnNote) -> None:
+        self._seconds = seconds
+        self._on_note = on_note
+        self._waiting = False
+
+    async def answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What `ask` returns at last. Raises what it raised, once it has been too long."""
+        deadline: float | None = None
+        while True:
+            try:
+                answer = await ask()
+            except (Unreachable, Overloaded) as error:
+                now = time.monotonic()
+                deadline = now + self._seconds if deadline is None else deadline
+                if now >= deadline:
+                    raise
+                self._note(waiting=True, words=self._words(error))
+                await anyio.sleep(min(_PAUSE_SECONDS, deadline - now))
+            else:
+                self._note(waiting=False, words="the embedder answers again")
+                return answer
+
+    def _words(self, error: M3Error) -> str:
+        return f"waiting for the embedder, {self._seconds / 60:.3g} minutes at most: {error}"
+
+    def _note(self, *, waiting: bool, words: str) -> None:
+        if waiting != self._waiting:
+            self._waiting = waiting
+            self._on_note(words)
 
 
 class Embedder:
-    """Documents to rows, by as many requests at once as the nodes answer within seconds.
+    """Requests to the nodes that serve one model."""
 
-    A CPU may read a hundred tokens a second, a row of GPUs a million: too many requests
-    wait for each other until they time out, too few leave nodes idle.
-    """
-
-    def __init__(self, collection: Collection, client: EmbedderClient) -> None:
-        self._collection = collection
+    def __init__(
+        self, client: EmbedderClient, spec: CollectionSpec, fleet: Fleet, patience: Patience
+    ) -> None:
         self._client = client
-        self._gate = anyio.CapacityLimiter(_FIRST_REQUESTS)
+        self._spec = spec
+        self._fleet = fleet
+        self._patience = patience
 
-    async def embed(self, works: Sequence[Work]) -> tuple[list[Embedded], int]:
-        """Rows of these documents, and how many tokens the model read for them.
+    async def embed(self, texts: Mapping[str, int], leave: Leave) -> Answers:
+        """One request, or several where a text is refused: it alone is.
 
-        Equal texts are read once.
+        Args:
+            texts: each with its tokens.
 
         Raises:
-            InvalidInput: the model refuses a text of one of them.
+            M3Error: no node answers, or none of that model.
         """
-        stored: dict[str, Representation] = {}
-        for work in works:
-            if work.stored:
-                stored |= await to_thread.run_sync(_stored, work, self._collection)
-        texts = {passage.text: passage.tokens for work in works for passage in work.passages}
-        missing = {text: tokens for text, tokens in texts.items() if text not in stored}
-        vectors = dict(stored)
-        async with together() as requests:
-            for part in _requests(missing):
-                requests.start_soon(self._request, part, vectors)
-        rows = [_embedded(work, vectors, frozenset(stored)) for work in works]
-        return rows, sum(missing.values())
+        answers = Answers()
+        left = [list(texts)]
+        while left:
+            some = left.pop()
+            try:
+                batch = await self._patience.answer(partial(self._ask, some, texts, leave))
+            except _REFUSALS as error:
+                if (place := _refused(some, error)) is None:
+                    middle = len(some) // 2
+                    left += [some[:middle], some[middle:]]
+                    continue
+                answers.refused[some.pop(place)] = error
+                left += [some] if some else []
+            else:
+                answers.vectors.update(zip(some, batch, strict=True))
+        return answers
 
-    async def _request(self, texts: Sequence[str], vectors: dict[str, Representation]) -> None:
-        spec = self._collection.spec
-        async with self._gate:
-            started = time.monotonic()
-            batch = await self._client.encode(
-                texts, "passage", codec=spec.codec, fingerprint=spec.fingerprint
-            )
-        self._adapt(time.monotonic() - started)
-        vectors.update(zip(texts, batch, strict=True))
-
-    def _adapt(self, seconds: float) -> None:
-        if seconds < _SWIFT_SECONDS:
-            self._gate.total_tokens = min(self._gate.total_tokens + 1, MOST_REQUESTS)
-        elif seconds > _SLOW_SECONDS:
-            self._gate.total_tokens = max(self._gate.total_tokens - 1, 1)
-
-
-def _requests(texts: Mapping[str, int]) -> Iterator[list[str]]:
-    """The texts, by their tokens, in runs that are a request each."""
-    request: list[str] = []
-    total = 0
-    for text, tokens in texts.items():
-        if request and (total + tokens > REQUEST_TOKENS or len(request) == REQUEST_TEXTS):
-            yield request
-            request, total = [], 0
-        request.append(text)
-        total += tokens
-    if request:
-        yield request
+    async def _ask(
+        self, some: Sequence[str], tokens: Mapping[str, int], leave: Leave
+    ) -> EmbeddingBatch:
+        return await self._client.encode(
+            some,
+            "passage",
+            codec=self._spec.codec,
+            fingerprint=self._spec.fingerprint,
+            tokens=[tokens[text] for text in some],
+            on_load=partial(self._fleet.told, leave),
+        )
 
 
-def _stored(work: Work, collection: Collection) -> dict[str, Representation]:
-    """Vectors of the document's older version, by the passage they fit now."""
-    known = collection.embeddings_by_text(work.document.key)
-    context = collection.spec.chunking.context
+def _refused(texts: Sequence[str], error: M3Error) -> int | None:
+    """Which of the texts it is, where that is known."""
+    found = re.match(r"input\[(\d+)\]", error.message)
+    if found and int(found[1]) < len(texts):
+        return int(found[1])
+    return None if len(texts) > 1 else 0
+
+
+def stored_vectors(
+    works: Sequence[Work], collection: Collection, spec: CollectionSpec
+) -> dict[str, Representation]:
+    """Vectors of these documents' older versions, by the passages that they fit now. Blocks."""
+    changed = [work for work in works if work.stored]
+    if not changed:
+        return {}
+    known = collection.embeddings_by_text([work.document.key for work in changed])
+    context = spec.chunking.context
     # The store names a text by its context in full, whatever of it the model was given.
     names = (
         (passage.text, text_hash(passage.chunk.model_text(work.document.title, context)))
+        for work in changed
         for passage in work.passages
     )
     return {text: known[name] for text, name in names if name in known}
-
-
-def _embedded(
-    work: Work, vectors: Mapping[str, Representation], stored: frozenset[str]
-) -> Embedded:
-    rows = DocumentRows(
-        document=work.document,
-        content_hash=work.content_hash,
-        chunks=[passage.chunk for passage in work.passages],
-        embeddings=[vectors[passage.text] for passage in work.passages],
-    )
-    return Embedded(work, rows, sum(passage.text in stored for passage in work.passages))

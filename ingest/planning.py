@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ingest.chunking import Chunker, Passage
+from ingest.seen import Seen
 from ingest.sources import Parsed, Place, Reject
 from m3.errors import InvalidInput
 from m3.types import Document, DocumentKey
@@ -36,42 +37,50 @@ class Work:
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done about some documents."""
+    """What is to be done about some documents.
+
+    Attributes:
+        again: whether they were planned before, for an earlier generation.
+    """
 
     changed: list[Work] = field(default_factory=list[Work])
     unchanged: list[Parsed] = field(default_factory=list[Parsed])
     rejects: list[Reject] = field(default_factory=list[Reject])
+    again: bool = False
 
 
 class Planner:
     """Compares documents with the collection and cuts those that differ.
 
-    Remembers the key of every document of a run: about 200 bytes each.
-
     Args:
         collection: None is one without documents.
     """
 
-    def __init__(self, chunker: Chunker, collection: Collection | None) -> None:
-        self._chunker = chunker
+    def __init__(self, collection: Collection | None) -> None:
         self._collection = collection
-        self._seen: dict[bytes, Place] = {}
+        self._seen = Seen()
 
-    def plan(self, items: Iterable[Parsed | Reject]) -> Plan:
+    def plan(self, items: Iterable[Parsed | Reject], chunker: Chunker) -> Plan:
         """Blocks on the store and on the tokenizer."""
-        plan = Plan()
+        rejects: list[Reject] = []
         found: list[Parsed] = []
         for item in items:
             if isinstance(item, Reject):
-                plan.rejects.append(item)
+                rejects.append(item)
             elif (first := self._first_place(item)) is not None:
                 reason = f"id {item.document.id!r} was given before, at {first}"
-                plan.rejects.append(item.reject("parse", reason))
+                rejects.append(item.reject("parse", reason))
             else:
                 found.append(item)
+        plan = self.again(found, chunker)
+        return Plan(plan.changed, plan.unchanged, rejects + plan.rejects)
+
+    def again(self, found: Sequence[Parsed], chunker: Chunker) -> Plan:
+        """As `plan`, for documents that this run has met before."""
+        plan = Plan(again=True)
         stored = self._stored([item.document.key for item in found])
         for item in found:
-            self._one(item, stored.get(item.document.key), plan)
+            _one(item, stored.get(item.document.key), chunker, plan)
         return plan
 
     def _stored(self, keys: Sequence[DocumentKey]) -> dict[DocumentKey, str]:
@@ -80,21 +89,21 @@ class Planner:
     def _first_place(self, item: Parsed) -> Place | None:
         """Where this run has met the document's key before."""
         key = bytes.fromhex(item.document.key.digest())
-        first = self._seen.setdefault(key, item.place)
-        return None if first is item.place else first
+        return self._seen.first(key, item.place)
 
-    def _one(self, item: Parsed, stored: str | None, plan: Plan) -> None:
-        try:
-            content_hash = item.document.content_hash()
-        except TypeError as error:
-            plan.rejects.append(item.reject("parse", f"it cannot be written as JSON: {error}"))
-            return
-        if stored == content_hash:
-            plan.unchanged.append(item)
-            return
-        try:
-            passages = self._chunker.passages(item.document)
-        except InvalidInput as error:
-            plan.rejects.append(item.reject("chunk", error.message))
-        else:
-            plan.changed.append(Work(item, content_hash, passages, stored is not None))
+
+def _one(item: Parsed, stored: str | None, chunker: Chunker, plan: Plan) -> None:
+    try:
+        content_hash = item.document.content_hash()
+    except TypeError as error:
+        plan.rejects.append(item.reject("parse", f"it cannot be written as JSON: {error}"))
+        return
+    if stored == content_hash:
+        plan.unchanged.append(item)
+        return
+    try:
+        passages = chunker.passages(item.document)
+    except InvalidInput as error:
+        plan.rejects.append(item.reject("chunk", error.message))
+    else:
+        plan.changed.append(Work(item, content_hash, passages, stored is not None))

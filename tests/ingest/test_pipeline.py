@@ -44,7 +44,7 @@ async def test_documents_are_written_with_their_vectors(
     assert len(client.texts) == report.chunks
     tokenizer = Tokenizer.from_str(client.tokenizer_json)
     assert report.tokens == sum(len(tokenizer.encode(text).ids) for text in client.texts)
-    vectors = collection.embeddings_by_text(long.key)
+    vectors = collection.embeddings_by_text([long.key])
     expected = {representation(chunk.model_text()).codes.tobytes() for chunk in stored.chunks}
     assert {row.codes.tobytes() for row in vectors.values()} == expected
 
@@ -95,7 +95,7 @@ async def test_a_changed_document_is_replaced_whole_and_keeps_known_vectors(
     assert sorted(client.texts) == sorted(chunk.model_text() for chunk in new)
     assert report.reused == len(after.chunks) - len(new)
     for chunk, row in zip(
-        after.chunks, collection.embeddings_by_text(key("d")).values(), strict=True
+        after.chunks, collection.embeddings_by_text([key("d")]).values(), strict=True
     ):
         assert row.codes.tobytes() == representation(chunk.model_text()).codes.tobytes()
 
@@ -152,9 +152,9 @@ async def test_the_second_of_an_id_is_rejected_and_names_the_first(
     report = await run(items, collection, client, rejects)
     assert counts(report) == (603, 602, 0, 1)
     [reject] = rejects
-    assert reject == Reject(
-        Place("b.jsonl", 9), "id 'd' was given before, at a.jsonl:3", "parse", "d", size=7
-    )
+    assert (reject.place, reject.stage, reject.document) == (Place("b.jsonl", 9), "parse", "d")
+    assert reject.reason == "id 'd' was given before, at a.jsonl:3"
+    assert reject.size == 7
     stored = collection.document(key("d"))
     assert stored is not None
     assert stored.chunks[0].text == "first"

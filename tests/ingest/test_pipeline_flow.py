@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 import anyio
 import pytest
 
-from ingest import embedding, pipeline
+from ingest import fleet, packing, passes, pipeline
 from ingest.pipeline import Item
 from ingest.report import Report
 from ingest.sources import Parsed, Place, Reject
 from m3.errors import EmbedderUnreachable, InvalidInput, StorageFull
 from m3.types import Document
-from store.contract import Chunking, Collection, DocumentRows
+from store.contract import Chunking, Collection, CollectionSpec, DocumentRows
 from store.memory import MemoryCollection
 from tests.ingest.fakes import PARAGRAPH, CountingClient, counts, docs, run, spec
 
@@ -25,16 +25,18 @@ pytestmark = pytest.mark.anyio
 class SlowCollection(MemoryCollection):
     """A disk that takes its time: what is embedded waits for it."""
 
-    def replace(self, documents: Sequence[DocumentRows]) -> None:
+    def replace(
+        self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+    ) -> None:
         time.sleep(0.1)
-        super().replace(documents)
+        super().replace(documents, spec)
 
 
 async def test_a_failing_node_stops_the_run_and_a_rerun_completes(
     client: CountingClient, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pipeline, "REQUEST_TEXTS", 100)
-    collection = SlowCollection("docs", spec(Chunking(64, 0)))
+    monkeypatch.setattr(packing, "REQUEST_TEXTS", 100)
+    collection = SlowCollection.alone(spec(Chunking(64, 0)))
     client.failure = EmbedderUnreachable("no node answers")
     client.fails_after = 1400
     items = docs(4000)
@@ -60,8 +62,8 @@ async def test_swift_nodes_get_more_requests_at_once(
 async def test_slow_nodes_get_fewer_so_that_none_times_out(
     client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(embedding, "_SWIFT_SECONDS", 0.05)
-    monkeypatch.setattr(embedding, "_SLOW_SECONDS", 0.1)
+    monkeypatch.setattr(fleet, "_SWIFT_SECONDS", 0.05)
+    monkeypatch.setattr(fleet, "_SLOW_SECONDS", 0.1)
     client.seconds = 0.2
     await run(docs(3000), collection, client)
     assert client.most_running == 2
@@ -71,23 +73,25 @@ async def test_slow_nodes_get_fewer_so_that_none_times_out(
 async def test_requests_are_of_bounded_size(client: CountingClient, collection: Collection):
     text = " ".join(f"Sentence {i}. {PARAGRAPH}" for i in range(800))
     report = await run([Document("long", text), *docs(600)], collection, client)
-    assert report.tokens > 4 * embedding.REQUEST_TOKENS
-    assert max(client.requests) <= embedding.REQUEST_TEXTS
-    assert len(client.requests) >= report.tokens / embedding.REQUEST_TOKENS
+    assert report.tokens > 4 * fleet.REQUEST_TOKENS
+    assert max(client.requests) <= fleet.REQUEST_TEXTS
+    assert len(client.requests) >= report.tokens / fleet.REQUEST_TOKENS
 
 
 class FailingCollection(MemoryCollection):
     """Its disk is full after some documents."""
 
-    def replace(self, documents: Sequence[DocumentRows]) -> None:
+    def replace(
+        self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+    ) -> None:
         if self.status().documents > 500:
             raise StorageFull("no room left")
-        super().replace(documents)
+        super().replace(documents, spec)
 
 
 @pytest.mark.timeout(60)
 async def test_a_full_disk_stops_the_run(client: CountingClient):
-    collection = FailingCollection("docs", spec(Chunking(64, 0)))
+    collection = FailingCollection.alone(spec(Chunking(64, 0)))
     with pytest.raises(StorageFull, match="no room left"):
         await run(docs(5000), collection, client)
     assert len(client.texts) < 5000
@@ -117,9 +121,11 @@ async def test_reading_waits_for_what_is_slower(
     client: CountingClient, monkeypatch: pytest.MonkeyPatch
 ):
     """However long the source, only so much of it is held at once."""
-    for limit in ("_READ_DOCUMENTS", "REQUEST_TEXTS", "_WRITE_CHUNKS"):
-        monkeypatch.setattr(pipeline, limit, 32)
-    collection = SlowCollection("docs", spec(Chunking(64, 0)))
+    monkeypatch.setattr(pipeline, "_READ_DOCUMENTS", 32)
+    monkeypatch.setattr(packing, "REQUEST_TEXTS", 32)
+    monkeypatch.setattr(passes, "_WRITE_CHUNKS", 32)
+    monkeypatch.setattr(passes, "_HELD_TOKENS", 3200)
+    collection = SlowCollection.alone(spec(Chunking(64, 0)))
     read, most_held = 0, 0
 
     def items() -> Iterator[Item]:
@@ -138,12 +144,14 @@ async def test_documents_are_never_split_between_writes(client: CountingClient):
     writes: list[int] = []
 
     class Watched(MemoryCollection):
-        def replace(self, documents: Sequence[DocumentRows]) -> None:
+        def replace(
+            self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+        ) -> None:
             assert threading.current_thread() is not threading.main_thread()
             writes.append(sum(len(rows.chunks) for rows in documents))
-            super().replace(documents)
+            super().replace(documents, spec)
 
-    collection = Watched("docs", spec(Chunking(16, 0)))
+    collection = Watched.alone(spec(Chunking(16, 0)))
     items = [Document(f"d{i}", f"Number {i}. " + PARAGRAPH * (i % 40)) for i in range(200)]
     report = await run(items, collection, client)
     assert sum(writes) == report.chunks
@@ -155,9 +163,9 @@ async def test_documents_are_never_split_between_writes(client: CountingClient):
 async def test_what_waits_for_others_is_written_after_some_seconds(
     client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pipeline, "_WRITE_SECONDS", 0.1)
+    monkeypatch.setattr(passes, "_WRITE_SECONDS", 0.1)
     monkeypatch.setattr(pipeline, "_READ_DOCUMENTS", 1)
-    monkeypatch.setattr(pipeline, "REQUEST_TEXTS", 1)
+    monkeypatch.setattr(packing, "REQUEST_TEXTS", 1)
     seen_early = threading.Event()
 
     def items() -> Iterator[Item]:
@@ -199,13 +207,15 @@ async def test_what_is_embedded_and_not_yet_written_is_bounded(
     client: CountingClient, monkeypatch: pytest.MonkeyPatch
 ):
     """Sixteen long documents at once would be gigabytes of vectors."""
-    monkeypatch.setattr(pipeline, "_HELD_TOKENS", 5000)
-    monkeypatch.setattr(pipeline, "_WRITE_SECONDS", 0.05)
+    monkeypatch.setattr(passes, "_HELD_TOKENS", 5000)
+    monkeypatch.setattr(passes, "_WRITE_SECONDS", 0.05)
     held: list[int] = []
 
     class Watched(SlowCollection):
-        def replace(self, documents: Sequence[DocumentRows]) -> None:
-            super().replace(documents)
+        def replace(
+            self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+        ) -> None:
+            super().replace(documents, spec)
             held.append(len(client.texts) - self.status().chunks)
 
     def long(i: int, sentences: int) -> Document:
@@ -214,7 +224,7 @@ async def test_what_is_embedded_and_not_yet_written_is_bounded(
     items = (
         [long(i, 100) for i in range(24)] + [long(99, 1000)] + [long(i, 9) for i in range(24, 40)]
     )
-    report = await run(items, Watched("docs", spec(Chunking(64, 0))), client)
+    report = await run(items, Watched.alone(spec(Chunking(64, 0))), client)
     assert report.written == 41
     assert report.tokens > 5 * 5000
     assert max(held) <= 5000 / 50
