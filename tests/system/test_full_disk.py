@@ -52,6 +52,7 @@ def completes(machine, corpus: Path) -> None:
     assert status["documents"] == 200
 
 
+@pytest.mark.drill
 def test_tables(machine, corpus):
     with small_disk(machine.home / "tables", "2m") as disk:
         full = machine.run("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
@@ -61,6 +62,7 @@ def test_tables(machine, corpus):
         completes(machine, corpus)
 
 
+@pytest.mark.drill
 def test_milvus(machine, corpus):
     """What the engine cannot keep is not published: either the run fails, or nothing is lost."""
     with small_disk(machine.home / "milvus", "256k") as disk:
