@@ -156,7 +156,8 @@ class Table:
         """The table, with empty columns added where it was made before they were kept."""
         while True:
             dataset: Any = lance.dataset(self.uri)
-            lacking = [field for field in schema if field.name not in dataset.schema.names]
+            there: list[str] = dataset.schema.names
+            lacking = [schema.field(name) for name in schema.names if name not in there]
             if not lacking:
                 return dataset
             try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from commands.console import print_json
-from commands.ingest.options import Name, opened_store
+from commands.ingest.options import ContextOption, Name, opened_store
 from commands.options import EmbedderUrl, Home, Json
 from m3.settings import load_settings
 
@@ -43,6 +43,7 @@ def rebuild(
             help="Tokens that neighbouring chunks share.  [as now]", metavar="N", show_default=False
         ),
     ] = None,
+    context: ContextOption = None,
     json: Json = False,
     embedder_url: EmbedderUrl = None,
     home: Home = None,
@@ -56,9 +57,9 @@ def rebuild(
     settings = load_settings(home=home, embedder_url=embedder_url)
 
     async def work() -> Switch:
-        from commands.ingest.switching import run_rebuild  # noqa: PLC0415 - keeps --help quick
+        from commands.ingest.switching import Recut, run_rebuild  # noqa: PLC0415
 
-        return await run_rebuild(name, settings, max_tokens=max_tokens, overlap=overlap)
+        return await run_rebuild(name, settings, Recut(max_tokens, overlap, context))
 
     _show(_run(settings, work), json=json)
     if not json:

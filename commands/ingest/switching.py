@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import anyio
 from anyio import to_thread
 
 from commands.ingest.progress import display
@@ -16,13 +17,34 @@ from ingest.report import Report
 from ingest.sources import Reject
 from m3.errors import InvalidInput, StoredDataError
 from m3.settings import Settings
-from store.contract import Collection, CollectionSpec, Store
+from m3.types import Context
+from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.opening import open_store
 
 T = TypeVar("T")
 
 _FEW = 8
 """Documents that may be left until writers wait: those that never rest always leave some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recut:
+    """How the next generation cuts otherwise; None is as the one that serves does."""
+
+    max_tokens: int | None = None
+    overlap: int | None = None
+    context: Context | None = None
+
+    def of(self, chunking: Chunking, model_tokens: int) -> Chunking:
+        """Raises InvalidInput for sizes where whole documents are not cut."""
+        if chunking.whole and (self.max_tokens, self.overlap) != (None, None):
+            raise InvalidInput("the collection holds whole documents: they are not cut")
+        tokens = min(self.max_tokens or chunking.max_tokens, model_tokens)
+        overlap = chunking.overlap if self.overlap is None else self.overlap
+        context = self.context or chunking.context
+        return replace(
+            chunking, max_tokens=tokens, overlap=min(overlap, tokens // 2), context=context
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +57,7 @@ class Switch:
     report: Report
 
 
-async def run_rebuild(
-    name: str, settings: Settings, *, max_tokens: int | None, overlap: int | None
-) -> Switch:
+async def run_rebuild(name: str, settings: Settings, recut: Recut) -> Switch:
     """Begin the next generation, or go on with the one that is being made.
 
     Raises:
@@ -46,7 +66,7 @@ async def run_rebuild(
     """
     async with _opened(settings) as (store, client):
         serving = await to_thread.run_sync(store.open, name)
-        spec = await _wanted(serving.spec, client, settings, max_tokens, overlap)
+        spec = await _wanted(serving.spec, client, settings, recut)
         number = await to_thread.run_sync(_begun, store, name, spec)
         target = await to_thread.run_sync(store.open, name, number)
         report = await _followed(serving, target, client, few=_FEW)
@@ -90,7 +110,9 @@ async def _switched(store: Store, client: EmbedderClient, name: str, number: int
         left = await _followed(serving, target, client)
         await to_thread.run_sync(store.serve, name, number)
     finally:
-        await to_thread.run_sync(closing.__exit__, None, None, None)
+        # Writers wait for the mark to go, so it goes, whatever stops this.
+        with anyio.CancelScope(shield=True):
+            await to_thread.run_sync(closing.__exit__, None, None, None)
     return Switch(name, number, "serves", report + left)
 
 
@@ -120,25 +142,19 @@ async def _followed(
 
 
 async def _wanted(
-    spec: CollectionSpec,
-    client: EmbedderClient,
-    settings: Settings,
-    max_tokens: int | None,
-    overlap: int | None,
+    spec: CollectionSpec, client: EmbedderClient, settings: Settings, recut: Recut
 ) -> CollectionSpec:
     model = await client.model()
-    tokens = min(max_tokens or spec.chunking.max_tokens, model.max_tokens)
-    shared = spec.chunking.overlap if overlap is None else overlap
-    if spec.chunking.whole and (max_tokens, overlap) != (None, None):
-        raise InvalidInput("the collection holds whole documents: they are not cut")
-    chunking = replace(spec.chunking, max_tokens=tokens, overlap=min(shared, tokens // 2))
     wanted = CollectionSpec.of(
-        model, codec=settings.codec, chunking=chunking, fields=dict(spec.fields)
+        model,
+        codec=settings.codec,
+        chunking=recut.of(spec.chunking, model.max_tokens),
+        fields=dict(spec.fields),
     )
     if wanted == spec:
         raise InvalidInput(
             "it would be what serves already: name the new model's node first (--embedder-url), "
-            "or other chunks (--max-tokens, --overlap)"
+            "or other chunks (--max-tokens, --overlap, --context)"
         )
     return wanted
 
