@@ -151,6 +151,14 @@ class WorkerLost(M3Error):
     code = "worker_lost"
 
 
+class NotSynced(M3Error):
+    """What vanished from a source is still there: nothing was deleted, and the message says why."""
+
+    code = "not_synced"
+    status = 409
+    exit_code = 1
+
+
 class StoredDataError(M3Error):
     """Stored data is refused as inconsistent or corrupt."""
 

@@ -1,0 +1,111 @@
+"""What vanished from a source leaves the collection: only after all of the source was read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from ingest.sharding import Shard
+from ingest.sources import Parsed, Reject
+from m3.errors import InvalidInput, NotSynced
+from m3.types import DocumentKey
+from store.contract import Collection
+
+_DELETES = 1_000
+"""Documents that are deleted at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaxDeletes:
+    """So many documents, or such a share of those that the source has in the collection."""
+
+    count: int | None = None
+    share: float = 0.1
+
+    @classmethod
+    def parsed(cls, given: str) -> Self:
+        """From `N` or `P%`. Raises InvalidInput for anything else."""
+        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", given.strip(), re.ASCII)
+        if found is None or (found[2] and float(found[2]) > 100):
+            raise InvalidInput(f"--max-deletes {given}: expected a number, or 0% to 100%")
+        return cls(int(found[1])) if found[1] else cls(share=float(found[2]) / 100)
+
+    def of(self, there: int) -> int:
+        """Documents that may be deleted of so many."""
+        return self.count if self.count is not None else int(self.share * there)
+
+
+class Reading:
+    """A source while it is read: which documents it has, and whether all of it was readable.
+
+    Remembers a digest of every document of the shard: about 100 bytes each.
+    """
+
+    def __init__(self, items: Iterable[Parsed | Reject], shard: Shard | None = None) -> None:
+        self._items = items
+        self._shard = shard
+        self._seen: set[bytes] = set()
+        self._unreadable: Reject | None = None
+        self._ended = False
+
+    def __iter__(self) -> Iterator[Parsed | Reject]:
+        """All of it, other shards' documents too."""
+        for item in self._items:
+            if isinstance(item, Reject):
+                self._unreadable = self._unreadable or item
+            elif self._has(item.document.key):
+                self._seen.add(_digest(item.document.key))
+            yield item
+        self._ended = True
+
+    def vanished(self, there: Iterable[DocumentKey]) -> tuple[list[DocumentKey], int]:
+        """Those of the shard that were not read, and how many the shard has.
+
+        Raises:
+            NotSynced: a document may be in the source and was not seen.
+        """
+        if not self._ended:
+            raise NotSynced("nothing is deleted, as the source was not read to its end")
+        if self._unreadable is not None:
+            raise NotSynced(
+                f"nothing is deleted, as {self._unreadable.place} could not be read: what was not "
+                "read may still be there; mend it and run again"
+            )
+        ours = [key for key in there if self._has(key)]
+        return [key for key in ours if _digest(key) not in self._seen], len(ours)
+
+    def _has(self, key: DocumentKey) -> bool:
+        return self._shard is None or self._shard.has(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Which documents may be deleted: those of a tenant's source, up to a limit."""
+
+    tenant: str
+    source: str
+    limit: MaxDeletes
+
+    def run(self, collection: Collection, reading: Reading) -> int:
+        """Delete what a whole reading of the source did not have; returns how many. Blocks.
+
+        Raises:
+            NotSynced: it was not read whole, or more has vanished than may be deleted.
+        """
+        vanished, there = reading.vanished(collection.keys(self.tenant, self.source))
+        most = self.limit.of(there)
+        if len(vanished) > most:
+            raise NotSynced(
+                f"nothing is deleted: {len(vanished):,} of {there:,} documents are not in the "
+                f"source any more, and --max-deletes allows {most:,}; raise it if that is right"
+            )
+        return sum(
+            collection.delete(vanished[first : first + _DELETES])
+            for first in range(0, len(vanished), _DELETES)
+        )
+
+
+def _digest(key: DocumentKey) -> bytes:
+    return bytes.fromhex(key.digest())
