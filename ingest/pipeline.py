@@ -10,6 +10,7 @@ import anyio
 from anyio import to_thread
 
 from embedder.client import EmbedderClient
+from ingest.chunkers import Chunkers
 from ingest.chunking import Chunker
 from ingest.embedding import Embedder, OnNote, Patience
 from ingest.fleet import Fleet
@@ -19,7 +20,7 @@ from ingest.report import Progress, Report
 from ingest.sources import Parsed, Place, Reject
 from ingest.tally import OnReject, Tally, written_report
 from m3.types import Document
-from store.contract import Chunking, Collection
+from store.contract import Collection
 
 Item: TypeAlias = Document | Parsed | Reject
 
@@ -27,21 +28,12 @@ _READ_DOCUMENTS = 256
 _READ_CHARACTERS = 8 * 2**20
 
 
-async def open_chunker(
-    client: EmbedderClient, chunking: Chunking, fingerprint: str | None = None
-) -> Chunker:
-    """A chunker with a model's own tokenizer. Raises as the client does, and InvalidInput."""
-    model = await client.model(fingerprint)
-    tokenizer = await client.tokenizer(model.fingerprint)
-    return Chunker(tokenizer, chunking, model.max_tokens)
-
-
 async def ingest(
     items: Iterable[Item],
     collection: Collection,
     client: EmbedderClient,
     *,
-    chunker: Chunker | None = None,
+    chunkers: Chunkers | None = None,
     on_reject: OnReject,
     on_progress: Progress | None = None,
     on_note: OnNote = lambda _: None,
@@ -53,7 +45,7 @@ async def ingest(
 
     Args:
         items: read in a thread, as fast as the rest can take them.
-        chunker: the collection's, where it is at hand; else it is opened.
+        chunkers: where more than this run asks for them.
         on_reject: told of every document that fails; it alone fails.
         on_note: told in a line what is waited for.
         patience: seconds that a request is sent again for, where no node answers.
@@ -66,8 +58,9 @@ async def ingest(
             What was embedded by then is written, and a run of the same items goes on from there.
     """
     tally = Tally(on_reject, on_progress)
-    run = _Run(collection, client, tally, Patience(patience, on_note))
-    await run.ingest(items, chunker, stop or anyio.Event())
+    chunkers = chunkers or Chunkers(client)
+    run = _Run(collection, client, chunkers, tally, Patience(patience, on_note))
+    await run.ingest(items, stop or anyio.Event())
     if settle:
         await to_thread.run_sync(collection.settle)
     return tally.report
@@ -94,29 +87,31 @@ class _Run:
     """Passes over the items: one, and another whenever a new generation began to serve."""
 
     def __init__(
-        self, collection: Collection, client: EmbedderClient, tally: Tally, patience: Patience
+        self,
+        collection: Collection,
+        client: EmbedderClient,
+        chunkers: Chunkers,
+        tally: Tally,
+        patience: Patience,
     ) -> None:
         self._collection = collection
         self._client = client
+        self._chunkers = chunkers
         self._tally = tally
         self._planner = Planner(collection)
         self._patience = patience
         self._fleet = Fleet()
 
-    async def ingest(
-        self, items: Iterable[Item], chunker: Chunker | None, stop: anyio.Event
-    ) -> None:
+    async def ingest(self, items: Iterable[Item], stop: anyio.Event) -> None:
         source, left = iter(items), list[Parsed]()
         while True:
             spec = await to_thread.run_sync(lambda: self._collection.spec)
-            if chunker is None:
-                chunker = await open_chunker(self._client, spec.chunking, spec.fingerprint)
+            chunker = await self._chunkers.of(spec)
             embedder = Embedder(self._client, spec, self._fleet, self._patience)
             one = Pass(self._collection, spec, embedder, self._fleet, self._tally)
             left = await one.run(_plans(source, left, self._planner, chunker), stop)
             if stop.is_set() or not one.moved:
                 return
-            chunker = None
 
 
 async def _plans(

@@ -157,7 +157,8 @@ class Table:
         while True:
             dataset: Any = lance.dataset(self.uri)
             there: list[str] = dataset.schema.names
-            lacking = [schema.field(name) for name in schema.names if name not in there]
+            fields: Any = schema
+            lacking = [field for field in fields if field.name not in there]
             if not lacking:
                 return dataset
             try:

@@ -36,10 +36,11 @@ def show_outcome(outcome: Outcome, collection: str, *, json: bool) -> None:
         )
     if outcome.stopped == "interrupted":
         typer.echo("interrupted; the same command goes on from there", err=True)
+    _tell_deleted(outcome, would="")
     if json:
         letters = str(outcome.dead_letters) if outcome.dead_letters else None
         body = {"collection": collection, **asdict(report), "dead_letters": letters}
-        print_json({**body, "stopped": outcome.stopped})
+        print_json({**body, "stopped": outcome.stopped, "deleted": outcome.deleted})
     else:
         typer.echo(f"{collection}: {_counts(outcome, would='')}")
     _exit(outcome)
@@ -52,9 +53,10 @@ def show_survey(outcome: Outcome, collection: str, *, json: bool) -> None:
     report, rate = outcome.report, outcome.tokens_per_second
     size = table_bytes(report, outcome.spec)
     seconds = report.tokens / rate if rate else None
+    _tell_deleted(outcome, would=" would be")
     if json:
         body: dict[str, Any] = {"collection": collection, **asdict(report)}
-        body |= {"dead_letters": None, "dry_run": True}
+        body |= {"dead_letters": None, "dry_run": True, "deleted": outcome.deleted}
         print_json({**body, "table_bytes": size, "embedding_seconds": seconds})
     else:
         time = f"about {timedelta(seconds=round(seconds))}" if seconds else "an unknown time"
@@ -65,6 +67,17 @@ def show_survey(outcome: Outcome, collection: str, *, json: bool) -> None:
             f"  embedding would take {time} ({speed})"
         )
     _exit(outcome)
+
+
+def _tell_deleted(outcome: Outcome, *, would: str) -> None:
+    if outcome.not_synced:
+        typer.echo(f"--sync: {outcome.not_synced}", err=True)
+    elif outcome.deleted is not None:
+        typer.echo(
+            f"--sync: {outcome.deleted:,} documents{would} deleted, which are not in the source "
+            "any more",
+            err=True,
+        )
 
 
 def _counts(outcome: Outcome, *, would: str) -> str:
@@ -82,5 +95,5 @@ def _counts(outcome: Outcome, *, would: str) -> str:
 def _exit(outcome: Outcome) -> None:
     if outcome.stopped == "interrupted":
         raise typer.Exit(_INTERRUPTED)
-    if outcome.stopped or outcome.report.failed:
+    if outcome.stopped or outcome.report.failed or outcome.not_synced:
         raise typer.Exit(_SOME_FAILED)

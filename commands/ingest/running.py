@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +14,15 @@ from commands.ingest.progress import Display, display
 from commands.ingest.speed import tokens_per_second
 from embedder.api.memory import return_large_buffers
 from embedder.client import EmbedderClient
+from ingest.chunkers import Chunkers
 from ingest.chunking import Chunker
 from ingest.deadletters import DeadLetters, Origin
 from ingest.limits import MaxErrors
-from ingest.pipeline import ingest, open_chunker, survey
+from ingest.pipeline import ingest, survey
 from ingest.report import Report
 from ingest.sources import Parsed, Reject
-from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound
+from ingest.syncing import Sync
+from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound, NotSynced
 from m3.settings import Settings
 from m3.types import Context
 from store.contract import Chunking, Collection, CollectionSpec, Store
@@ -82,11 +84,13 @@ class Feed:
     Attributes:
         bytes: of all items together, where that is known.
         origin: which run a failed document is of, so that it can be retried.
+        sync: what may be deleted once all is read, unset nothing.
     """
 
     items: Iterable[Parsed | Reject]
     bytes: int | None
     origin: Callable[[Reject], Origin]
+    sync: Sync | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Outcome:
     Attributes:
         stopped: why it ended before all was read.
         tokens_per_second: of the nodes, as they measured it, for a dry run.
+        deleted: documents that had vanished from the source; None where that was not asked.
+        not_synced: why none of them was deleted.
     """
 
     report: Report
@@ -103,6 +109,8 @@ class Outcome:
     dead_letters: Path | None = None
     stopped: Reason | None = None
     tokens_per_second: float | None = None
+    deleted: int | None = None
+    not_synced: str | None = None
 
 
 async def run_ingest(
@@ -128,12 +136,14 @@ async def run_ingest(
         async with EmbedderClient.from_settings(settings) as client:
             collection = await to_thread.run_sync(_existing, store, wish)
             spec = await _spec(collection, wish, client, settings)
-            chunker = await open_chunker(client, spec.chunking, spec.fingerprint)
+            chunkers = Chunkers(client)
+            chunker = await chunkers.of(spec)
             with display(feed.bytes, settings) as screen:
                 if dry_run:
                     report = await _surveyed(feed, collection, chunker, screen)
                     rate = await to_thread.run_sync(tokens_per_second, settings)
-                    return Outcome(report, spec, tokens_per_second=rate)
+                    outcome = Outcome(report, spec, tokens_per_second=rate)
+                    return await _synced(outcome, feed, collection, dry_run=True)
                 target = collection or await to_thread.run_sync(_made, store, wish.collection, spec)
                 with DeadLetters(settings.home, wish.collection) as letters:
                     rejects = _Rejects(letters, screen, feed.origin)
@@ -149,14 +159,31 @@ async def run_ingest(
                             feed.items,
                             target,
                             client,
-                            chunker=chunker,
+                            chunkers=chunkers,
                             on_reject=rejects.add,
                             on_progress=on_progress,
+                            on_note=screen.note,
+                            patience=settings.embedder_patience,
                             stop=stop.event,
                         )
-                    return Outcome(report, spec, letters.path, stop.reason)
+                        outcome = Outcome(report, spec, letters.path, stop.reason)
+                        return await _synced(outcome, feed, target)
     finally:
         await to_thread.run_sync(store.close)
+
+
+async def _synced(
+    outcome: Outcome, feed: Feed, collection: Collection | None, *, dry_run: bool = False
+) -> Outcome:
+    if feed.sync is None or collection is None:
+        return outcome
+    try:
+        vanished = await to_thread.run_sync(feed.sync.vanished, collection)
+        if not dry_run:
+            await to_thread.run_sync(feed.sync.delete, collection, vanished)
+    except NotSynced as error:
+        return replace(outcome, deleted=0, not_synced=error.message)
+    return replace(outcome, deleted=len(vanished))
 
 
 async def _surveyed(

@@ -6,10 +6,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from embedder.client import EmbedderClient
-from ingest.pipeline import Item, open_chunker, survey
+from ingest.chunkers import Chunkers
+from ingest.pipeline import Item, survey
 from ingest.sources import Parsed, Place, Reject
-from m3.types import Document
-from store.contract import Chunking, Collection
+from m3.types import Codec, Document
+from store.contract import Chunking, Collection, CollectionSpec
 from store.filters import FieldType
 from store.memory import MemoryStore
 from tests.ingest.fakes import (
@@ -198,7 +199,7 @@ async def test_a_survey_writes_and_embeds_nothing(client: CountingClient, collec
     await run(docs(5), collection, client)
     client.texts.clear()
     fake: Any = client
-    chunker = await open_chunker(fake, collection.spec.chunking)
+    chunker = await Chunkers(fake).of(collection.spec)
     rejects: list[Reject] = []
     items = [*docs(3), Document("long", PARAGRAPH * 30), Document("long", "again")]
     report = await survey(items, collection, chunker, on_reject=rejects.append)
@@ -213,7 +214,8 @@ async def test_a_real_node_and_the_same_numbers(node: str, wordpiece: str):
     """The counts that passages were cut by are the node's own."""
     async with EmbedderClient([node]) as client:
         model = await client.model()
-        chunker = await open_chunker(client, Chunking(128, 32))
+        wanted = CollectionSpec.of(model, codec=Codec.INT8, chunking=Chunking(128, 32))
+        chunker = await Chunkers(client).of(wanted)
         document = Document("d", PARAGRAPH * 60 + "中文 ünïcode 👩‍👩‍👧 " * 50, "A title")
         passages = chunker.passages(document)
         batch = await client.encode([passage.text for passage in passages], "passage")
