@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,11 +40,19 @@ class MaxDeletes:
 class Reading:
     """A source while it is read: which documents it has, and whether all of it was readable.
 
-    Remembers a digest of every document of the shard: about 100 bytes each.
+    Args:
+        remember: a digest of every document of the shard, for `vanished`: about 100 bytes each.
     """
 
-    def __init__(self, items: Iterable[Parsed | Reject], shard: Shard | None = None) -> None:
+    def __init__(
+        self,
+        items: Iterable[Parsed | Reject],
+        shard: Shard | None = None,
+        *,
+        remember: bool = True,
+    ) -> None:
         self._items = items
+        self._remember = remember
         self._shard = shard
         self._seen: set[bytes] = set()
         self._unreadable: Reject | None = None
@@ -55,7 +63,7 @@ class Reading:
         for item in self._items:
             if isinstance(item, Reject):
                 self._unreadable = self._unreadable or item
-            elif self._has(item.document.key):
+            elif self._remember and self._has(item.document.key):
                 self._seen.add(_digest(item.document.key))
             yield item
         self._ended = True
@@ -82,29 +90,32 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Which documents may be deleted: those of a tenant's source, up to a limit."""
+    """What a reading says has vanished from a tenant's source, and how much of it may go."""
 
+    reading: Reading
     tenant: str
     source: str
     limit: MaxDeletes
 
-    def run(self, collection: Collection, reading: Reading) -> int:
-        """Delete what a whole reading of the source did not have; returns how many. Blocks.
+    def vanished(self, collection: Collection) -> list[DocumentKey]:
+        """Documents that are to be deleted. Blocks on the store.
 
         Raises:
-            NotSynced: it was not read whole, or more has vanished than may be deleted.
+            NotSynced: the source was not read whole, or more has vanished than may be deleted.
         """
-        vanished, there = reading.vanished(collection.keys(self.tenant, self.source))
+        vanished, there = self.reading.vanished(collection.keys(self.tenant, self.source))
         most = self.limit.of(there)
         if len(vanished) > most:
             raise NotSynced(
                 f"nothing is deleted: {len(vanished):,} of {there:,} documents are not in the "
                 f"source any more, and --max-deletes allows {most:,}; raise it if that is right"
             )
-        return sum(
+        return vanished
+
+    def delete(self, collection: Collection, vanished: Sequence[DocumentKey]) -> None:
+        """Some at a time. Blocks on the store."""
+        for first in range(0, len(vanished), _DELETES):
             collection.delete(vanished[first : first + _DELETES])
-            for first in range(0, len(vanished), _DELETES)
-        )
 
 
 def _digest(key: DocumentKey) -> bytes:

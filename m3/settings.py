@@ -44,6 +44,11 @@ class Settings(BaseSettings):
     embedder_timeout: float = Field(
         default=120.0, gt=0, description="Seconds to wait for one encode request."
     )
+    embedder_patience: float = Field(
+        default=600.0,
+        ge=0,
+        description="Seconds that an ingest under way waits for nodes that do not answer.",
+    )
     codec: Codec = Field(
         default=Codec.INT8, description="How ColBERT vectors are stored: int8, bf16 or fp32."
     )

@@ -28,6 +28,8 @@ def add(app: typer.Typer) -> None:
         epilog="Examples:\n\n`m3-ingest run ./docs --collection docs`\n\n"
         "`m3-ingest run corpus.jsonl --collection news --id-field url --field lang:string`\n\n"
         "`m3-ingest run shop.csv --collection shop --meta price:float --meta sku=number`\n\n"
+        "`m3-ingest run ./docs --collection docs --sync --max-deletes 5%`\n\n"
+        "`m3-ingest run s.jsonl --collection big --shard $JOB_COMPLETION_INDEX/8`\n\n"
         "`jq -c '.items[]' export.json | m3-ingest run - --collection items`",
     )(run)
 
@@ -78,6 +80,31 @@ def run(
         bool, typer.Option("--whole", help="One chunk per document, cut off at the model's limit.")
     ] = False,
     context: ContextOption = None,
+    sync: Annotated[
+        bool,
+        typer.Option(
+            "--sync",
+            help="Delete what this source has in the collection and no longer here, if all of it "
+            "could be read.",
+        ),
+    ] = False,
+    max_deletes: Annotated[
+        str,
+        typer.Option(
+            help="With --sync, delete nothing where more would be: a number, or a share of what "
+            "the source has in the collection.",
+            metavar="N|P%",
+        ),
+    ] = "10%",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Only part I of N, counted from 0, as $JOB_COMPLETION_INDEX is: documents fall "
+            "to parts by their ids.",
+            metavar="I/N",
+            show_default=False,
+        ),
+    ] = None,
     max_errors: MaxErrorsOption = None,
     dry_run: Annotated[
         bool,
@@ -103,12 +130,16 @@ def run(
     from commands.ingest.running import Feed, Wish, run_ingest  # noqa: PLC0415
     from ingest.deadletters import Origin  # noqa: PLC0415
     from ingest.limits import MaxErrors  # noqa: PLC0415
+    from ingest.sharding import Shard  # noqa: PLC0415
     from ingest.sources import discover, read  # noqa: PLC0415
+    from ingest.syncing import MaxDeletes, Reading, Sync  # noqa: PLC0415
 
     settings = load_settings(home=home, embedder_url=embedder_url)
     flags = FieldFlags(id_field, text_field, title_field, meta, field, mapping)
     fields, filters = mapped(flags, source, tenant)
     limit = MaxErrors.parsed(max_errors) if max_errors else None
+    part = Shard.parsed(shard) if shard else None
+    most = MaxDeletes.parsed(max_deletes)
     wish = Wish(collection, max_tokens, overlap, whole, filters, context)
     chosen = None if format_ == "auto" else format_
     found = discover(paths, chosen, parser=parser)
@@ -117,7 +148,10 @@ def run(
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.passed_over.items())
         typer.echo(f"not read, of other formats: {kinds}", err=True)
     origin = Origin(tuple(paths), chosen, parser, fields)
-    feed = Feed(read(found.files, fields), found.bytes, lambda _: origin)
+    reading = Reading(read(found.files, fields), part, remember=sync)
+    wanted = Sync(reading, tenant, source, most) if sync else None
+    items = part.select(reading) if part else reading
+    feed = Feed(items, found.bytes, lambda _: origin, wanted)
     outcome = anyio.run(lambda: run_ingest(feed, wish, settings, dry_run=dry_run, max_errors=limit))
     show = show_survey if dry_run else show_outcome
     show(outcome, collection, json=json)

@@ -69,6 +69,7 @@ class Drill:
         self._environment = {
             "M3_HOME": str(self.home / "state"),
             "M3_EMBEDDER_URL": f"http://127.0.0.1:{self._port}",
+            "M3_EMBEDDER_PATIENCE": "1",
             **({"DRILL_REVERSED": "1"} if self.reversed else {}),
         }
         self._start_node()
