@@ -15,7 +15,14 @@ from bench.measure import Result
 
 ALL = ("parity", "maxsim", "peak", "encode", "http", "overload", "search")
 """What runs where no name is given."""
-NAMED = ("fidelity", "ingest", "ingest-long", "ingest-unchanged", "int8-engines")
+NAMED = (
+    "fidelity",
+    "ingest",
+    "ingest-efficiency",
+    "ingest-long",
+    "ingest-unchanged",
+    "int8-engines",
+)
 """What needs a collection or more packages."""
 
 

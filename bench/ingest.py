@@ -6,7 +6,7 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,13 +55,13 @@ def measured(
 ) -> Result:
     """One collection, written and searched and, if asked for, read again unchanged."""
     with tempfile.TemporaryDirectory() as folder, _Site(Path(folder), tokens) as site:
-        corpus = _corpus(Path(folder), chunks // chunks_a_document, tokens, chunks_a_document)
+        documents = corpus(Path(folder), chunks // chunks_a_document, tokens, chunks_a_document)
         before = os.getloadavg()[0]
-        first = site.ingest(corpus, tokens)
+        first = site.ingest(documents, tokens)
         figures = [first.figure("documents never seen"), *first.windows()]
         found = site.search_ms()
         if rerun:
-            figures.append(site.ingest(corpus, tokens).figure("the same again"))
+            figures.append(site.ingest(documents, tokens).figure("the same again"))
         notes = {
             "tokens a chunk": tokens,
             "searches": f"{_QUERIES} each; ms p50 {found}",
@@ -214,7 +214,7 @@ class _Site:
 
 
 @contextmanager
-def _importable(servers: Stack) -> Iterator[None]:
+def _importable(servers: Stack) -> Generator[None]:
     """A process of `servers` finds this package, wherever it is started from."""
     servers.environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     yield
@@ -236,7 +236,7 @@ def _queries() -> Iterator[Representation]:
         )
 
 
-def _corpus(folder: Path, documents: int, tokens: int, chunks: int) -> Path:
+def corpus(folder: Path, documents: int, tokens: int, chunks: int) -> Path:
     """JSON lines whose texts are runs of the sample's sentences, each beginning elsewhere."""
     words = " ".join(sample_texts("corpus.jsonl")).split()
     # The stand-in's tokenizer makes 1.35 tokens of a word of the sample, and spans end at words.

@@ -225,7 +225,7 @@ async def test_a_node_killed_and_started_again_costs_no_document(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(replaced)
                 report = await run(items, real, client, patience=60)
+                assert counts(report) == (1500, 1500, 0, 0)
                 done.set()
     assert 0 < at_kill[0] < 1500
-    assert counts(report) == (1500, 1500, 0, 0)
     assert real.status().documents == 1500

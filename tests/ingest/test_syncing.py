@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,9 @@ from ingest.sources import Parsed, Place, Reject
 from ingest.syncing import MaxDeletes, Reading, Sync
 from m3.errors import InvalidInput, NotSynced
 from m3.types import Document, DocumentKey
-from store.contract import Collection
-from tests.ingest.fakes import CountingClient, run
+from store.contract import Chunking, Collection
+from store.memory import MemoryCollection
+from tests.ingest.fakes import CountingClient, run, spec
 
 pytestmark = pytest.mark.anyio
 
@@ -110,6 +112,16 @@ async def test_a_shard_deletes_its_own_alone(filled: Collection):
     assert set(synced(filled, left, shard=shards[1])) == gone & mine
     with pytest.raises(NotSynced):
         synced(filled, [*left, Reject(Place("b.pdf"), "of another shard, maybe")], shard=shards[1])
+
+
+async def test_shards_at_once_end_as_one_run(client: CountingClient):
+    one, four = (MemoryCollection.alone(spec(Chunking(64, 0))) for _ in range(2))
+    items = parsed(*ids(400))
+    await run(items, one, client)
+    async with anyio.create_task_group() as tasks:
+        for i in range(4):
+            tasks.start_soon(run, list(Shard(i, 4).select(items)), four, client)
+    assert dict(next(four.hashes())) == dict(next(one.hashes()))
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=40), st.integers(1, 9))
