@@ -12,8 +12,8 @@ from m3.types import F32, I64, U8, Codec
 _BLOCK = 384
 """Tokens multiplied at once: at 1024 dimensions a block is 1.5 MB and stays in the core's cache.
 
-A multiple of the 12 and of the 16 columns that BLAS kernels take at once: a token in a remainder
-would be summed in another order than the same token elsewhere.
+A multiple of what BLAS kernels take at once: a token in a remainder would be summed in another
+order than the same token elsewhere.
 """
 
 
@@ -21,7 +21,8 @@ def maxsim(query: F32, codes: U8, offsets: I64, codec: Codec) -> F32:
     """Mean over query tokens of the maximum inner product with a passage's tokens.
 
     With one BLAS thread, as the services have, a passage's score has the same bits whatever it
-    is scored with: see `_similarities`. Threads would share a block out in uneven parts.
+    is scored with: see `_similarities`. Not with OpenBLAS's kernels for AVX2 alone, which sum
+    neighbouring tokens differently: there it may differ in the last bit.
 
     Args:
         query: [m, d] fp32.
