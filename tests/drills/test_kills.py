@@ -72,6 +72,7 @@ def _round(drill: Drill, number: int, target: Target, *, at_point: bool) -> None
     raise AssertionError(f"round {number}: no kill happened")
 
 
+@pytest.mark.drill
 def test_a_few_kills(stand_in, tmp_path):
     """One of each kind: the table ahead of the index, the index ahead of readers, a node away."""
     kills = [
