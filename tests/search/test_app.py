@@ -170,7 +170,12 @@ async def test_a_collection_lives_and_dies(api):
     view = made.json()["collection"]
     assert (view["name"], view["model"], view["codec"]) == ("fresh", "known", "bf16")
     assert view["fields"] == {"lang": "string"}
-    assert view["chunking"] == {"max_tokens": 512, "overlap": 64, "whole": False, "context": "title"}
+    assert view["chunking"] == {
+        "max_tokens": 512,
+        "overlap": 64,
+        "whole": False,
+        "context": "title",
+    }
     assert (await api.get("/v1/collections/fresh")).json() == made.json()
     listed = (await api.get("/v1/collections")).json()["collections"]
     assert [collection["name"] for collection in listed] == ["fresh", COLLECTION]
