@@ -36,7 +36,12 @@ def add(app: typer.Typer) -> None:
 
 def run(
     paths: Annotated[
-        list[str], typer.Argument(help="Files, folders, or - for stdin.", metavar="PATH")
+        list[str],
+        typer.Argument(
+            help="Files, folders, quoted globs, https addresses of files, s3://bucket/prefix, "
+            "or - for stdin.",
+            metavar="PATH",
+        ),
     ],
     *,
     collection: Annotated[
@@ -105,6 +110,13 @@ def run(
             show_default=False,
         ),
     ] = None,
+    allow_private_addresses: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private-addresses",
+            help="Read http(s) addresses also from this machine and private networks.",
+        ),
+    ] = False,
     max_errors: MaxErrorsOption = None,
     dry_run: Annotated[
         bool,
@@ -122,7 +134,7 @@ def run(
     Unchanged documents cost nothing, changed ones replace what was there, whole. A document
     that fails goes to the dead letters with its place and the reason, and the exit code is 1.
     Of folders, files of known suffixes are read (.jsonl, .ndjson, .csv, .tsv, .parquet, .txt,
-    .text, .md, .markdown, .html, .htm, .pdf, each also .gz), hidden ones and linked
+    .text, .md, .markdown, .html, .htm, .pdf, each also .gz or .zst), hidden ones and linked
     folders are not; ids are paths within the folder.
     """
     import anyio  # noqa: PLC0415 - keeps --help quick
@@ -142,7 +154,7 @@ def run(
     most = MaxDeletes.parsed(max_deletes)
     wish = Wish(collection, max_tokens, overlap, whole, filters, context)
     chosen = None if format_ == "auto" else format_
-    found = discover(paths, chosen, parser=parser)
+    found = discover(paths, chosen, parser=parser, allow_private=allow_private_addresses)
     typer.echo(f"state directory {settings.home}", err=True)
     if found.passed_over:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.passed_over.items())

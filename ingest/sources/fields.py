@@ -88,7 +88,14 @@ class Fields:
         """Those of a table's columns that documents are made of."""
         if self.rest:
             return list(columns)
-        named = {"metadata", self.title, *self.text, *(each.column for each in self.metadata)}
+        named = {
+            "metadata",
+            "markdown",
+            "pages",
+            self.title,
+            *self.text,
+            *(each.column for each in self.metadata),
+        }
         named |= {self.id} if self.id is not None else set(_DEFAULT_IDS)
         return [name for name in columns if name in named]
 
@@ -103,12 +110,15 @@ class Fields:
         title = _text(record, self.title) or ""
         named = {name, self.title, *self.text}
         rest = {name: value for name, value in record.items() if name not in named}
+        markdown, pages = _form(rest)
         nested = rest.pop("metadata", None)
         if isinstance(nested, dict):
             rest |= cast(dict[str, Any], nested)
         elif nested is not None:
             rest["metadata"] = nested
-        return self.document(identifier, text, title, rest, record=record)
+        return self.document(
+            identifier, text, title, rest, record=record, markdown=markdown, pages=pages
+        )
 
     def document(
         self,
@@ -177,6 +187,25 @@ class Fields:
         if len(parts) == 1:
             return parts[0] or ""
         return self.separator.join(part for part in parts if part and part.strip())
+
+
+def _form(record: dict[str, Any]) -> tuple[bool, tuple[int, ...]]:
+    """Take out whether the text is markdown and where its pages begin, as an export has them.
+
+    Fields of these names that hold anything else stay: they are metadata.
+    """
+    markdown: Any = record.get("markdown")
+    if not isinstance(markdown, bool):
+        return False, ()
+    del record["markdown"]
+    pages: Any = record.get("pages")
+    if not isinstance(pages, list):
+        return markdown, ()
+    starts = cast(list[Any], pages)
+    if any(type(start) is not int or start < 0 for start in starts) or starts != sorted(starts):
+        return markdown, ()
+    del record["pages"]
+    return markdown, tuple(starts)
 
 
 def type_name(value: Any) -> str:

@@ -6,8 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
+from ingest.sources import bucket, web
 from ingest.sources.base import Format, Opened, Parsed, Reject, SourceFile
 from ingest.sources.fields import Fields
 from ingest.sources.folders import files_below, files_matching, is_pattern
@@ -17,6 +18,9 @@ from ingest.sources.unpacking import ERRORS, bare, is_packed, unpacked
 from m3.errors import InvalidInput
 
 STDIN = "-"
+
+ROWS = frozenset({"jsonl", "csv", "parquet"})
+"""Formats whose documents are rows with ids of their own; else the file's name is the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +38,27 @@ class Found:
 
 
 def discover(
-    paths: Iterable[str], format_name: str | None = None, *, parser: str | None = None
+    paths: Iterable[str],
+    format_name: str | None = None,
+    *,
+    parser: str | None = None,
+    allow_private: bool = False,
 ) -> Found:
-    """The files of `paths`: files, folders with all they hold, globs, `-` for standard input.
+    """The files of `paths`: files, folders with all they hold, globs, `-` for standard input,
+    http(s) addresses of files, `s3://bucket/prefix` for an object or all below a prefix.
 
     A format that is named is taken for every file; else the suffix decides, and folders'
     files of other suffixes are passed over. A parser takes over the files that it can read.
     Hidden files are passed over, too, and folders behind links, so that a loop of them ends.
-    A file that is found twice is read once, as it was found first.
+    A file that is found twice is read once, as it was found first. Addresses of this machine
+    and of private networks are refused when they are read, unless `allow_private`.
 
     Raises:
-        InvalidInput: a path that is not there, a format nobody knows, or nothing to read.
+        InvalidInput: a path that is not there, a format nobody knows, nothing to read, or two
+            files that were named one by one and would share an id.
+        InvalidConfiguration: an extra is not installed.
     """
-    search = _Search(Formats.chosen(format_name, parser))
+    search = _Search(Formats.chosen(format_name, parser), allow_private=allow_private)
     for given in paths:
         try:
             search.add(given)
@@ -107,9 +119,11 @@ def _check_name(identifier: str) -> None:
 class _Search:
     """Collects files, each once."""
 
-    def __init__(self, formats: Formats) -> None:
+    def __init__(self, formats: Formats, *, allow_private: bool) -> None:
         self._formats = formats
+        self._allow_private = allow_private
         self._known: set[str] = set()
+        self._named: dict[str, str] = {}
         self.files: list[SourceFile] = []
         self.passed_over = Counter[str]()
 
@@ -119,6 +133,10 @@ class _Search:
         if given == STDIN:
             format_ = self._formats.forced or FORMATS["jsonl"]
             self._take(STDIN, SourceFile(StandardInput(), "stdin", "stdin", format_))
+        elif web.is_web(given):
+            self._take_web(given)
+        elif given.startswith(bucket.SCHEME):
+            self._take_objects(given)
         elif path.is_dir():
             others = Counter[str]()
             self._take_all(f"folder {given}", path, files_below(path), others)
@@ -129,7 +147,7 @@ class _Search:
             folder, paths = files_matching(given)
             self._take_all(f"pattern {given}", folder, paths, self.passed_over)
         else:
-            raise InvalidInput(f"there is no file or folder {given}")
+            raise InvalidInput(f"there is no file or folder {printable(given)}")
 
     def _take_all(
         self, what: str, folder: Path, paths: Iterable[Path], others: Counter[str]
@@ -150,18 +168,56 @@ class _Search:
         known = path.is_file() and not is_packed(path.name)
         file = SourceFile(
             LocalFile(path, root),
-            name=_shown(str(path)),
+            name=printable(str(path)),
             id=bare(identifier),
             format=format_,
             size=path.stat().st_size if known else None,
         )
         # Not the target of a link: a link beside a file is a document of its own.
-        self._take(str(Path(os.path.realpath(path.parent), path.name)), file)
+        key = str(Path(os.path.realpath(path.parent), path.name))
+        self._take(key, file, named=root is None)
 
-    def _take(self, key: str, file: SourceFile) -> None:
-        if key not in self._known:
-            self._known.add(key)
-            self.files.append(file)
+    def _take_web(self, given: str) -> None:
+        url = web.parsed(given)
+        name = web.shown(url)
+        format_ = format_of(url.path, self._formats, shown=name)
+        content = web.WebFile(url, self._allow_private)
+        identifier = bare(PurePosixPath(url.path).name) or url.host
+        self._take(str(url), SourceFile(content, printable(name), identifier, format_), named=True)
+
+    def _take_objects(self, given: str) -> None:
+        store, others, any_taken = (
+            given.removeprefix(bucket.SCHEME).split("/")[0],
+            Counter[str](),
+            False,
+        )
+        for within, found in bucket.objects(given):
+            name = f"{bucket.SCHEME}{store}/{found.key}"
+            format_ = self._formats.of(suffix(within))
+            if format_ is None:
+                others[suffix(within) or within] += 1
+                continue
+            size = None if is_packed(within) else found.size
+            self._take(name, SourceFile(found, printable(name), bare(within), format_, size))
+            any_taken = True
+        if not any_taken:
+            raise InvalidInput(nothing_in(printable(given), others, self._formats))
+        self.passed_over += others
+
+    def _take(self, key: str, file: SourceFile, *, named: bool = False) -> None:
+        """Raises InvalidInput for two files that were named themselves and share a name."""
+        if key in self._known:
+            return
+        other = self._named.get(file.id) if named else None
+        if other is not None and file.format.name not in ROWS:
+            raise InvalidInput(
+                f"{other} and {file.name} would share the id {printable(file.id)}: "
+                "give the folder above both, or run them with different --source names"
+            )
+        if named:
+            self._named[file.id] = file.name
+        self._known.add(key)
+        self.files.append(file)
 
 
 def nothing_in(what: str, others: Mapping[str, int], formats: Formats) -> str:
@@ -169,12 +225,15 @@ def nothing_in(what: str, others: Mapping[str, int], formats: Formats) -> str:
     return f"{what} holds no documents{count}; known suffixes: {', '.join(formats.by_suffix)}"
 
 
-def format_of(given: str, formats: Formats) -> Format:
-    """Raises InvalidInput for a name whose suffix no format has."""
+def format_of(given: str, formats: Formats, *, shown: str | None = None) -> Format:
+    """Raises InvalidInput for a name whose suffix no format has, named as it is to be shown."""
     format_ = formats.of(suffix(given))
     if format_ is None:
         known = ", ".join(FORMATS)
-        raise InvalidInput(f"cannot tell the format of {given}: name it with --format ({known})")
+        raise InvalidInput(
+            f"cannot tell the format of {printable(shown or given)}: "
+            f"name it with --format ({known})"
+        )
     return format_
 
 
@@ -183,6 +242,10 @@ def suffix(name: str) -> str:
     return PurePath(bare(name)).suffix.lower()
 
 
-def _shown(name: str) -> str:
-    """A file name for people and JSON: bytes that are no UTF-8 are replaced."""
-    return os.fsencode(name).decode("utf-8", "replace")
+def printable(name: str) -> str:
+    """A name for people and JSON: what is no UTF-8 is replaced, control characters escaped."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )

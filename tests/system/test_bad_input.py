@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 
 BAD = {
     "corrupt.pdf", "encrypted.pdf", "bomb.jsonl.gz", "bomb.jsonl.zst", "empty.html", "ragged.csv",
-    "fieldless.parquet", "escape.md", "latin.txt", "binary.md", "new\nline.md",
+    "fieldless.parquet", "escape.md", "latin.txt", "binary.md", "new\\nline.md",
 }  # fmt: skip
 BAD_ROWS = {2, 3, 4, 5}
 

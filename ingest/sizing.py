@@ -1,0 +1,78 @@
+"""What a collection of a given size needs: arithmetic alone, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m3 import codec as codes
+from m3.errors import InvalidInput
+from m3.types import Codec
+
+_TEXT_BYTES_PER_TOKEN = 5
+"""English under XLM-R's tokenizer. The text is kept twice: as a chunk, and in its document."""
+_SPARSE_BYTES_PER_TERM = 8
+_TOKEN_ID_BYTES = 4
+_ROW_BYTES = 250
+"""Five digests of 32 characters, positions, lengths, a checksum, short names."""
+_FP16 = 2
+_LINK_BYTES = 4
+_HNSW_LINKS = 2 * 30
+"""Neighbours of a vector in HNSW's lowest layer: twice `M` of store/index.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is to be stored, and by what it is embedded.
+
+    Raises:
+        InvalidInput: a number that is not above zero.
+    """
+
+    chunks: int
+    tokens: int
+    """Of a chunk, on average."""
+    codec: Codec = Codec.INT8
+    dimension: int = 1024
+    nodes: int = 1
+    rate: float = 306.0
+    """Tokens a second that one node embeds."""
+
+    def __post_init__(self) -> None:
+        for name in ("chunks", "tokens", "dimension", "nodes", "rate"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InvalidInput(f"--{name} must be a number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a load needs. Bytes are bytes, times are hours."""
+
+    chunk_bytes: int
+    """One row of the table."""
+    table_bytes: int
+    flat_bytes: int
+    """Milvus memory of vectors, terms and keys with FLAT, the embedded engine's index."""
+    hnsw_bytes: int
+    """The same with HNSW, a server's."""
+    embedding_hours: float
+
+
+def size(load: Load) -> Size:
+    """Every token counted as a sparse term of its own, so that sparse parts are upper bounds."""
+    sparse = load.tokens * _SPARSE_BYTES_PER_TERM
+    chunk = (
+        load.tokens * (codes.width(load.dimension, load.codec) + _TOKEN_ID_BYTES)
+        + load.dimension * load.codec.dense_dtype.itemsize
+        + sparse
+        + 2 * load.tokens * _TEXT_BYTES_PER_TOKEN
+        + _ROW_BYTES
+    )
+    key = 8
+    flat = load.dimension * _FP16 + sparse + key
+    return Size(
+        chunk_bytes=chunk,
+        table_bytes=load.chunks * chunk,
+        flat_bytes=load.chunks * flat,
+        hnsw_bytes=load.chunks * (flat + _HNSW_LINKS * _LINK_BYTES),
+        embedding_hours=load.chunks * load.tokens / (load.rate * load.nodes) / 3600,
+    )
