@@ -29,9 +29,10 @@ class Origin:
     """What a run was told to read, and how.
 
     Attributes:
-        paths: as they were given.
+        paths: as they were given, without what is secret in addresses.
         folder: what relative ones begin at.
         format: None goes by suffix.
+        allow_private: of http(s) addresses.
     """
 
     paths: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class Origin:
     parser: str | None = None
     fields: Fields = field(default_factory=Fields)
     folder: str = field(default_factory=os.getcwd)
+    allow_private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,12 @@ def _found(run: Origin, source: str) -> SourceFile:
         if path == "-":
             continue
         try:
-            files = discover([_absolute(run, path)], run.format, parser=run.parser).files
+            files = discover(
+                [_absolute(run, path)],
+                run.format,
+                parser=run.parser,
+                allow_private=run.allow_private,
+            ).files
         except InvalidInput:
             continue
         for file in files:

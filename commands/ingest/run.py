@@ -143,7 +143,7 @@ def run(
     from ingest.deadletters import Origin  # noqa: PLC0415
     from ingest.limits import MaxErrors  # noqa: PLC0415
     from ingest.sharding import Shard  # noqa: PLC0415
-    from ingest.sources import discover, read  # noqa: PLC0415
+    from ingest.sources import discover, read, without_secrets  # noqa: PLC0415
     from ingest.syncing import MaxDeletes, Reading, Sync  # noqa: PLC0415
 
     settings = load_settings(home=home, embedder_url=embedder_url)
@@ -159,7 +159,13 @@ def run(
     if found.passed_over:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in found.passed_over.items())
         typer.echo(f"not read, of other formats: {kinds}", err=True)
-    origin = Origin(tuple(paths), chosen, parser, fields)
+    origin = Origin(
+        tuple(map(without_secrets, paths)),
+        chosen,
+        parser,
+        fields,
+        allow_private=allow_private_addresses,
+    )
     reading = Reading(read(found.files, fields), part, remember=sync)
     wanted = Sync(reading, tenant, source, most) if sync else None
     items = part.select(reading) if part else reading

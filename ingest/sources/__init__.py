@@ -11,6 +11,7 @@ from ingest.sources.fields import Fields, MetaField
 from ingest.sources.files import Found, discover, read
 from ingest.sources.formats import FORMATS, PARSERS
 from ingest.sources.values import MetaType
+from ingest.sources.web import without_secrets
 
 __all__ = [
     "FORMATS",
@@ -26,4 +27,5 @@ __all__ = [
     "SourceFile",
     "discover",
     "read",
+    "without_secrets",
 ]

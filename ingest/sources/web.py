@@ -42,6 +42,11 @@ def shown(url: httpx.URL) -> str:
     return str(url.copy_with(username=None, password=None, query=None, fragment=None))
 
 
+def without_secrets(given: str) -> str:
+    """A path as it was given; of an http(s) address, what may be shown of it."""
+    return shown(parsed(given)) if is_web(given) else given
+
+
 @dataclass(frozen=True, slots=True)
 class WebFile:
     """What an address answers, asked for again from where a connection broke.

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from ingest.sources import Fields, Parsed, Reject, discover, read
+from ingest.sources import Fields, Parsed, Reject, discover, read, without_secrets
 from ingest.sources import resuming as resuming_module
 from ingest.sources.addresses import is_public
 
@@ -163,6 +163,19 @@ def test_what_is_not_there_and_what_is_secret(port: int):
     assert isinstance(reject, Reject)
     assert "404" in reject.reason
     assert "secret" not in f"{reject.place} {reject.reason}"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://user:secret@host.example/a.md?sig=secret#x", "https://host.example/a.md"),
+        ("https://host.example:8443/a.md", "https://host.example:8443/a.md"),
+        ("docs/a b?.md", "docs/a b?.md"),
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+    ],
+)
+def test_what_dead_letters_keep_of_an_address(given: str, kept: str):
+    assert without_secrets(given) == kept == without_secrets(kept)
 
 
 @pytest.fixture(scope="module")
