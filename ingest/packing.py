@@ -54,7 +54,6 @@ class Packer:
     _tokens: int = 0
     _awaited: dict[str, list[_Waiting]] = field(default_factory=dict[str, list[_Waiting]])
     _changed: anyio.Event = field(default_factory=anyio.Event)
-    _hurry: bool = False
     _ended: bool = False
 
     def add(self, work: Work, stored: Mapping[str, Representation]) -> Embedded | None:
@@ -80,11 +79,6 @@ class Packer:
             self._tokens += tokens
         self._awaited[text].append(waiting)
 
-    def hurry(self) -> None:
-        """Nothing comes until some of this is done: what waits goes now, full or not."""
-        self._hurry = True
-        self._tell()
-
     def end(self) -> None:
         """Nothing comes any more."""
         self._ended = True
@@ -92,16 +86,14 @@ class Packer:
 
     async def take(self) -> dict[str, int] | None:
         """The next request's texts with their tokens, as full as it gets; None at the end."""
-        while not (self._full() or self._hurry or self._ended):
+        while not (self._full() or self._ended):
             self._changed = anyio.Event()
             with anyio.move_on_after(_LINGER_SECONDS if self._texts else None) as late:
                 await self._changed.wait()
-            if late.cancelled_caught:
+            # What waited may have been given up meanwhile.
+            if late.cancelled_caught and self._texts:
                 break
-        if not self._texts:
-            self._hurry = False
-            return None if self._ended else await self.take()
-        return self._cut()
+        return self._cut() if self._texts else None
 
     def arrived(self, vectors: Mapping[str, Representation]) -> list[Embedded]:
         """Documents that wait for nothing more."""
@@ -146,6 +138,4 @@ class Packer:
         for text in taken:
             del self._texts[text]
         self._tokens -= total
-        if not self._texts:
-            self._hurry = False
         return taken

@@ -114,8 +114,6 @@ class Pass:
                     stored_vectors, some, self._collection, self._spec
                 )
                 for work in some:
-                    if not self._budget.has(work.tokens):
-                        self._packer.hurry()
                     await self._budget.hold(work.tokens)
                     if ready := self._packer.add(work, stored):
                         await self._hand_on([ready], embedded)

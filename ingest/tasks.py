@@ -49,14 +49,10 @@ class Budget:
         self._held = 0
         self._released = anyio.Condition()
 
-    def has(self, tokens: int) -> bool:
-        """Whether there is room for them."""
-        return not self._held or self._held + tokens <= self._limit
-
     async def hold(self, tokens: int) -> None:
         """Wait until there is room for them."""
         async with self._released:
-            while not self.has(tokens):
+            while self._held and self._held + tokens > self._limit:
                 await self._released.wait()
             self._held += tokens
 

@@ -110,18 +110,30 @@ async def test_a_text_that_is_given_up_takes_its_documents_with_it():
     assert [one.work.document.id for one in answered(packer, ["shared"])] == ["good"]
 
 
-async def test_a_few_texts_go_after_a_moment_or_at_once_where_nothing_can_come():
+async def test_a_few_texts_go_after_a_moment_and_an_empty_packer_waits():
     packer = Packer()
     packer.add(work("a", [("a", 5)]), {})
     with anyio.fail_after(2):
         assert await packer.take() == {"a": 5}
-    packer.add(work("b", [("b", 5)]), {})
-    packer.hurry()
-    with anyio.fail_after(0.1):
-        assert await packer.take() == {"b": 5}
     with anyio.move_on_after(0.5) as scope:
         await packer.take()
-    assert scope.cancelled_caught, "an empty packer waits"
+    assert scope.cancelled_caught
+
+
+async def test_giving_up_all_that_waits_is_not_the_end():
+    packer = Packer()
+    packer.add(work("a", [("a", 5)]), {})
+    async with anyio.create_task_group() as tasks:
+
+        async def give_up() -> None:
+            await anyio.sleep(0.1)
+            packer.given_up("a")
+            await anyio.sleep(0.3)
+            packer.add(work("b", [("b", 5)]), {})
+
+        tasks.start_soon(give_up)
+        with anyio.fail_after(2):
+            assert await packer.take() == {"b": 5}
 
 
 async def test_texts_that_trickle_in_do_not_wait_for_each_other():
