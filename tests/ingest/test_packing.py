@@ -122,12 +122,13 @@ async def test_a_few_texts_go_after_a_moment_and_an_empty_packer_waits():
 
 async def test_giving_up_all_that_waits_is_not_the_end():
     packer = Packer()
-    packer.add(work("a", [("a", 5)]), {})
+    packer.add(work("a", [("refused", REQUEST_TOKENS), ("rest", 5)]), {})
+    assert await packer.take() == {"refused": REQUEST_TOKENS}
     async with anyio.create_task_group() as tasks:
 
         async def give_up() -> None:
             await anyio.sleep(0.1)
-            packer.given_up("a")
+            packer.given_up("refused")
             await anyio.sleep(0.3)
             packer.add(work("b", [("b", 5)]), {})
 
