@@ -21,9 +21,9 @@ from m3.errors import EmbedderUnreachable, GenerationChanged, InvalidInput, M3Er
 from store.contract import Collection, CollectionSpec
 
 _WRITE_CHUNKS = 256
-_WRITE_TOKENS = 65_536
-"""About 67 MB of BGE-M3's ColBERT codes; a longer document is a write by itself."""
-_HELD_TOKENS = 3 * _WRITE_TOKENS
+_WRITE_TOKENS = 32_768
+"""About 34 MB of BGE-M3's ColBERT codes; a longer document is a write by itself."""
+_HELD_TOKENS = 2 * _WRITE_TOKENS
 """Planned and not yet written: their vectors are in memory, or soon will be."""
 _WRITE_SECONDS = 5.0
 """As long as embedded documents wait for others: a write costs much the same for few and many."""
