@@ -13,6 +13,7 @@ from ingest.sources.resuming import Resuming
 from m3.errors import InvalidConfiguration, InvalidInput
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import S3Store
 
 SCHEME = "s3://"
@@ -41,11 +42,14 @@ class BucketObject:
 
         if offset >= self.size:
             return
+        if offset and self.etag is None:
+            raise InvalidInput("the connection broke, and the object has no ETag: run again")
+        match: GetOptions = {"if_match": self.etag} if self.etag else {}
         try:
             answer = obstore.get(
                 self.store,
                 self.key,
-                options={"range": {"offset": offset}, "if_match": self.etag},
+                options={"range": {"offset": offset}, **match},
             )
             for piece in answer.stream():
                 yield bytes(piece)
