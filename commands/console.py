@@ -11,7 +11,9 @@ import typer
 
 from m3.errors import M3Error
 
+SOME_FAILED = 1
 BUG = 70
+INTERRUPTED = 130
 
 
 def run(app: typer.Typer) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from commands.console import print_json, run
+from commands.console import SOME_FAILED, print_json, run
 from commands.options import EmbedderUrl, Home, Json
 from m3.errors import InvalidInput
 from m3.settings import Settings, load_settings
@@ -29,8 +29,6 @@ engine = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(engine, name="engine")
-
-_SOME_FAILED = 1
 
 
 @app.command(epilog="Examples:\n\n`m3-search serve`\n\n`m3-search serve --port 0 --home ./state`")
@@ -162,7 +160,7 @@ def evaluate(
     else:
         show_quality(measured.quality, measured.collection)
     if measured.failed:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(SOME_FAILED)
 
 
 @engine.command("start", epilog="Example:\n\n`m3-search engine start --home ./state`")

@@ -9,12 +9,12 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from commands.opened import store_and_nodes
 from embedder.client import EmbedderClient
 from m3.settings import Settings
 from search.models import search_request
 from search.response import as_json
 from search.service import SearchService
-from store.opening import open_store
 
 
 @asynccontextmanager
@@ -23,12 +23,8 @@ async def open_service(settings: Settings) -> AsyncGenerator[tuple[SearchService
     # Searches run side by side. BLAS threads of each wait for each other by spinning: on a busy
     # machine that made one search ten times slower.
     threadpool_limits(1, user_api="blas")
-    store = await asyncio.to_thread(open_store, settings)
-    try:
-        async with EmbedderClient.from_settings(settings) as client:
-            yield SearchService(store, client), client
-    finally:
-        await asyncio.to_thread(store.close)
+    async with store_and_nodes(settings) as (store, client):
+        yield SearchService(store, client), client
 
 
 async def search_once(body: dict[str, Any], settings: Settings) -> tuple[dict[str, Any], bool]:

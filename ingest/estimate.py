@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ingest.report import Report
-from m3.codec import width
+from ingest.sizing import vector_bytes
 from store.contract import CollectionSpec
 
-_TOKEN_BYTES = 4
 _TERM_BYTES = 8
 _TERMS_PER_TOKEN = 0.6
 _ROW_BYTES = 400
@@ -17,7 +16,6 @@ def table_bytes(report: Report, spec: CollectionSpec) -> int:
     """Bytes that the table grows by, index apart: vectors by dimension, tokens and codec, texts
     as chunks and as documents.
     """
-    dense = spec.dimension * spec.codec.dense_dtype.itemsize
-    token = width(spec.dimension, spec.codec) + _TOKEN_BYTES + _TERMS_PER_TOKEN * _TERM_BYTES
-    rows = report.chunks * (dense + _ROW_BYTES)
-    return round(rows + report.tokens * token + 2 * report.bytes)
+    vectors = vector_bytes(report.chunks, report.tokens, spec.dimension, spec.codec)
+    terms = report.tokens * _TERMS_PER_TOKEN * _TERM_BYTES
+    return round(vectors + terms + report.chunks * _ROW_BYTES + 2 * report.bytes)

@@ -1,4 +1,4 @@
-"""How many documents of a run may fail before it stops."""
+"""How many documents something may happen to: a number, or a share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ _LEAST_READ = 100
 """Documents before a share of them says anything."""
 
 
+def number_or_share(flag: str, given: str) -> tuple[int | None, float | None]:
+    """One of both, from `N` or `P%`. Raises InvalidInput for anything else."""
+    found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", given.strip(), re.ASCII)
+    if found is None or (found[2] and float(found[2]) > 100):
+        raise InvalidInput(f"{flag} {given}: expected a number, or 0% to 100%")
+    return (int(found[1]), None) if found[1] else (None, float(found[2]) / 100)
+
+
 @dataclass(frozen=True, slots=True)
 class MaxErrors:
-    """So many documents, or such a share of those that were read."""
+    """Failures before a run stops: so many, or such a share of the documents that were read."""
 
     count: int | None = None
     share: float | None = None
@@ -23,10 +31,7 @@ class MaxErrors:
     @classmethod
     def parsed(cls, given: str) -> Self:
         """From `N` or `P%`. Raises InvalidInput for anything else."""
-        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", given.strip(), re.ASCII)
-        if found is None or (found[2] and float(found[2]) > 100):
-            raise InvalidInput(f"--max-errors {given}: expected a number, or 0% to 100%")
-        return cls(int(found[1])) if found[1] else cls(share=float(found[2]) / 100)
+        return cls(*number_or_share("--max-errors", given))
 
     def exceeded(self, report: Report) -> bool:
         if self.count is not None:

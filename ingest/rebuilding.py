@@ -16,6 +16,7 @@ from ingest.pipeline import OnReject, ingest
 from ingest.report import Progress, Report
 from m3.types import Document, DocumentKey
 from store.contract import Collection
+from store.differences import unlike
 
 _DOCUMENTS = 64
 """Whose texts are read from the table at once."""
@@ -55,8 +56,7 @@ async def follow(
 def _lacking(source: Collection, target: Collection) -> Iterator[Document]:
     """Documents that the target has not, or not as the source has them."""
     for some in source.hashes():
-        there = target.content_hashes(some)
-        lacking = [key for key, content_hash in some.items() if there.get(key) != content_hash]
+        lacking = unlike(some, target)
         for first in range(0, len(lacking), _DOCUMENTS):
             yield from source.originals(lacking[first : first + _DOCUMENTS])
 

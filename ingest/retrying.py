@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ingest.deadletters import STDIN, Letter, Origin
 from ingest.sources import FORMATS, Parsed, Place, Reject, SourceFile, discover, read
+from ingest.sources.files import suffix
 from m3.errors import InvalidInput
 
-_JSONL = (".jsonl", ".ndjson")
 _LOST = "\N{REPLACEMENT CHARACTER}"
 """Stands in a kept row for bytes that were no UTF-8."""
 
@@ -61,9 +61,7 @@ def _has_row(letter: Letter) -> bool:
 def _is_jsonl(letter: Letter) -> bool:
     if letter.run.format is not None:
         return letter.run.format == "jsonl"
-    return letter.source == STDIN or any(
-        suffix.lower() in _JSONL for suffix in Path(letter.source).suffixes
-    )
+    return letter.source == STDIN or suffix(letter.source) in FORMATS["jsonl"].suffixes
 
 
 def _from_row(letter: Letter) -> Iterator[Parsed | Reject]:

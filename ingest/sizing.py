@@ -57,12 +57,17 @@ class Size:
     embedding_hours: float
 
 
+def vector_bytes(chunks: int, tokens: int, dimension: int, codec: Codec) -> int:
+    """Dense vectors of so many chunks and ColBERT codes, with their token ids, of all tokens."""
+    dense = dimension * codec.dense_dtype.itemsize
+    return chunks * dense + tokens * (codes.width(dimension, codec) + _TOKEN_ID_BYTES)
+
+
 def size(load: Load) -> Size:
     """Every token counted as a sparse term of its own, so that sparse parts are upper bounds."""
     sparse = load.tokens * _SPARSE_BYTES_PER_TERM
     chunk = (
-        load.tokens * (codes.width(load.dimension, load.codec) + _TOKEN_ID_BYTES)
-        + load.dimension * load.codec.dense_dtype.itemsize
+        vector_bytes(1, load.tokens, load.dimension, load.codec)
         + sparse
         + 2 * load.tokens * _TEXT_BYTES_PER_TOKEN
         + _ROW_BYTES

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from ingest.limits import number_or_share
 from ingest.sharding import Shard
 from ingest.sources import Parsed, Reject
-from m3.errors import InvalidInput, NotSynced
+from m3.errors import NotSynced
 from m3.types import DocumentKey
 from store.contract import Collection
 
@@ -27,10 +27,8 @@ class MaxDeletes:
     @classmethod
     def parsed(cls, given: str) -> Self:
         """From `N` or `P%`. Raises InvalidInput for anything else."""
-        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", given.strip(), re.ASCII)
-        if found is None or (found[2] and float(found[2]) > 100):
-            raise InvalidInput(f"--max-deletes {given}: expected a number, or 0% to 100%")
-        return cls(int(found[1])) if found[1] else cls(share=float(found[2]) / 100)
+        count, share = number_or_share("--max-deletes", given)
+        return cls(count) if share is None else cls(share=share)
 
     def of(self, there: int) -> int:
         """Documents that may be deleted of so many."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
-from m3.types import DocumentKey
-from store.contract import Collection, Compaction, Store
+from store.contract import Compaction, Store
+from store.differences import unlike
 
 
 def erase(store: Store, name: str) -> Compaction:
@@ -23,15 +21,10 @@ def erase(store: Store, name: str) -> Compaction:
     for number in known.specs:
         if number != known.current:
             other = store.open(name, number)
-            other.delete([key for some in other.hashes() for key in _unlike(some, serving)])
+            other.delete([key for some in other.hashes() for key in unlike(some, serving)])
             done.append(other.purge())
     return Compaction(
         fragments_before=sum(each.fragments_before for each in done),
         fragments=sum(each.fragments for each in done),
         bytes_freed=sum(each.bytes_freed for each in done),
     )
-
-
-def _unlike(some: Mapping[DocumentKey, str], serving: Collection) -> Iterator[DocumentKey]:
-    there = serving.content_hashes(some)
-    return (key for key, content_hash in some.items() if there.get(key) != content_hash)

@@ -11,10 +11,9 @@ from typing import Literal, TypeAlias
 
 import anyio
 
+from commands.console import INTERRUPTED
 from commands.ingest.progress import Display
 from ingest.tasks import together
-
-INTERRUPTED = 130
 
 Reason: TypeAlias = Literal["interrupted", "max_errors"]
 

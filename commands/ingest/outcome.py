@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from commands.console import print_json
+from commands.console import INTERRUPTED, SOME_FAILED, print_json
 
 if TYPE_CHECKING:
     from commands.ingest.running import Outcome
-
-_SOME_FAILED = 1
-_INTERRUPTED = 130
 
 
 def show_outcome(outcome: Outcome, collection: str, *, json: bool) -> None:
@@ -94,6 +91,6 @@ def _counts(outcome: Outcome, *, would: str) -> str:
 
 def _exit(outcome: Outcome) -> None:
     if outcome.stopped == "interrupted":
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if outcome.stopped or outcome.report.failed or outcome.not_synced:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(SOME_FAILED)

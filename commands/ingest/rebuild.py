@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from commands.ingest.switching import Switch
     from m3.settings import Settings
     from store.contract import Generations
-
-T = TypeVar("T")
 
 
 def add(app: typer.Typer) -> None:
@@ -54,14 +52,10 @@ def rebuild(
     collection keeps. It can be stopped and run again. Nothing changes for searches before
     `m3-ingest promote`.
     """
+    from commands.ingest.switching import Recut, run_rebuild  # noqa: PLC0415 - keeps --help quick
+
     settings = load_settings(home=home, embedder_url=embedder_url)
-
-    async def work() -> Switch:
-        from commands.ingest.switching import Recut, run_rebuild  # noqa: PLC0415
-
-        return await run_rebuild(name, settings, Recut(max_tokens, overlap, context))
-
-    _show(_run(settings, work), json=json)
+    _run(run_rebuild, name, settings, Recut(max_tokens, overlap, context), json=json)
     if not json:
         typer.echo(f"to have it serve: m3-ingest promote {name}")
 
@@ -73,28 +67,20 @@ def promote(
 
     The one that served is kept, for `m3-ingest rollback`.
     """
+    from commands.ingest.switching import run_promote  # noqa: PLC0415 - keeps --help quick
+
     settings = load_settings(home=home, embedder_url=embedder_url)
-
-    async def work() -> Switch:
-        from commands.ingest.switching import run_promote  # noqa: PLC0415 - keeps --help quick
-
-        return await run_promote(name, settings)
-
-    _show(_run(settings, work), json=json)
+    _run(run_promote, name, settings, json=json)
 
 
 def rollback(
     name: Name, *, json: Json = False, embedder_url: EmbedderUrl = None, home: Home = None
 ) -> None:
     """Have the generation serve again that served before, with all that was written since."""
+    from commands.ingest.switching import run_rollback  # noqa: PLC0415 - keeps --help quick
+
     settings = load_settings(home=home, embedder_url=embedder_url)
-
-    async def work() -> Switch:
-        from commands.ingest.switching import run_rollback  # noqa: PLC0415 - keeps --help quick
-
-        return await run_rollback(name, settings)
-
-    _show(_run(settings, work), json=json)
+    _run(run_rollback, name, settings, json=json)
 
 
 def generations(
@@ -118,15 +104,13 @@ def generations(
         typer.echo(f"{number}: {_role(found, number)}, {_described(found, number)}")
 
 
-def _run(settings: Settings, work: Callable[[], Awaitable[T]]) -> T:
+def _run(
+    work: Callable[..., Awaitable[Switch]], name: str, settings: Settings, *more: Any, json: bool
+) -> None:
     import anyio  # noqa: PLC0415 - keeps --help quick
 
     typer.echo(f"state directory {settings.home}", err=True)
-
-    async def run() -> T:
-        return await work()
-
-    return anyio.run(run)
+    _show(anyio.run(work, name, settings, *more), json=json)
 
 
 def _show(switch: Switch, *, json: bool) -> None:

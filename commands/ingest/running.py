@@ -12,6 +12,7 @@ from anyio import to_thread
 from commands.ingest.interrupting import Reason, Stop, interruptible
 from commands.ingest.progress import Display, display
 from commands.ingest.speed import tokens_per_second
+from commands.opened import store_and_nodes
 from embedder.api.memory import return_large_buffers
 from embedder.client import EmbedderClient
 from ingest.chunkers import Chunkers
@@ -27,7 +28,6 @@ from m3.settings import Settings
 from m3.types import Context
 from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.filters import FieldType
-from store.opening import open_store
 
 _SHOWN_REJECTS = 5
 
@@ -131,45 +131,41 @@ async def run_ingest(
     # Answers of megabytes come and go for as long as the run lasts.
     return_large_buffers()
     pa.set_memory_pool(pa.system_memory_pool())
-    store = await to_thread.run_sync(open_store, settings)
-    try:
-        async with EmbedderClient.from_settings(settings) as client:
-            collection = await to_thread.run_sync(_existing, store, wish)
-            spec = await _spec(collection, wish, client, settings)
-            chunkers = Chunkers(client)
-            chunker = await chunkers.of(spec)
-            with display(feed.bytes, settings) as screen:
-                if dry_run:
-                    report = await _surveyed(feed, collection, chunker, screen)
-                    rate = await to_thread.run_sync(tokens_per_second, settings)
-                    outcome = Outcome(report, spec, tokens_per_second=rate)
-                    return await _synced(outcome, feed, collection, dry_run=True)
-                target = collection or await to_thread.run_sync(_made, store, wish.collection, spec)
-                with DeadLetters(settings.home, wish.collection) as letters:
-                    rejects = _Rejects(letters, screen, feed.origin)
-                    stop = Stop()
+    async with store_and_nodes(settings) as (store, client):
+        collection = await to_thread.run_sync(_existing, store, wish)
+        spec = await _spec(collection, wish, client, settings)
+        chunkers = Chunkers(client)
+        chunker = await chunkers.of(spec)
+        with display(feed.bytes, settings) as screen:
+            if dry_run:
+                report = await _surveyed(feed, collection, chunker, screen)
+                rate = await to_thread.run_sync(tokens_per_second, settings)
+                outcome = Outcome(report, spec, tokens_per_second=rate)
+                return await _synced(outcome, feed, collection, dry_run=True)
+            target = collection or await to_thread.run_sync(_made, store, wish.collection, spec)
+            with DeadLetters(settings.home, wish.collection) as letters:
+                rejects = _Rejects(letters, screen, feed.origin)
+                stop = Stop()
 
-                    def on_progress(report: Report) -> None:
-                        screen.update(report)
-                        if max_errors and max_errors.exceeded(report):
-                            stop.set("max_errors")
+                def on_progress(report: Report) -> None:
+                    screen.update(report)
+                    if max_errors and max_errors.exceeded(report):
+                        stop.set("max_errors")
 
-                    async with interruptible(stop, screen):
-                        report = await ingest(
-                            feed.items,
-                            target,
-                            client,
-                            chunkers=chunkers,
-                            on_reject=rejects.add,
-                            on_progress=on_progress,
-                            on_note=screen.note,
-                            patience=settings.embedder_patience,
-                            stop=stop.event,
-                        )
-                        outcome = Outcome(report, spec, letters.path, stop.reason)
-                        return await _synced(outcome, feed, target)
-    finally:
-        await to_thread.run_sync(store.close)
+                async with interruptible(stop, screen):
+                    report = await ingest(
+                        feed.items,
+                        target,
+                        client,
+                        chunkers=chunkers,
+                        on_reject=rejects.add,
+                        on_progress=on_progress,
+                        on_note=screen.note,
+                        patience=settings.embedder_patience,
+                        stop=stop.event,
+                    )
+                    outcome = Outcome(report, spec, letters.path, stop.reason)
+                    return await _synced(outcome, feed, target)
 
 
 async def _synced(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-import anyio
 from anyio import to_thread
 
 from commands.ingest.progress import display
+from commands.opened import store_and_nodes
 from embedder.client import EmbedderClient
 from ingest.rebuilding import follow
 from ingest.report import Report
@@ -19,9 +16,6 @@ from m3.errors import InvalidInput, StoredDataError
 from m3.settings import Settings
 from m3.types import Context
 from store.contract import Chunking, Collection, CollectionSpec, Store
-from store.opening import open_store
-
-T = TypeVar("T")
 
 _FEW = 8
 """Documents that may be left until writers wait: those that never rest always leave some."""
@@ -64,7 +58,7 @@ async def run_rebuild(name: str, settings: Settings, recut: Recut) -> Switch:
         InvalidInput: it would be what serves already, or flags that contradict the one being made.
         M3Error: as `ingest.rebuilding.follow`.
     """
-    async with _opened(settings) as (store, client):
+    async with store_and_nodes(settings) as (store, client):
         serving = await to_thread.run_sync(store.open, name)
         spec = await _wanted(serving.spec, client, settings, recut)
         number = await to_thread.run_sync(_begun, store, name, spec)
@@ -79,7 +73,7 @@ async def run_promote(name: str, settings: Settings) -> Switch:
     Raises:
         InvalidInput: none was.
     """
-    async with _opened(settings) as (store, client):
+    async with store_and_nodes(settings) as (store, client):
         number = (await to_thread.run_sync(store.generations, name)).building
         if number is None:
             raise InvalidInput(f"nothing was built for {name!r}: run m3-ingest rebuild {name}")
@@ -92,7 +86,7 @@ async def run_rollback(name: str, settings: Settings) -> Switch:
     Raises:
         InvalidInput: none is kept.
     """
-    async with _opened(settings) as (store, client):
+    async with store_and_nodes(settings) as (store, client):
         number = (await to_thread.run_sync(store.generations, name)).previous
         if number is None:
             raise InvalidInput(f"{name!r} has no generation that served before")
@@ -103,16 +97,10 @@ async def _switched(store: Store, client: EmbedderClient, name: str, number: int
     serving = await to_thread.run_sync(store.open, name, store.generations(name).current)
     target = await to_thread.run_sync(store.open, name, number)
     report = await _followed(serving, target, client, few=_FEW)
-    closing = store.closing(name, number)
-    await to_thread.run_sync(closing.__enter__)
-    try:
+    with store.closing(name, number):
         # Writers wait now: what is left is what they had begun.
         left = await _followed(serving, target, client)
         await to_thread.run_sync(store.serve, name, number)
-    finally:
-        # Writers wait for the mark to go, so it goes, whatever stops this.
-        with anyio.CancelScope(shield=True):
-            await to_thread.run_sync(closing.__exit__, None, None, None)
     return Switch(name, number, "serves", report + left)
 
 
@@ -170,13 +158,3 @@ def _begun(store: Store, name: str, spec: CollectionSpec) -> int:
             f"or take it out: m3-ingest generations {name} --discard {known.building}"
         )
     return known.building
-
-
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncGenerator[tuple[Store, EmbedderClient]]:
-    store = await to_thread.run_sync(open_store, settings)
-    try:
-        async with EmbedderClient.from_settings(settings) as client:
-            yield store, client
-    finally:
-        await to_thread.run_sync(store.close)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
+from typing import TypeVar
 
 from ingest.sources import bucket, web
 from ingest.sources.base import Format, Opened, Parsed, Reject, SourceFile
@@ -16,6 +17,8 @@ from ingest.sources.formats import FORMATS, Formats
 from ingest.sources.opening import LocalFile, StandardInput
 from ingest.sources.unpacking import ERRORS, bare, is_packed, unpacked
 from m3.errors import InvalidInput
+
+T = TypeVar("T")
 
 STDIN = "-"
 
@@ -152,15 +155,23 @@ class _Search:
     def _take_all(
         self, what: str, folder: Path, paths: Iterable[Path], others: Counter[str]
     ) -> None:
-        any_taken = False
-        for path in paths:
-            format_ = self._formats.of(suffix(path.name))
+        named = ((path.name, path) for path in paths)
+        for _, path, format_ in self._known_formats(what, named, others):
+            self._take_local(path, path.relative_to(folder).as_posix(), format_, folder)
+
+    def _known_formats(
+        self, what: str, found: Iterable[tuple[str, T]], others: Counter[str]
+    ) -> Iterator[tuple[str, T, Format]]:
+        """Those whose names have a format's suffix; the rest is counted. Raises where all is."""
+        any_known = False
+        for name, each in found:
+            format_ = self._formats.of(suffix(name))
             if format_ is None:
-                others[suffix(path.name) or path.name] += 1
+                others[suffix(name) or name] += 1
             else:
-                self._take_local(path, path.relative_to(folder).as_posix(), format_, folder)
-                any_taken = True
-        if not any_taken:
+                any_known = True
+                yield name, each, format_
+        if not any_known:
             raise InvalidInput(nothing_in(what, others, self._formats))
 
     def _take_local(self, path: Path, identifier: str, format_: Format, root: Path | None) -> None:
@@ -186,22 +197,13 @@ class _Search:
         self._take(str(url), SourceFile(content, printable(name), identifier, format_), named=True)
 
     def _take_objects(self, given: str) -> None:
-        store, others, any_taken = (
-            given.removeprefix(bucket.SCHEME).split("/")[0],
-            Counter[str](),
-            False,
-        )
-        for within, found in bucket.objects(given):
+        store = given.removeprefix(bucket.SCHEME).split("/")[0]
+        others = Counter[str]()
+        objects = bucket.objects(given)
+        for within, found, format_ in self._known_formats(printable(given), objects, others):
             name = f"{bucket.SCHEME}{store}/{found.key}"
-            format_ = self._formats.of(suffix(within))
-            if format_ is None:
-                others[suffix(within) or within] += 1
-                continue
             size = None if is_packed(within) else found.size
             self._take(name, SourceFile(found, printable(name), bare(within), format_, size))
-            any_taken = True
-        if not any_taken:
-            raise InvalidInput(nothing_in(printable(given), others, self._formats))
         self.passed_over += others
 
     def _take(self, key: str, file: SourceFile, *, named: bool = False) -> None:
