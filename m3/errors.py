@@ -126,6 +126,18 @@ class DeadlineExceeded(Unreachable):
     status = 504
 
 
+class TablesUnreachable(Unreachable):
+    """The place that holds the tables does not answer, or not as it should."""
+
+    code = "tables_unreachable"
+
+
+class LeaseLost(Unreachable):
+    """Another may publish by now what we had begun to: try again."""
+
+    code = "lease_lost"
+
+
 class StorageFull(Unreachable):
     """The disk under the state directory has no room left."""
 

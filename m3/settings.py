@@ -67,7 +67,8 @@ class Settings(BaseSettings):
         description="Seconds without a client after which the embedded Milvus ends.",
     )
     tables: str | None = Field(
-        default=None, description="Where tables live; unset: `$M3_HOME/tables`."
+        default=None,
+        description="Where tables live, or `s3://bucket/prefix`; unset: `$M3_HOME/tables`.",
     )
     api_keys_file: Path | None = Field(
         default=None, description="Keys that the node and the search API accept."

@@ -10,6 +10,7 @@ from m3.errors import GenerationChanged, NotFound
 from store.contract import CollectionSpec
 from store.index import Index
 from store.milvus import Milvus
+from store.places import Lease
 from store.registry import Generation, Record, Registry
 from store.table import Table
 
@@ -76,12 +77,12 @@ class Generations:
                 f"generation {record.current} of {self.name!r} serves now: write again"
             )
 
-    def publishing(self) -> AbstractContextManager[None]:
+    def publishing(self) -> AbstractContextManager[Lease]:
         """Held by the one process that brings the index up to the table."""
-        return self._registry.publishing(self.name)
+        return self._registry.place.publishing(self.name)
 
     def table(self, generation: Generation) -> Table:
-        return Table(self._registry.table_uri(self.name, generation))
+        return Table(self._registry.place.table_uri(self.name, generation.table))
 
     def index(self, generation: Generation) -> Index:
         if generation.index not in self._indexes:

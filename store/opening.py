@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from m3.errors import InvalidConfiguration, M3Error
+from m3.errors import AlreadyExists, InvalidConfiguration, M3Error
 from m3.settings import Settings
 from store import contract
+from store.bucket import SCHEME, BucketPlace
+from store.checks import check_name, check_spec
 from store.collection import StoredCollection
 from store.contract import Collection, CollectionSpec
+from store.folder import FolderPlace
 from store.generations import Generations
 from store.index import Index
 from store.milvus import Milvus
-from store.registry import Generation, Registry
+from store.places import Place
+from store.registry import Generation, Registry, new_generation
 from store.switching import closing, discard, serve
-from store.table import Table, remove
+from store.table import Table
 
 _SEARCH_THREADS = 8
 
@@ -29,16 +35,20 @@ def open_store(settings: Settings) -> StoredStore:
     Raises:
         InvalidConfiguration: the tables' place cannot be used.
     """
-    if "://" in settings.tables_path:
-        raise InvalidConfiguration(
-            f"M3_TABLES={settings.tables_path}: only a folder can hold tables"
-        )
-    root = Path(settings.tables_path)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidConfiguration(f"cannot use {root}: {error.strerror}; set M3_HOME") from error
-    return StoredStore(Registry(root), Milvus.of(settings))
+    return StoredStore(Registry(place_of(settings.tables_path)), Milvus.of(settings))
+
+
+def place_of(tables: str) -> Place:
+    """Where `M3_TABLES` says: a folder, or `s3://bucket/prefix`.
+
+    Raises:
+        InvalidConfiguration: it cannot be used.
+    """
+    if tables.startswith(SCHEME):
+        return BucketPlace(tables)
+    if "://" in tables:
+        raise InvalidConfiguration(f"M3_TABLES={tables}: a folder, or s3://bucket/prefix")
+    return FolderPlace(Path(tables))
 
 
 class StoredStore:
@@ -50,19 +60,36 @@ class StoredStore:
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="m3-search")
 
     def create(self, name: str, spec: CollectionSpec) -> Collection:
-        self._registry.create(name, spec, lambda generation: self._make(name, generation))
+        check_name(name)
+        if self._registry.place.read(name) is not None:
+            raise AlreadyExists(f"collection {name!r} exists already")
+        with self._made(name, spec) as generation:
+            self._registry.create(name, generation)
         return self.open(name)
 
-    def _make(self, name: str, generation: Generation) -> int:
-        """Table and index of a generation; neither stays where one cannot be made."""
-        uri = self._registry.table_uri(name, generation)
+    def begin(self, name: str, spec: CollectionSpec) -> int:
+        building = self._registry.read(name).building
+        if building is not None:
+            raise AlreadyExists(f"generation {building} of {name!r} is being made")
+        with self._made(name, spec) as generation:
+            return self._registry.begin(name, generation)
+
+    @contextmanager
+    def _made(self, name: str, spec: CollectionSpec) -> Generator[Generation]:
+        """A generation with its table and its index, to be registered; neither stays if not."""
+        check_spec(spec)
+        generation = new_generation(name, spec)
         try:
-            version = Table(uri).create(generation.spec)
-            Index(self._milvus, generation.index, generation.spec).create()
+            version = Table(self._table_uri(name, generation)).create(spec)
+            Index(self._milvus, generation.index, spec).create()
+            yield replace(generation, published=version, swept=version)
         except M3Error:
-            remove(uri)
+            with suppress(M3Error):
+                self._remove(name, generation)
             raise
-        return version
+
+    def _table_uri(self, name: str, generation: Generation) -> str:
+        return self._registry.place.table_uri(name, generation.table)
 
     def open(self, name: str, generation: int | None = None) -> Collection:
         generations = Generations(name, self._registry, self._milvus, generation)
@@ -78,9 +105,6 @@ class StoredStore:
             previous=record.previous,
         )
 
-    def begin(self, name: str, spec: CollectionSpec) -> int:
-        return self._registry.begin(name, spec, lambda generation: self._make(name, generation))
-
     def closing(self, name: str, to: int) -> AbstractContextManager[None]:
         return closing(self._registry, name, to)
 
@@ -93,7 +117,7 @@ class StoredStore:
 
     def _remove(self, name: str, generation: Generation) -> None:
         Index(self._milvus, generation.index, generation.spec).drop()
-        remove(self._registry.table_uri(name, generation))
+        self._registry.place.remove_table(name, generation.table)
 
     def names(self) -> list[str]:
         return self._registry.names()

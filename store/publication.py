@@ -17,6 +17,7 @@ import numpy as np
 from m3.types import I64
 from store.generations import Generations
 from store.index import Index
+from store.places import Lease
 from store.registry import Generation
 from store.rows import INDEX_COLUMNS, values
 from store.table import Table, Version
@@ -45,7 +46,7 @@ class Publisher:
 
     def publish(self) -> None:
         """Make the newest version of the table the one that readers see, whoever wrote it."""
-        with self._generations.publishing():
+        with self._generations.publishing() as lease:
             generation = self._generations.current()
             table = self._generations.table(generation)
             base = table.at(generation.published)
@@ -53,7 +54,7 @@ class Publisher:
             if target.number == base.number:
                 return
             _log.debug("indexing")
-            write_rows(self._generations.index(generation), target, added)
+            write_rows(self._generations.index(generation), target, added, lease)
             _log.debug("indexed")
             replaced = len(missing(base.row_ids, target.row_ids)) > 0
             self._generations.update(lambda g: _published(g, target.number, replaced=replaced))
@@ -111,8 +112,9 @@ def missing(wanted: I64, there: I64) -> I64:
     return np.setdiff1d(wanted, there, assume_unique=True)
 
 
-def write_rows(index: Index, version: Version, row_ids: I64) -> None:
-    """Write these rows of a version into the index."""
+def write_rows(index: Index, version: Version, row_ids: I64, lease: Lease) -> None:
+    """Write these rows of a version into the index. Raises LeaseLost."""
     for first in range(0, len(row_ids), _INDEX_ROWS):
+        lease.check()
         some = row_ids[first : first + _INDEX_ROWS].tolist()
         index.upsert(version.take(some, INDEX_COLUMNS))

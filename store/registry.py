@@ -1,35 +1,30 @@
 """Collections by name: their generations, their settings, and which version readers see.
 
-One JSON file a collection, beside its tables, replaced as a whole: a reader gets generation
+One JSON record a collection, beside its tables, replaced as a whole: a reader gets generation
 and published version from one read, so that publishing and promoting are atomic for it.
-Writers of the file exclude each other by a lock on a file beside it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
+import random
 import re
-import shutil
+import time
 import uuid
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import orjson
 from pydantic import TypeAdapter
 
-from m3.errors import AlreadyExists, Corrupt, NewerFormat, StorageFull
-from store.checks import check_name, check_spec, unknown_collection
+from m3.errors import AlreadyExists, Corrupt, NewerFormat
+from store.checks import check_name, unknown_collection
 from store.contract import CollectionSpec
+from store.places import Place
 
 FORMAT = 2
 """1 had tables without the documents' own texts."""
 
-_RECORD = "collection.json"
-_RECORD_LOCK = "collection.lock"
-_PUBLISH_LOCK = "publish.lock"
+_RETRY_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class Generation:
     """One table and the Milvus collection over it.
 
     Attributes:
-        table: the table's folder, relative to the collection's.
+        table: the table's name at the collection's place.
         index: the Milvus collection's name.
         published: the version readers see: all of it is in the index.
         swept: the rows that commits up to this version replaced have left the index.
@@ -126,121 +121,85 @@ _RECORD_TYPE = TypeAdapter(Record)
 
 
 class Registry:
-    """The records under one root folder, one subfolder a collection."""
+    """The records at one place."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, place: Place) -> None:
+        self.place = place
 
     def names(self) -> list[str]:
-        return sorted(path.parent.name for path in self.root.glob(f"*/{_RECORD}"))
-
-    def table_uri(self, name: str, generation: Generation) -> str:
-        return str(self.root / name / generation.table)
+        return self.place.names()
 
     def read(self, name: str) -> Record:
         """Raises NotFound, Corrupt, NewerFormat."""
-        check_name(name)
-        try:
-            data = (self.root / name / _RECORD).read_bytes()
-        except FileNotFoundError:
-            raise unknown_collection(name, self.names()) from None
-        return _parse(name, data)
+        return self._stored(name)[0]
 
-    def create(self, name: str, spec: CollectionSpec, make: Callable[[Generation], int]) -> Record:
-        """Register a collection; `make` builds its first generation and returns its version.
+    def _stored(self, name: str) -> tuple[Record, str]:
+        check_name(name)
+        stored = self.place.read(name)
+        if stored is None:
+            raise unknown_collection(name, self.names())
+        return _parse(name, stored.data), stored.tag
+
+    def create(self, name: str, generation: Generation) -> None:
+        """Register a collection whose first generation is made.
 
         Raises:
             AlreadyExists: the name is taken.
         """
-        check_name(name)
-        check_spec(spec)
-        with self._locked(name, _RECORD_LOCK):
-            if (self.root / name / _RECORD).exists():
-                raise AlreadyExists(f"collection {name!r} exists already")
-            generation = _made(name, 1, spec, make)
-            record = Record(name=name, current=1, generations={1: generation})
-            self._write(record)
-            return record
+        record = Record(name, generation.number, {generation.number: generation})
+        if not self.place.swap(name, None, _serialise(record)):
+            raise AlreadyExists(f"collection {name!r} exists already")
 
-    def begin(self, name: str, spec: CollectionSpec, make: Callable[[Generation], int]) -> int:
-        """Register a generation beside the one that serves, see `create`; returns its number.
+    def begin(self, name: str, generation: Generation) -> int:
+        """Register a generation that is made beside the one that serves; returns its number.
 
         Raises:
             AlreadyExists: one is being made already.
             NotFound: no such collection.
         """
-        check_spec(spec)
 
         def begun(record: Record) -> Record:
             if record.building is not None:
                 raise AlreadyExists(f"generation {record.building} of {name!r} is being made")
-            generation = _made(name, max(record.generations) + 1, spec, make)
-            return replace(record.with_generation(generation), building=generation.number)
+            number = max(record.generations) + 1
+            return replace(
+                record.with_generation(replace(generation, number=number)), building=number
+            )
 
         building = self.update(name, begun).building
         assert building is not None  # noqa: S101 - set a moment ago
         return building
 
     def update(self, name: str, change: Callable[[Record], Record]) -> Record:
-        """Replace the record by what `change` makes of it, alone. Raises NotFound."""
-        self.read(name)
-        with self._locked(name, _RECORD_LOCK):
-            record = change(self.read(name))
-            self._write(record)
-            return record
+        """Replace the record by what `change` makes of it, alone. Raises NotFound.
+
+        Where another was quicker, `change` is asked again, for the record as it is then.
+        """
+        while True:
+            record, tag = self._stored(name)
+            changed = change(record)
+            if self.place.swap(name, tag, _serialise(changed)):
+                return changed
+            time.sleep(random.random() * _RETRY_SECONDS)  # noqa: S311 - no secret
 
     def remove(self, name: str) -> Record:
-        """Take the collection's folder away, the record first. Raises NotFound."""
+        """Take the collection away, the record first. Raises NotFound."""
         record = self.read(name)
-        with self._locked(name, _RECORD_LOCK):
-            (self.root / name / _RECORD).unlink()
-        shutil.rmtree(self.root / name, ignore_errors=True)
+        self.place.remove(name)
         return record
 
-    @contextmanager
-    def publishing(self, name: str) -> Generator[None]:
-        """Held by the one process that brings the index up to the table."""
-        with self._locked(name, _PUBLISH_LOCK):
-            yield
 
-    @contextmanager
-    def _locked(self, name: str, lock: str) -> Generator[None]:
-        path = self.root / name / lock
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    def _write(self, record: Record) -> None:
-        path = self.root / record.name / _RECORD
-        draft = path.with_suffix(f".{uuid.uuid4().hex}")
-        try:
-            with draft.open("wb") as file:
-                file.write(_serialise(record))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise StorageFull(
-                f"cannot write {path}: {error.strerror}; what was published is safe"
-            ) from error
-
-
-def _made(
-    name: str, number: int, spec: CollectionSpec, make: Callable[[Generation], int]
-) -> Generation:
+def new_generation(name: str, spec: CollectionSpec) -> Generation:
+    """The first generation of a collection, or the next one's beginning: nothing is made yet."""
     unique = uuid.uuid4().hex[:12]
-    generation = Generation(
-        number=number,
+    return Generation(
+        number=1,
         spec=spec,
-        table=f"{number}-{unique}.lance",
+        table=f"{unique}.lance",
         index=f"{re.sub('-', '_', name)}_{unique}",
         published=0,
         swept=0,
     )
-    version = make(generation)
-    return replace(generation, published=version, swept=version)
 
 
 def _serialise(record: Record) -> bytes:

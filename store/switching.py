@@ -47,6 +47,7 @@ def serve(registry: Registry, name: str, number: int) -> list[Generation]:
     lost: list[Generation] = []
 
     def served(record: Record) -> Record:
+        lost.clear()
         generation = _known(record, number)
         mark = record.closing
         if mark is None or mark.to != number or time.time() >= mark.until:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import errno
 import logging
-import shutil
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import lance
@@ -33,6 +31,9 @@ _IDS_PER_FILTER = 5_000
 _FRAGMENT_ROWS = 32_768
 """About 2 GB of passages: larger ones are not rewritten to take in more."""
 _COMPACTED_AT_ONCE = 256
+_STORAGE_OPTIONS = {"allow_http": "true"}
+"""For object storage, whose address and credentials come from the AWS_* variables: unencrypted
+only where AWS_ENDPOINT_URL says so."""
 _CONFLICT = "Retryable commit conflict"
 
 _log = logging.getLogger("m3.store")
@@ -115,22 +116,26 @@ class Table:
                 mode="create",
                 enable_stable_row_ids=True,
                 data_storage_version=_STORAGE_VERSION,
+                storage_options=_STORAGE_OPTIONS,
             )
         return dataset.version
+
+    def _open(self, version: int | None = None) -> Any:
+        return lance.dataset(self.uri, version=version, storage_options=_STORAGE_OPTIONS)
 
     def at(self, version: int) -> Version:
         """That version. Raises Corrupt where it cannot be read."""
         with _lance_errors():
-            return Version(lance.dataset(self.uri, version=version))
+            return Version(self._open(version))
 
     def latest(self) -> Version:
         """The newest version, published or not."""
         with _lance_errors():
-            return Version(lance.dataset(self.uri))
+            return Version(self._open())
 
     def latest_number(self) -> int:
         with _lance_errors():
-            return lance.dataset(self.uri).latest_version
+            return self._open().latest_version
 
     def replace(self, rows: pa.Table, digests: Sequence[str]) -> int:
         """In one commit: the rows of these documents go, the given rows come."""
@@ -155,7 +160,7 @@ class Table:
     def _of_this_format(self, schema: pa.Schema) -> Any:
         """The table, with empty columns added where it was made before they were kept."""
         while True:
-            dataset: Any = lance.dataset(self.uri)
+            dataset: Any = self._open()
             there: list[str] = dataset.schema.names
             fields: Any = schema
             lacking = [field for field in fields if field.name not in there]
@@ -171,12 +176,12 @@ class Table:
     def fragments(self) -> int:
         """Files of rows that the newest version is made of."""
         with _lance_errors():
-            return len(lance.dataset(self.uri).get_fragments())
+            return len(self._open().get_fragments())
 
     def small_fragments(self) -> int:
         """Those of them that compacting would make larger."""
         with _lance_errors():
-            fragments: Any = lance.dataset(self.uri).get_fragments()
+            fragments: Any = self._open().get_fragments()
             return sum(f.metadata.physical_rows < _FRAGMENT_ROWS for f in fragments)
 
     def compact(self, *, every_deletion: bool = False, retries: int = _CONFLICT_RETRIES) -> bool:
@@ -192,7 +197,7 @@ class Table:
         for left in reversed(range(retries + 1)):
             try:
                 with _lance_errors():
-                    lance.dataset(self.uri).optimize.compact_files(
+                    self._open().optimize.compact_files(
                         target_rows_per_fragment=_FRAGMENT_ROWS,
                         materialize_deletions_threshold=0.0 if every_deletion else 0.1,
                         compaction_mode="try_binary_copy",
@@ -219,7 +224,7 @@ class Table:
         """
         horizon = datetime.now() - retention  # local and naive, as lance's are
         with _lance_errors():
-            dataset: Any = lance.dataset(self.uri)
+            dataset: Any = self._open()
             versions = [
                 each["version"]
                 for each in dataset.versions()
@@ -243,7 +248,7 @@ class Table:
                 for digest, writes in overtaken.items()
             )
             with _lance_errors():
-                self._delete(lance.dataset(self.uri), condition)
+                self._delete(self._open(), condition)
         return bool(overtaken)
 
     def _delete(self, dataset: Any, condition: str) -> None:
@@ -296,8 +301,3 @@ def _lance_errors() -> Generator[None]:
 
 def _first_line(text: str) -> str:
     return text.splitlines()[0] if text else "no reason given"
-
-
-def remove(uri: str) -> None:
-    """Take a table's files away; one that is not there is fine."""
-    shutil.rmtree(Path(uri), ignore_errors=True)

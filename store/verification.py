@@ -6,8 +6,8 @@ import numpy as np
 
 from store.contract import CollectionSpec, Verification
 from store.generations import Generations
+from store.places import Lease
 from store.publication import Publisher, missing, write_rows
-from store.registry import Generation
 from store.rows import EMBEDDING_COLUMNS, ROW_ID, checksum, to_embeddings, values
 from store.table import Version
 
@@ -18,11 +18,12 @@ def verify(generations: Generations, publisher: Publisher, *, repair: bool) -> V
         generations.index(generations.current()).create()
         publisher.caught_up()
         publisher.sweep()
-    with generations.publishing():
-        return _compare(generations, generations.current(), repair=repair)
+    with generations.publishing() as lease:
+        return _compare(generations, lease, repair=repair)
 
 
-def _compare(generations: Generations, generation: Generation, *, repair: bool) -> Verification:
+def _compare(generations: Generations, lease: Lease, *, repair: bool) -> Verification:
+    generation = generations.current()
     table, index = generations.table(generation), generations.index(generation)
     version = table.at(generation.published)
     indexed = index.row_ids() if index.exists() else np.empty(0, np.int64)
@@ -32,7 +33,7 @@ def _compare(generations: Generations, generation: Generation, *, repair: bool) 
     for earlier in (generation.swept, *(p.version for p in generation.recent)):
         stale = missing(stale, table.at(earlier).row_ids)
     if repair:
-        write_rows(index, version, lacking)
+        write_rows(index, version, lacking, lease)
         index.delete(stale.tolist())
     return Verification(
         chunks=len(version.row_ids),

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.sources.base import Opened
 from ingest.sources.resuming import Resuming
-from m3.errors import InvalidConfiguration, InvalidInput
+from m3.errors import InvalidInput
+from store.bucket import SCHEME, s3_store
 
 if TYPE_CHECKING:
     from obstore import GetOptions
     from obstore.store import S3Store
-
-SCHEME = "s3://"
 
 _BUFFER_BYTES = 256 * 1024
 
@@ -71,17 +70,13 @@ def objects(given: str) -> Iterator[tuple[str, BucketObject]]:
         InvalidConfiguration: the extra is not installed.
         InvalidInput: no bucket is named, or S3 does not answer or refuses.
     """
-    try:
-        from obstore import exceptions as s3  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise InvalidConfiguration(
-            "s3:// needs an extra: pip install 'm3-retrieval[s3]'"
-        ) from error
     bucket, _, prefix = given.removeprefix(SCHEME).partition("/")
     if not bucket:
         raise InvalidInput(f"{given} names no bucket: s3://bucket/prefix")
+    store = s3_store(bucket)
+    from obstore import exceptions as s3  # noqa: PLC0415 - an extra
+
     try:
-        store = _store(bucket)
         one = _single(store, prefix)
         if one is not None:
             yield prefix.rpartition("/")[2], one
@@ -105,13 +100,6 @@ def _pages(store: S3Store, folder: str) -> Iterator[Any]:
 
     listing: Any = obstore
     return listing.list(store, folder or None)
-
-
-def _store(bucket: str) -> S3Store:
-    """Unencrypted only where AWS_ENDPOINT_URL says so."""
-    from obstore.store import S3Store  # noqa: PLC0415 - an extra
-
-    return S3Store(bucket, client_options={"allow_http": True})
 
 
 def _single(store: S3Store, key: str) -> BucketObject | None:

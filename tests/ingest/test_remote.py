@@ -13,6 +13,7 @@ import pytest
 from ingest.sources import Fields, Parsed, Reject, discover, read, without_secrets
 from ingest.sources import resuming as resuming_module
 from ingest.sources.addresses import is_public
+from tests.buckets import s3_server
 
 ROWS = b"".join(b'{"id": "d%d", "text": "The text of number %d."}\n' % (i, i) for i in range(400))
 
@@ -180,26 +181,13 @@ def test_what_dead_letters_keep_of_an_address(given: str, kept: str):
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    boto3 = pytest.importorskip("boto3")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, number = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{number}",
-            "AWS_ACCESS_KEY_ID": "id",
-            "AWS_SECRET_ACCESS_KEY": "key",
-            "AWS_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        s3 = boto3.client("s3", endpoint_url=f"http://{host}:{number}", region_name="us-east-1")
+    with s3_server() as s3:
         s3.create_bucket(Bucket="library")
         s3.put_object(Bucket="library", Key="news/2026/rows.jsonl", Body=ROWS)
         s3.put_object(Bucket="library", Key="news/page.md", Body=b"# A page\n\nWith a text.")
         s3.put_object(Bucket="library", Key="news/.hidden.md", Body=b"no")
         s3.put_object(Bucket="library", Key="other/x.md", Body=b"no")
         yield "library"
-    server.stop()
 
 
 def test_what_lies_below_a_prefix_is_read(bucket: str):

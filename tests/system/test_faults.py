@@ -13,6 +13,7 @@ import httpx
 import orjson
 import pytest
 
+from store.folder import FolderPlace
 from store.registry import Registry
 from tests.processes import COMMANDS, server
 
@@ -42,7 +43,7 @@ def status(machine, name="docs"):
 def test_milvus_killed_during_ingest(machine, corpus):
     """The command says what happened and exits 3; a rerun completes; nothing is doubled."""
     ingest = machine.start("m3-ingest", "run", corpus, "--collection", "docs")
-    registry = Registry(machine.home / "tables")
+    registry = Registry(FolderPlace(machine.home / "tables"))
     deadline = time.monotonic() + 120
     while not (registry.names() and registry.read("docs").generation.published > 1):
         assert ingest.poll() is None, ingest.communicate()

@@ -1,0 +1,101 @@
+"""Records and tables in a folder: files replaced as a whole, and locks that die with a process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import xxhash
+
+from m3.errors import InvalidConfiguration, StorageFull
+from store.places import Lease, Stored
+
+_RECORD = "collection.json"
+_RECORD_LOCK = "collection.lock"
+_PUBLISH_LOCK = "publish.lock"
+
+
+class _FolderLease:
+    """The kernel holds it."""
+
+    def check(self) -> None:
+        """It cannot be lost while the process lives."""
+
+
+class FolderPlace:
+    """See `store.places.Place`; a subfolder for each collection.
+
+    Raises:
+        InvalidConfiguration: the folder cannot be used.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"cannot use {root}: {error.strerror}; set M3_HOME"
+            ) from error
+
+    def names(self) -> list[str]:
+        return sorted(path.parent.name for path in self.root.glob(f"*/{_RECORD}"))
+
+    def read(self, name: str) -> Stored | None:
+        try:
+            data = (self.root / name / _RECORD).read_bytes()
+        except FileNotFoundError:
+            return None
+        return Stored(data, xxhash.xxh3_128_hexdigest(data))
+
+    def swap(self, name: str, tag: str | None, data: bytes) -> bool:
+        with self._locked(name, _RECORD_LOCK):
+            there = self.read(name)
+            if (there.tag if there else None) != tag:
+                return False
+            self._write(name, data)
+            return True
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self.root / name / _RECORD
+        draft = path.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise StorageFull(
+                f"cannot write {path}: {error.strerror}; what was published is safe"
+            ) from error
+
+    def remove(self, name: str) -> None:
+        with self._locked(name, _RECORD_LOCK):
+            (self.root / name / _RECORD).unlink(missing_ok=True)
+        shutil.rmtree(self.root / name, ignore_errors=True)
+
+    @contextmanager
+    def publishing(self, name: str) -> Generator[Lease]:
+        with self._locked(name, _PUBLISH_LOCK):
+            yield _FolderLease()
+
+    @contextmanager
+    def _locked(self, name: str, lock: str) -> Generator[None]:
+        path = self.root / name / lock
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def table_uri(self, name: str, table: str) -> str:
+        return str(self.root / name / table)
+
+    def remove_table(self, name: str, table: str) -> None:
+        shutil.rmtree(self.root / name / table, ignore_errors=True)
