@@ -14,12 +14,12 @@ import fcntl
 import hashlib
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from m3.errors import (
     StorageFull,
 )
 from m3.settings import Settings
-from store.supervisor import DATABASE
+from store.supervisor import DATABASE, listening
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -84,7 +84,7 @@ class Engine:
         if self._lease is None:
             self._lease = (self.directory / "clients.lock").open("a")
             fcntl.flock(self._lease, fcntl.LOCK_SH)
-        if not _listening(self.socket):
+        if not listening(self.socket):
             self._start()
         return self.address
 
@@ -94,20 +94,46 @@ class Engine:
             self._lease.close()
             self._lease = None
 
+    def identity(self) -> str:
+        """An id made once for the directory: one that was lost comes back as another engine.
+
+        Raises:
+            StorageFull: it cannot be written.
+        """
+        _private(self.directory)
+        try:
+            with (self.directory / "engine.id").open("a+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                made = file.read()
+                if not made:
+                    made = uuid.uuid4().hex
+                    file.write(made)
+        except OSError as error:
+            raise StorageFull(f"cannot write {self.directory}: {error.strerror}") from error
+        return made
+
     def _start(self) -> None:
-        command = [sys.executable, "-m", "store.supervisor", str(self.directory)]
-        command += [str(self.socket), str(self.idle_seconds)]
-        with self.log.open("ab") as log:
-            supervisor = subprocess.Popen(  # noqa: S603 - our own module
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
         deadline = time.monotonic() + _START_SECONDS
-        while not _listening(self.socket):
-            if supervisor.poll() not in (None, 0) or time.monotonic() > deadline:
+        supervisor = self._supervisor()
+        while not listening(self.socket):
+            code = supervisor.poll()
+            if code not in (None, 0) or time.monotonic() > deadline:
                 raise MilvusUnreachable(
                     f"the embedded Milvus did not start; {self.log} says why: {self._last_words()}"
                 )
+            if code == 0:
+                # It left the field to another one, which has ended since.
+                supervisor = self._supervisor()
             time.sleep(_POLL_SECONDS)
+
+    def _supervisor(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "store.supervisor", str(self.directory)]
+        command += [str(self.socket), str(self.idle_seconds)]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - our own module
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     def _last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
@@ -187,15 +213,6 @@ def _private(folder: Path) -> None:
         folder.chmod(0o700)
     except OSError as error:
         raise InvalidConfiguration(f"cannot use {folder}: {error.strerror}") from error
-
-
-def _listening(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

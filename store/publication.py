@@ -12,8 +12,6 @@ from __future__ import annotations
 import logging
 import time
 
-import numpy as np
-
 from m3.types import I64
 from store.generations import Generations
 from store.index import Index
@@ -40,6 +38,7 @@ class Publisher:
     def caught_up(self) -> Generation:
         """The serving generation, after publishing what a writer that crashed left behind."""
         generation = self._generations.current()
+        self._generations.refuse_elsewhere(generation)
         if self._generations.table(generation).latest_number() != generation.published:
             self.publish()
         return self._generations.current()
@@ -56,7 +55,7 @@ class Publisher:
             _log.debug("indexing")
             write_rows(self._generations.index(generation), target, added, lease)
             _log.debug("indexed")
-            replaced = len(missing(base.row_ids, target.row_ids)) > 0
+            replaced = len(base.over(target)) > 0
             self._generations.update(lambda g: _published(g, target.number, replaced=replaced))
             _log.debug("published")
             self._sweep()
@@ -84,7 +83,7 @@ class Publisher:
         _log.debug("sweeping")
         for publication in due:
             after = table.at(publication.version)
-            index.delete(missing(before.row_ids, after.row_ids).tolist())
+            index.delete(before.over(after).tolist())
             before = after
         _log.debug("swept")
         self._generations.update(lambda g: g.sweep(before.number))
@@ -94,7 +93,7 @@ def _consistent_latest(table: Table, base: Version) -> tuple[Version, I64]:
     """The newest version, made one write a document, and the rows it has over `base`."""
     while True:
         latest = table.latest()
-        added = missing(latest.row_ids, base.row_ids)
+        added = latest.over(base)
         documents = set(values(latest.take(added.tolist(), ["document"]), "document"))
         if not table.drop_overtaken(latest, sorted(documents)):
             return latest, added
@@ -105,11 +104,6 @@ def _published(generation: Generation, version: int, *, replaced: bool) -> Gener
     if replaced or generation.recent:
         return published
     return published.sweep(version)
-
-
-def missing(wanted: I64, there: I64) -> I64:
-    """What of `wanted` is not in `there`; both without doubles."""
-    return np.setdiff1d(wanted, there, assume_unique=True)
 
 
 def write_rows(index: Index, version: Version, row_ids: I64, lease: Lease) -> None:

@@ -9,6 +9,7 @@ import fcntl
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,9 +28,9 @@ _STOP_SECONDS = 10.0
 class Supervisor:
     """One run of the engine, from its lock to its end."""
 
-    def __init__(self, directory: Path, socket: Path, idle_seconds: float) -> None:
+    def __init__(self, directory: Path, address: Path, idle_seconds: float) -> None:
         self._directory = directory
-        self._socket = socket
+        self._socket = address
         self._idle_seconds = idle_seconds
         self._stopping = False
 
@@ -49,12 +50,15 @@ class Supervisor:
             self._socket.unlink(missing_ok=True)
 
     def _acquire(self, lock: IO[str]) -> bool:
-        """Waits for an engine that is on its way out; gives up where one is there to stay."""
+        """Waits for an engine that is on its way out; gives up where one answers."""
         deadline = time.monotonic() + _LOCK_SECONDS
         while time.monotonic() < deadline:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                # One that waited on would start a second engine when the first is told to stop.
+                if listening(self._socket):
+                    return False
                 time.sleep(_WATCH_SECONDS / 5)
             else:
                 return True
@@ -98,6 +102,16 @@ class Supervisor:
         self._stopping = True
 
 
+def listening(path: Path) -> bool:
+    """Whether somebody answers at a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def _binary() -> Path:
     """The server that the milvus-lite package carries, found without importing the package."""
     spec = importlib.util.find_spec("milvus_lite")
@@ -116,5 +130,5 @@ def _end(engine: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    directory, socket, idle_seconds = sys.argv[1:]
-    sys.exit(Supervisor(Path(directory), Path(socket), float(idle_seconds)).run())
+    directory, address, idle_seconds = sys.argv[1:]
+    sys.exit(Supervisor(Path(directory), Path(address), float(idle_seconds)).run())

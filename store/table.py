@@ -49,8 +49,36 @@ class Version:
     @cached_property
     def row_ids(self) -> I64:
         """[rows] int64, ascending: the rows alive in this version."""
+        return self._row_ids(None)
+
+    def over(self, other: Version) -> I64:
+        """[rows] int64, ascending: the rows alive in this version and not in the other.
+
+        Only fragments that differ are looked at, so that a small write costs little however
+        large the table is.
+        """
+        ours, theirs = self._fragments, other._fragments
+        here = self._row_ids([ours[each] for each in ours.keys() - theirs.keys()])
+        there = other._row_ids([theirs[each] for each in theirs.keys() - ours.keys()])
+        return missing(here, there)
+
+    @cached_property
+    def _fragments(self) -> dict[tuple[int, int], Any]:
+        """The fragments by what they hold: a fragment's rows stay but for those it loses."""
         with _lance_errors():
-            ids = self._dataset.scanner(columns=[], with_row_id=True).to_table()
+            found = [(each.metadata, each) for each in self._dataset.get_fragments()]
+        return {
+            (of.id, of.deletion_file.num_deleted_rows if of.deletion_file else 0): each
+            for of, each in found
+        }
+
+    def _row_ids(self, fragments: Sequence[Any] | None) -> I64:
+        if fragments is not None and not fragments:
+            return np.empty(0, np.int64)
+        with _lance_errors():
+            ids = self._dataset.scanner(
+                columns=[], with_row_id=True, fragments=fragments
+            ).to_table()
         return np.sort(ids[ROW_ID].to_numpy().astype(np.int64))
 
     def having(self, columns: Sequence[str]) -> list[str]:
@@ -109,11 +137,16 @@ class Table:
 
     def create(self, spec: CollectionSpec) -> int:
         """Make an empty table; returns its first version."""
+        return self.create_of(schema(spec).empty_table())
+
+    def create_of(self, rows: pa.Table | pa.RecordBatchReader) -> int:
+        """Make a table of these rows in one commit, however many; returns its first version."""
         with _lance_errors():
             dataset = lance.write_dataset(  # pyright: ignore[reportUnknownMemberType]
-                schema(spec).empty_table(),
+                rows,
                 self.uri,
                 mode="create",
+                max_rows_per_file=_FRAGMENT_ROWS,
                 enable_stable_row_ids=True,
                 data_storage_version=_STORAGE_VERSION,
                 storage_options=_STORAGE_OPTIONS,
@@ -266,6 +299,11 @@ def _overtaken(rows: pa.Table) -> dict[str, list[str]]:
         for document, writes in newest.items()
         if len(writes) > 1
     }
+
+
+def missing(wanted: I64, there: I64) -> I64:
+    """What of `wanted` is not in `there`; both without doubles."""
+    return np.setdiff1d(wanted, there, assume_unique=True)
 
 
 def literal(text: str) -> str:

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from store.contract import CollectionSpec, Verification
 from store.generations import Generations
 from store.places import Lease
-from store.publication import Publisher, missing, write_rows
+from store.publication import Publisher, write_rows
 from store.rows import EMBEDDING_COLUMNS, ROW_ID, checksum, to_embeddings, values
-from store.table import Version
+from store.table import Version, missing
 
 
 def verify(generations: Generations, publisher: Publisher, *, repair: bool) -> Verification:
     """Compare; with `repair`, write and delete what the index lacks and has too much."""
+    moved = 0
     if repair:
-        generations.index(generations.current()).create()
+        moved = _bring_here(generations)
         publisher.caught_up()
         publisher.sweep()
     with generations.publishing() as lease:
-        return _compare(generations, lease, repair=repair)
+        found = _compare(generations, lease, repair=repair)
+    return replace(found, missing=found.missing + moved)
+
+
+def _bring_here(generations: Generations) -> int:
+    """Have an index in this Milvus: the one that is there, or a new one in place of another's.
+
+    Returns:
+        The rows that were written. Only with them in it does the record say that it is here.
+    """
+    generations.index_here(generations.current()).create()
+    if generations.current().engine == generations.engine:
+        return 0
+    with generations.publishing() as lease:
+        generation = generations.current()
+        version = generations.table(generation).at(generation.published)
+        index = generations.index_here(generation)
+        lacking = missing(version.row_ids, index.row_ids())
+        write_rows(index, version, lacking, lease)
+        generations.update(lambda g: replace(g, engine=generations.engine))
+        return len(lacking)
 
 
 def _compare(generations: Generations, lease: Lease, *, repair: bool) -> Verification:

@@ -63,7 +63,11 @@ def test_several_that_come_first_start_one_and_share_it(tmp_path):
     finally:
         for user in users:
             user.communicate("")
+        began = time.monotonic()
         Engine(tmp_path, 1.0).stop()
+    assert time.monotonic() - began < 20.0
+    time.sleep(2.0)
+    assert not Engine(tmp_path, 1.0).status().running, "one that came too late started another"
 
 
 def test_it_ends_when_nobody_uses_it(engine):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
+from m3.types import Representation
 from store.contract import Store
 from store.filters import parse
 from store.memory import MemoryStore
@@ -65,7 +68,7 @@ def metadata_example(rng: np.random.Generator):
 def test_candidates_equal_the_oracle(pair, wanted, seed, tenant):
     """Any filter, any query: the same rows on each leg as an exact search in memory."""
     real, oracle = pair
-    asked = query(np.random.default_rng(seed))
+    asked = rounded(query(np.random.default_rng(seed)))
     filter_ = parse(wanted, FIELDS)
     answers = [
         collection.candidates(
@@ -76,6 +79,11 @@ def test_candidates_equal_the_oracle(pair, wanted, seed, tenant):
     for leg in ("dense", "sparse"):
         found, expected = (ids(answer, leg) for answer in answers)
         assert found == expected
+
+
+def rounded(asked: Representation) -> Representation:
+    """Its dense vector as the embedded engine has it: near ties fall the same way for both."""
+    return replace(asked, dense=asked.dense.astype(np.float16).astype(np.float32))
 
 
 def ids(answer, leg):
