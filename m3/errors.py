@@ -51,6 +51,14 @@ class Unauthorized(M3Error):
     exit_code = 2
 
 
+class Forbidden(M3Error):
+    """The key is known, and is not for this."""
+
+    code = "forbidden"
+    status = 403
+    exit_code = 2
+
+
 class NotFound(M3Error):
     """No such collection, document or route."""
 
@@ -84,6 +92,12 @@ class Overloaded(M3Error):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RateLimited(Overloaded):
+    """The caller's key has had as much as it may have for now."""
+
+    code = "rate_limited"
 
 
 class Unreachable(M3Error):

@@ -76,6 +76,14 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         default=None, description="The key that clients send as `Authorization: Bearer`."
     )
+    allowed_origins: Annotated[tuple[str, ...] | None, NoDecode] = Field(
+        default=None,
+        description="Web origins whose pages may call the servers (CORS), comma-separated.",
+    )
+    audit_file: Path | None = Field(
+        default=None,
+        description="A file that gets a JSON line for every call that writes or administers.",
+    )
     max_batch_tokens: int = Field(
         default=4096, ge=512, description="Tokens a node computes at once."
     )
@@ -118,7 +126,7 @@ class Settings(BaseSettings):
         default=5, ge=1, description="Log files kept beside the current one, as `.1`, `.2`, …"
     )
 
-    @field_validator("embedder_url", mode="before")
+    @field_validator("embedder_url", "allowed_origins", mode="before")
     @classmethod
     def _split_urls(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -6,12 +6,12 @@ import asyncio
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator
 
 from m3.errors import NotFound
 from m3.settings import Settings
-from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, Document, DocumentKey
+from m3.types import DEFAULT_SOURCE, Document, DocumentKey
 from search.models import CollectionBody, DocumentBody
 from search.parts import Parts, Written, parts_of
 from search.views import (
@@ -23,6 +23,8 @@ from search.views import (
     status_view,
 )
 from serving import openapi, strict
+from serving.audit import about
+from serving.keys.caller import MayAdminister, MayRead, MayWrite
 
 _Parts = Annotated[Parts, Depends(parts_of)]
 _Source = Annotated[str, Query(description="Where the document is from.")]
@@ -45,7 +47,7 @@ def collection_routes(settings: Settings) -> APIRouter:
     router = strict.router(tags=["collections"])
 
     @router.get("/v1/collections", summary="All collections")
-    def show_all(parts: _Parts) -> CollectionsView:
+    def show_all(caller: MayRead, parts: _Parts) -> CollectionsView:
         collections = parts.service.collections
         return CollectionsView(
             [collection_view(name, collections.open(name).spec) for name in collections.names()]
@@ -57,8 +59,11 @@ def collection_routes(settings: Settings) -> APIRouter:
         status_code=HTTPStatus.CREATED,
         responses=openapi.problems(409, 503),
     )
-    async def make(body: CollectionBody, parts: _Parts) -> StatusView:
+    async def make(
+        request: Request, body: CollectionBody, caller: MayAdminister, parts: _Parts
+    ) -> StatusView:
         """Empty, for the model that the embedder node serves now."""
+        about(request, body.name)
         spec = body.spec(await parts.client.model(), settings.codec)
         made = await asyncio.to_thread(parts.service.collections.create, body.name, spec)
         return status_view(await asyncio.to_thread(made.status))
@@ -68,7 +73,7 @@ def collection_routes(settings: Settings) -> APIRouter:
         summary="One collection and its counts",
         responses=openapi.problems(404),
     )
-    def show(collection: str, parts: _Parts) -> StatusView:
+    def show(collection: str, caller: MayRead, parts: _Parts) -> StatusView:
         return status_view(parts.service.collections.open(collection).status())
 
     @router.delete(
@@ -78,7 +83,8 @@ def collection_routes(settings: Settings) -> APIRouter:
         response_class=Response,
         responses=openapi.problems(404, 503),
     )
-    def drop(collection: str, parts: _Parts) -> None:
+    def drop(collection: str, caller: MayAdminister, parts: _Parts) -> None:
+        """For all tenants that share it."""
         parts.service.collections.drop(collection)
 
     del show_all, make, show, drop
@@ -102,6 +108,7 @@ def document_routes() -> APIRouter:
         collection: str,
         document_id: _DocumentId,
         body: DocumentBody,
+        caller: MayWrite,
         parts: _Parts,
         response: Response,
         source: _Source = DEFAULT_SOURCE,
@@ -116,7 +123,7 @@ def document_routes() -> APIRouter:
             title=body.title,
             metadata=body.metadata,
             source=source,
-            tenant=DEFAULT_TENANT,
+            tenant=caller.tenant,
         )
         written = await parts.writer.write(collection, document)
         if written.outcome == "created":
@@ -125,9 +132,14 @@ def document_routes() -> APIRouter:
 
     @router.get(_DOCUMENT, summary="One document", responses=openapi.problems(404))
     def show(
-        collection: str, document_id: _DocumentId, parts: _Parts, source: _Source = DEFAULT_SOURCE
+        *,
+        collection: str,
+        document_id: _DocumentId,
+        caller: MayRead,
+        parts: _Parts,
+        source: _Source = DEFAULT_SOURCE,
     ) -> DocumentView:
-        key = DocumentKey(DEFAULT_TENANT, source, document_id)
+        key = DocumentKey(caller.tenant, source, document_id)
         document = parts.service.collections.open(collection).document(key)
         if document is None:
             raise _no_document(key)
@@ -141,9 +153,14 @@ def document_routes() -> APIRouter:
         responses=openapi.problems(404, 503),
     )
     def delete(
-        collection: str, document_id: _DocumentId, parts: _Parts, source: _Source = DEFAULT_SOURCE
+        *,
+        collection: str,
+        document_id: _DocumentId,
+        caller: MayWrite,
+        parts: _Parts,
+        source: _Source = DEFAULT_SOURCE,
     ) -> None:
-        key = DocumentKey(DEFAULT_TENANT, source, document_id)
+        key = DocumentKey(caller.tenant, source, document_id)
         if not parts.service.collections.open(collection).delete([key]):
             raise _no_document(key)
 

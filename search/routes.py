@@ -12,6 +12,7 @@ from search.models import SearchBody
 from search.parts import Parts, parts_of
 from search.response import SearchResponse, as_json
 from serving import openapi, strict
+from serving.keys.caller import MayRead
 
 
 def routes(metrics: SearchMetrics) -> APIRouter:
@@ -27,13 +28,15 @@ def routes(metrics: SearchMetrics) -> APIRouter:
             **openapi.problems(404, 409, 429, 503, 504),
         },
     )
-    async def search(body: SearchBody, parts: Annotated[Parts, Depends(parts_of)]) -> Response:
+    async def search(
+        body: SearchBody, caller: MayRead, parts: Annotated[Parts, Depends(parts_of)]
+    ) -> Response:
         """Candidates by dense and sparse, each scored exactly by all three representations.
 
         `dense` and `sparse` use their own leg; `dense+sparse`, `colbert` and `fusion` rank the
         union of both. `score` is Σwᵢsᵢ / Σwᵢ; every hit carries its three raw scores.
         """
-        request = body.request()
+        request = body.request(caller.tenant)
         response = await parts.service.search(request)
         metrics.observe(request, response)
         return Response(orjson.dumps(as_json(response)), media_type="application/json")

@@ -9,17 +9,23 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from m3.settings import Settings
 from serving import openapi, problems
-from serving.keys import KeyCheck, Open, read_digests
+from serving.audit import Audit, AuditFile
+from serving.keys.caller import TENANT_HEADER
+from serving.keys.check import KeyCheck, Open
+from serving.keys.rates import Rates
+from serving.keys.ring import KeyRing
 from serving.lifecycle import Lifecycle
 from serving.limits import BodyLimit
 from serving.metrics import HttpMetrics
 from serving.observe import AnswerHeaders, Observe, Quiet
 from serving.strict import StrictRoute, router
 
+_CORS_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", TENANT_HEADER)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -54,7 +60,7 @@ def create_app(
         is_quiet: paths whose requests are logged at debug, as those of probes are.
 
     Raises:
-        InvalidConfiguration: a keys file that cannot be used.
+        InvalidConfiguration: a keys file or an audit file that cannot be used.
     """
     app = FastAPI(
         title=title,
@@ -67,14 +73,34 @@ def create_app(
     app.state.error_shapes = dict(error_shapes or {})
     app.state.lifecycle = lifecycle or Lifecycle()
     metrics = HttpMetrics(registry or CollectorRegistry())
+    keys = app.state.keys = KeyRing.of(settings)
     app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
-    if settings.api_keys_file:
-        app.add_middleware(KeyCheck, digests=read_digests(settings.api_keys_file), is_open=is_open)
+    if keys is not None:
+        rates = Rates(metrics.registry)
+        app.add_middleware(KeyCheck, keys=keys, rates=rates, is_open=is_open)
+    audit_file = AuditFile(settings.audit_file) if settings.audit_file else None
+    app.add_middleware(Audit, file=audit_file)
+    if settings.allowed_origins:
+        # Outside of the keys: a browser asks first, without one.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=_CORS_HEADERS,
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
     app.add_middleware(Observe, metrics=metrics, headers=answer_headers, is_quiet=is_quiet)
     problems.install(app)
-    openapi.install(app, keys=settings.api_keys_file is not None)
+    openapi.install(app, keys=keys is not None)
     _add_probes(app, metrics.registry)
     return app
+
+
+def keys_of(app: FastAPI) -> KeyRing | None:
+    """The keys the app asks for; None where it asks for none."""
+    keys = app.state.keys
+    assert keys is None or isinstance(keys, KeyRing)  # noqa: S101 - set by `create_app` alone
+    return keys
 
 
 def lifecycle_of(app: FastAPI) -> Lifecycle:

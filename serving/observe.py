@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.abandon import Abandoned
-from serving.keys import EXEMPT
+from serving.keys.check import EXEMPT
 from serving.metrics import HttpMetrics
 from serving.problems import of_exception, respond
 

@@ -8,7 +8,8 @@ from typing import Any, cast
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from serving.keys import EXEMPT
+from serving.keys.caller import TENANT_HEADER
+from serving.keys.check import EXEMPT
 from serving.problems import MEDIA_TYPE
 
 _PROBLEM = {
@@ -77,8 +78,11 @@ def _correct(operation: dict[str, Any], *, keys: bool) -> None:
         statuses.add(400)
     if "requestBody" in operation:
         statuses |= {400, 413, 415}
+    if any(parameter["name"] == TENANT_HEADER for parameter in operation.get("parameters", [])):
+        # It asks who calls.
+        statuses |= {400, 403}
     if keys:
-        statuses.add(401)
+        statuses |= {401, 429}
         operation["security"] = [{"key": []}]
     for status in sorted(statuses):
         responses.setdefault(str(status), _response(status))

@@ -13,6 +13,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from serving.keys.caller import admit, needed_by
+
 MAX_DEPTH = 64
 """Nested arrays and objects a body may have; JSON is written out again to 254 levels at most."""
 _LARGE = 256 * 1024
@@ -64,8 +66,12 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
+        needed = needed_by(self.dependant)
 
         async def strict(request: Request) -> Response:
+            # Whoever may not call this learns nothing of what is wrong with the body.
+            if needed is not None:
+                admit(request, needed)
             _refuse_encoded(request)
             return await handler(StrictRequest(request.scope, request.receive))
 

@@ -20,7 +20,7 @@ from embedder.page.terms import heaviest, segments
 from m3.errors import InvalidInput, M3Error, Unauthorized
 from m3.types import OUTPUTS, EmbeddingBatch, Kind, Output
 from scoring.fusion import Weights
-from serving.keys import is_known
+from serving.keys.ring import KeyRing
 
 MAX_QUERY = 2_000
 """Characters of a query."""
@@ -54,8 +54,8 @@ class Scored(BaseModel):
 class Desk:
     """Nothing of a call outlives it: the page has no sessions."""
 
-    def __init__(self, node: Node, keys: Sequence[bytes]) -> None:
-        """`keys`: digests of those that open the page. Where there is none, the key is None."""
+    def __init__(self, node: Node, keys: KeyRing | None) -> None:
+        """`keys`: those that open the page. Where there is none, the key is None."""
         self._node = node
         self._keys = keys
         self._began = time.monotonic()
@@ -154,8 +154,12 @@ class Desk:
         return drawing.status_table(status_of(self._node, time.monotonic() - self._began))
 
     def _admit(self, key: str | None) -> None:
-        if self._keys and not is_known((key or "").encode(), self._keys):
-            raise Unauthorized("this node needs a key: type yours at the top of the page")
+        if self._keys is None:
+            return
+        try:
+            self._keys.find((key or "").encode())
+        except Unauthorized:
+            raise Unauthorized("this node needs a key: type yours at the top of the page") from None
 
     async def _encode(
         self, texts: Sequence[str], kind: Kind, outputs: Sequence[Output] = OUTPUTS

@@ -25,7 +25,8 @@ from embedder.page.desk import Desk
 from embedder.page.drawn import Drawn
 from embedder.page.notices import notice
 from m3.errors import InvalidInput, M3Error, NotFound
-from serving.keys import read_digests
+from serving.application import keys_of
+from serving.keys.ring import KeyRing
 
 HOME = "/"
 CALL = "/gradio_api/run/predict"
@@ -50,12 +51,8 @@ def is_file(path: str) -> bool:
 
 
 def install(app: FastAPI, node: Node) -> None:
-    """Put the page on the app.
-
-    Raises:
-        InvalidConfiguration: a keys file that cannot be used.
-    """
-    door = Door(node)
+    """Put the page on the app."""
+    door = Door(node, keys_of(app))
     app.add_api_route(HOME, door.home, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route(CALL, door.call, methods=["POST"], include_in_schema=False)
     for path in (*FILES, *(f"{folder}{{path:path}}" for folder in FOLDERS)):
@@ -72,10 +69,9 @@ class Call(BaseModel):
 class Door:
     """Lets requests through to Gradio once it is there."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, keys: KeyRing | None) -> None:
         self._node = node
-        keys = node.settings.api_keys_file
-        self._digests = read_digests(keys) if keys else ()
+        self._keys = keys
         self._drawn: Drawn | None = None
         self._drawing: threading.Thread | None = None
         self._failed = False
@@ -125,8 +121,8 @@ class Door:
         try:
             from embedder.page.layout import draw  # noqa: PLC0415 - seconds
 
-            desk = Desk(self._node, self._digests)
-            self._drawn = draw(desk, self._node.service.info, with_key=bool(self._digests))
+            desk = Desk(self._node, self._keys)
+            self._drawn = draw(desk, self._node.service.info, with_key=self._keys is not None)
         except Exception:  # noqa: BLE001 - the node answers on without its page
             _log.exception("the page could not be made")
             self._failed = True

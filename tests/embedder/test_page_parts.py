@@ -30,6 +30,7 @@ from m3.settings import Settings
 from m3.types import Codec, ModelInfo, Representation, batch_of
 from scoring.definition import fused_score, scores
 from scoring.fusion import PRESETS
+from serving.keys.ring import KeyRing
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 MODEL = ModelInfo("m", "f" * 32, "fp32", 4, 64, stand_in=True)
@@ -206,11 +207,11 @@ class CuttingService(FakeService):
 
 
 def desk_of(error: Exception) -> Desk:
-    return Desk(SimpleNamespace(service=FakeService(error)), ())  # pyright: ignore
+    return Desk(SimpleNamespace(service=FakeService(error)), None)  # pyright: ignore
 
 
 def cutting_desk(length: int) -> Desk:
-    return Desk(SimpleNamespace(service=CuttingService(length)), ())  # pyright: ignore
+    return Desk(SimpleNamespace(service=CuttingService(length)), None)  # pyright: ignore
 
 
 FAILURES = [
@@ -271,9 +272,11 @@ async def test_a_map_that_would_not_fit_is_refused():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("key", ["", "wrong", None, "s\u00e9cret"])
-async def test_without_a_known_key_nothing_is_answered(key):
+async def test_without_a_known_key_nothing_is_answered(key, tmp_path):
     node = SimpleNamespace(service=CuttingService(8))
-    desk = Desk(node, [sha256(b"secret").digest()])  # pyright: ignore
+    file = tmp_path / "keys"
+    file.write_text(sha256(b"secret").hexdigest())
+    desk = Desk(node, KeyRing(file))  # pyright: ignore
     answers = [
         (await desk.compare(key, "q", "p"))[0],
         await desk.weigh(key, "text"),

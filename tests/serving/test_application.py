@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from m3.errors import InvalidConfiguration, NotFound, NotReady, Overloaded
 from m3.settings import Settings
 from serving.application import create_app
-from serving.keys import read_digests
+from serving.keys.ring import KeyRing
 from serving.lifecycle import Lifecycle
 from serving.strict import MAX_DEPTH, router
 
@@ -229,9 +229,9 @@ async def test_a_keys_file_of_no_use_is_refused(tmp_path, text):
     file = tmp_path / "keys"
     file.write_text(text)
     with pytest.raises(InvalidConfiguration, match="M3_API_KEYS_FILE"):
-        read_digests(file)
+        KeyRing(file)
     with pytest.raises(InvalidConfiguration, match="cannot be read"):
-        read_digests(tmp_path / "missing")
+        KeyRing(tmp_path / "missing")
 
 
 async def test_metrics_count_by_route_not_by_path(client):
