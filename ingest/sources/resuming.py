@@ -18,6 +18,9 @@ MAX_REMOTE_BYTES = 256 * 2**30
 _TRIES = 5
 _FIRST_WAIT_SECONDS = 0.25
 _PROGRESS_BYTES = 2**20
+_SLOW_SECONDS = 60.0
+_SLOW_BYTES = 60 * 1024
+"""What must come in that time: a server that drips would hold a run for ever."""
 
 
 class Resuming(io.RawIOBase):
@@ -31,6 +34,8 @@ class Resuming(io.RawIOBase):
         self._piece = memoryview(b"")
         self._broken = 0
         self._broken_at = 0
+        self._waited = 0.0
+        self._waited_from = 0
 
     def readable(self) -> bool:
         return True
@@ -50,15 +55,26 @@ class Resuming(io.RawIOBase):
 
     def _next(self) -> bytes:
         while True:
+            began = time.monotonic()
             try:
                 piece = next((piece for piece in self._source if piece), b"")
             except ConnectionError as error:
                 self._again(error)
                 continue
             self._offset += len(piece)
+            self._refuse_dripping(time.monotonic() - began)
             if self._offset > MAX_REMOTE_BYTES:
                 raise InvalidInput(f"it is over {MAX_REMOTE_BYTES // 2**30} GB: split it")
             return piece
+
+    def _refuse_dripping(self, seconds: float) -> None:
+        """Time in which nobody asked for more does not count."""
+        self._waited += seconds
+        if self._waited < _SLOW_SECONDS:
+            return
+        if self._offset - self._waited_from < _SLOW_BYTES:
+            raise InvalidInput("it comes slower than 1 KB a second: run again when it is faster")
+        self._waited, self._waited_from = 0.0, self._offset
 
     def _again(self, error: ConnectionError) -> None:
         """Opens the rest, or raises the error where that was the last try."""

@@ -67,9 +67,14 @@ class WebFile:
             httpx.Client(
                 transport=transport, timeout=_TIMEOUT, trust_env=False, headers=headers
             ) as client,
-            closing(Resuming(_Download(client, self.url).fetch)) as raw,
+            closing(download(client, self.url)) as raw,
         ):
             yield Opened(io.BufferedReader(raw, _BUFFER_BYTES))
+
+
+def download(client: httpx.Client, url: httpx.URL) -> Resuming:
+    """The bytes of an address, in one piece however often the connection breaks."""
+    return Resuming(_Download(client, url).fetch)
 
 
 class _Download:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import httpx
 import pytest
 
-from ingest.sources import Fields, Parsed, Reject, discover, read, without_secrets
+from ingest.sources import Fields, Parsed, Reject, discover, read, web, without_secrets
 from ingest.sources import resuming as resuming_module
 from ingest.sources.addresses import is_public
+from ingest.sources.resuming import Resuming
+from m3.errors import InvalidInput
 from tests.buckets import s3_server
 
 ROWS = b"".join(b'{"id": "d%d", "text": "The text of number %d."}\n' % (i, i) for i in range(400))
@@ -159,6 +164,75 @@ def test_a_rest_that_may_be_of_another_file_is_not_taken(port: int):
     assert "run again" in reason(items)
 
 
+def downloaded(*answers: httpx.Response) -> tuple[bytes, list[httpx.Request]]:
+    """What is read where a server gives these answers in turn, and what it was asked."""
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return answers[len(asked) - 1]
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        download = web.download(client, httpx.URL("https://host.example/a.md"))
+        return io.BufferedReader(download).read(), asked
+
+
+class Breaking(httpx.SyncByteStream):
+    def __init__(self, sent: bytes) -> None:
+        self._sent = sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._sent
+        raise httpx.ReadError("it broke")
+
+
+def broken(sent: bytes, whole: int, **headers: str) -> httpx.Response:
+    length = {"content-length": str(whole)}
+    return httpx.Response(200, stream=Breaking(sent), headers=length | headers)
+
+
+def test_a_redirect_from_https_to_http_is_not_followed():
+    with pytest.raises(InvalidInput, match="from https to http"):
+        downloaded(httpx.Response(302, headers={"location": "http://host.example/a.md"}))
+
+
+@pytest.mark.parametrize(
+    ("known", "named"),
+    [
+        ({"etag": '"one"'}, '"one"'),
+        ({"etag": 'W/"one"', "last-modified": "Thu, 01 Jan 2026 00:00:00 GMT"}, None),
+    ],
+)
+def test_the_rest_is_asked_for_of_the_same_file(known: dict[str, str], named: str | None):
+    rest = httpx.Response(
+        206, stream=httpx.ByteStream(b"rest"), headers={"content-range": "bytes 4-7/8"}
+    )
+    text, asked = downloaded(broken(b"some", 8, **known), rest)
+    assert text == b"somerest"
+    assert asked[1].headers["if-range"] == (named or known["last-modified"])
+
+
+def test_a_file_that_changed_after_a_break_is_refused():
+    """A server that has another file sends it whole, whatever part is asked for."""
+    with pytest.raises(InvalidInput, match="changed"):
+        downloaded(
+            broken(b"some", 8, etag='"one"'),
+            httpx.Response(200, content=b"other file", headers={"etag": '"two"'}),
+        )
+
+
+def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    clock = itertools.count(step=20.0)
+    monkeypatch.setattr(resuming_module.time, "monotonic", lambda: float(next(clock)))
+
+    def drops(_: int) -> Iterator[bytes]:
+        while True:
+            yield b"x"
+
+    with pytest.raises(InvalidInput, match="slower than 1 KB"):
+        io.BufferedReader(Resuming(drops)).read()
+
+
 def test_what_is_not_there_and_what_is_secret(port: int):
     [reject] = found(f"http://user:secret@127.0.0.1:{port}/nothing.jsonl?token=secret")
     assert isinstance(reject, Reject)
@@ -180,14 +254,19 @@ def test_what_dead_letters_keep_of_an_address(given: str, kept: str):
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with s3_server() as s3:
-        s3.create_bucket(Bucket="library")
-        s3.put_object(Bucket="library", Key="news/2026/rows.jsonl", Body=ROWS)
-        s3.put_object(Bucket="library", Key="news/page.md", Body=b"# A page\n\nWith a text.")
-        s3.put_object(Bucket="library", Key="news/.hidden.md", Body=b"no")
-        s3.put_object(Bucket="library", Key="other/x.md", Body=b"no")
-        yield "library"
+def s3() -> Iterator[Any]:
+    with s3_server() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: Any) -> str:
+    s3.create_bucket(Bucket="library")
+    s3.put_object(Bucket="library", Key="news/2026/rows.jsonl", Body=ROWS)
+    s3.put_object(Bucket="library", Key="news/page.md", Body=b"# A page\n\nWith a text.")
+    s3.put_object(Bucket="library", Key="news/.hidden.md", Body=b"no")
+    s3.put_object(Bucket="library", Key="other/x.md", Body=b"no")
+    return "library"
 
 
 def test_what_lies_below_a_prefix_is_read(bucket: str):
@@ -195,8 +274,13 @@ def test_what_lies_below_a_prefix_is_read(bucket: str):
     assert ids(found(f"s3://{bucket}/news/page.md")) == ["page.md"]
 
 
-def test_a_bucket_that_is_not_there_is_told(bucket: str):
-    from m3.errors import InvalidInput
+def test_an_object_that_is_another_than_was_listed_is_refused(bucket: str, s3: Any):
+    s3.put_object(Bucket=bucket, Key="changing/a.md", Body=b"one")
+    files = discover([f"s3://{bucket}/changing"]).files
+    s3.put_object(Bucket=bucket, Key="changing/a.md", Body=b"another")
+    assert "changed after it was listed" in reason(list(read(files, Fields())))
 
+
+def test_a_bucket_that_is_not_there_is_told(bucket: str):
     with pytest.raises(InvalidInput, match=r"cannot list s3://nowhere"):
         discover(["s3://nowhere/x"])
