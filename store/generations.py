@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from m3.errors import GenerationChanged, NotFound
+from m3.errors import GenerationChanged, IndexMissing, NotFound
 from store.contract import CollectionSpec
 from store.index import Index
 from store.milvus import Milvus
 from store.places import Lease
-from store.registry import Generation, Record, Registry
+from store.registry import NOWHERE, Generation, Record, Registry
 from store.table import Table
 
 _POLL_SECONDS = 0.05
@@ -84,7 +84,41 @@ class Generations:
     def table(self, generation: Generation) -> Table:
         return Table(self._registry.place.table_uri(self.name, generation.table))
 
+    @property
+    def engine(self) -> str:
+        """The Milvus of this process, as records remember it."""
+        return self._milvus.identity
+
+    def refuse_elsewhere(self, generation: Generation) -> None:
+        """Raises IndexMissing where the index is in another Milvus than ours.
+
+        A machine that trusted an embedded Milvus of its own would search an index that lacks what
+        others wrote, and publish to it what others then lack.
+        """
+        if generation.engine in (None, self.engine):
+            return
+        which = f"the index of {self.name!r}"
+        way = f"`m3-ingest verify {self.name} --repair` builds it here"
+        if generation.number != self._registry.read(self.name).current:
+            which = f"the index of generation {generation.number} of {self.name!r}"
+            way = (
+                f"take it out, `m3-ingest generations {self.name} --discard {generation.number}`, "
+                "and rebuild it"
+            )
+        if generation.engine == NOWHERE:
+            raise IndexMissing(f"{which} is not built yet: {way}")
+        raise IndexMissing(
+            f"{which} is in another Milvus than M3_HOME's or M3_MILVUS_URI's: use that one, or "
+            f"move it: {way}"
+        )
+
     def index(self, generation: Generation) -> Index:
+        """Raises IndexMissing where it is in another Milvus than ours."""
+        self.refuse_elsewhere(generation)
+        return self.index_here(generation)
+
+    def index_here(self, generation: Generation) -> Index:
+        """The one in our Milvus, wherever the record says that it is."""
         if generation.index not in self._indexes:
             self._indexes[generation.index] = Index(self._milvus, generation.index, generation.spec)
         return self._indexes[generation.index]

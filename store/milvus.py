@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -19,6 +20,7 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
 
+_SERVER = "server"
 _UNAVAILABLE = 2
 _COLLECTION_NOT_FOUND = 100
 _GRPC_OPTIONS = {
@@ -34,6 +36,10 @@ class Place(Protocol):
 
     @property
     def embedded(self) -> bool: ...
+
+    def identity(self) -> str:
+        """Which Milvus it is; servers are not told apart."""
+        ...
 
     def attach(self) -> str:
         """Its address, reachable as far as can be told."""
@@ -58,6 +64,9 @@ class EmbeddedPlace:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def identity(self) -> str:
+        return self._engine.identity()
+
     def attach(self) -> str:
         return self._engine.attach()
 
@@ -81,6 +90,9 @@ class ServerPlace:
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
+
+    def identity(self) -> str:
+        return _SERVER
 
     def attach(self) -> str:
         return self._uri
@@ -116,6 +128,11 @@ class Milvus:
         )
         token = settings.milvus_token.get_secret_value() if settings.milvus_token else ""
         return cls(place, token=token, timeout=settings.milvus_timeout)
+
+    @cached_property
+    def identity(self) -> str:
+        """What a generation's record remembers of where its index is."""
+        return self.place.identity()
 
     def call(self, function: Callable[[Any, float], T]) -> T:
         """`function(client, timeout)`, its errors said in our words.

@@ -82,7 +82,9 @@ class StoredStore:
         try:
             version = Table(self._table_uri(name, generation)).create(spec)
             Index(self._milvus, generation.index, spec).create()
-            yield replace(generation, published=version, swept=version)
+            yield replace(
+                generation, published=version, swept=version, engine=self._milvus.identity
+            )
         except M3Error:
             with suppress(M3Error):
                 self._remove(name, generation)

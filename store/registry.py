@@ -24,6 +24,9 @@ from store.places import Place
 FORMAT = 2
 """1 had tables without the documents' own texts."""
 
+NOWHERE = "none"
+"""The engine of a generation that has a table and no index, as in a backup."""
+
 _RETRY_SECONDS = 0.02
 
 
@@ -45,6 +48,7 @@ class Generation:
         published: the version readers see: all of it is in the index.
         swept: the rows that commits up to this version replaced have left the index.
         recent: publications after `swept`, oldest first.
+        engine: the Milvus that holds the index, `NOWHERE` for none yet; None was not remembered.
     """
 
     number: int
@@ -54,6 +58,7 @@ class Generation:
     published: int
     swept: int
     recent: tuple[Publication, ...] = ()
+    engine: str | None = None
 
     def publish(self, version: int, at: float) -> Generation:
         """Readers see `version` from now on; it never goes backwards."""
