@@ -29,7 +29,6 @@ class Writer:
 
     async def write(self, collection: str, document: Document) -> Written:
         opened = await asyncio.to_thread(self._collections.open, collection)
-        there = await asyncio.to_thread(opened.content_hashes, [document.key])
         rejects: list[Reject] = []
         report = await ingest(
             [document],
@@ -43,7 +42,7 @@ class Writer:
             raise InvalidInput(rejects[0].reason)
         if report.unchanged:
             return Written("unchanged", 0)
-        return Written("replaced" if there else "created", report.chunks)
+        return Written("replaced" if report.replaced else "created", report.chunks)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ class Report:
 
     Attributes:
         documents: read, those that could not be read included.
+        replaced: of the written, those whose older version went.
         chunks: written, of these `reused` with vectors that were stored already.
         tokens: that the model read.
         truncated: documents longer than the model reads, in collections of whole documents.
@@ -21,6 +22,7 @@ class Report:
 
     documents: int = 0
     written: int = 0
+    replaced: int = 0
     unchanged: int = 0
     failed: int = 0
     chunks: int = 0

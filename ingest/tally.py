@@ -49,6 +49,7 @@ class Tally:
 def written_report(work: Work, reused: int = 0) -> Report:
     return Report(
         written=1,
+        replaced=int(work.stored),
         chunks=len(work.passages),
         reused=reused,
         truncated=int(any(passage.truncated for passage in work.passages)),
