@@ -26,7 +26,8 @@ from store.contract import (
 from store.filters import Filter, field_values, matches
 from store.generations import Generations
 from store.publication import Publisher
-from store.reading import Question, Reader
+from store.question import Question
+from store.reading import Reader
 from store.rows import (
     EMBEDDING_COLUMNS,
     ORIGINAL_COLUMNS,
@@ -39,6 +40,7 @@ from store.rows import (
 )
 from store.table import literal
 from store.verification import verify
+from store.words import Words
 
 _KEY_COLUMNS = ("tenant", "source", "document_id")
 
@@ -157,9 +159,10 @@ class StoredCollection:
         depth: int,
         tenant: str,
         filter: Filter | None = None,
+        words: Words | None = None,
         spec: CollectionSpec | None = None,
     ) -> Candidates:
-        return self._reader.candidates(legs, Question(query, depth, tenant, filter, spec))
+        return self._reader.candidates(legs, Question(query, depth, tenant, filter, words, spec))
 
     def status(self) -> Status:
         generation = self._generations.current()

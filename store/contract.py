@@ -26,6 +26,7 @@ from m3.types import (
     model_text,
 )
 from store.filters import FieldType, Filter
+from store.words import Words
 
 Leg = Literal["dense", "sparse"]
 
@@ -309,12 +310,13 @@ class Collection(Protocol):
         depth: int,
         tenant: str,
         filter: Filter | None = None,
+        words: Words | None = None,
         spec: CollectionSpec | None = None,
     ) -> Candidates:
         """The `depth` best rows of each leg by exact inner product, and the union's rows.
 
         A query without sparse terms finds nothing on the sparse leg. Every row is of
-        `tenant`, meets `filter`, and is alive in the snapshot.
+        `tenant`, meets `filter`, has the `words`, and is alive in the snapshot.
 
         Args:
             spec: what the query was embedded for.

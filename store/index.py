@@ -113,6 +113,13 @@ class Index:
         self, leg: Leg, query: Representation, *, depth: int, tenant: str, expression: str | None
     ) -> list[int]:
         """Row ids by inner product, best first, at most `depth`."""
+        found = self.scored(leg, query, depth=depth, tenant=tenant, expression=expression)
+        return [row for row, _ in found]
+
+    def scored(
+        self, leg: Leg, query: Representation, *, depth: int, tenant: str, expression: str | None
+    ) -> list[tuple[int, float]]:
+        """Row ids as `search` gives them, each with the index's own inner product."""
         if leg == "sparse" and not len(query.sparse_ids):
             return []
         data, params = self._leg(leg, query, depth)
@@ -120,7 +127,7 @@ class Index:
         if expression is not None:
             condition = f"{condition} and ({expression})"
 
-        def run(client: Any, timeout: float) -> list[int]:
+        def run(client: Any, timeout: float) -> list[tuple[int, float]]:
             self._load(client, timeout)
             found = client.search(
                 self.name,
@@ -131,7 +138,7 @@ class Index:
                 search_params={"metric_type": "IP", "params": params},
                 timeout=timeout,
             )
-            return [int(hit["id"]) for hit in found[0]] if found else []
+            return [(int(hit["id"]), float(hit["distance"])) for hit in found[0]] if found else []
 
         return self._milvus.call(run)
 

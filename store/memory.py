@@ -28,6 +28,7 @@ from store.contract import (
     Verification,
 )
 from store.filters import Filter, field_values, matches
+from store.words import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +203,12 @@ class MemoryCollection:
         depth: int,
         tenant: str,
         filter: Filter | None = None,
+        words: Words | None = None,
         spec: CollectionSpec | None = None,
     ) -> Candidates:
         with self._lock:
             self._refuse_other(spec)
-            rows = [row for row in self._all() if self._allowed(row, tenant, filter)]
+            rows = [row for row in self._all() if self._allowed(row, tenant, filter, words)]
             version = self._generation.version
         found: dict[Leg, list[int]] = {leg: _best(leg, query, rows, depth) for leg in legs}
         union = set[int]().union(*found.values())
@@ -223,8 +225,12 @@ class MemoryCollection:
     def _all(self) -> Iterator[_Row]:
         return (row for kept in self._generation.documents.values() for row in kept.rows)
 
-    def _allowed(self, row: _Row, tenant: str, filter_: Filter | None) -> bool:
+    def _allowed(
+        self, row: _Row, tenant: str, filter_: Filter | None, words: Words | None = None
+    ) -> bool:
         if row.chunk.tenant != tenant:
+            return False
+        if words and not words.allow(row.chunk.title, row.chunk.text):
             return False
         if filter_ is None:
             return True

@@ -1,0 +1,128 @@
+"""The legs of one search, over one version: the index's best, held against the table's rows.
+
+The index may hold rows that the version does not have yet or no longer, and its filter may let
+through what it cannot say. Such rows fall away when the table is asked for them, and a leg that
+lacks some is searched deeper. Rows that are wanted for their words, which the index does not
+have, are named to it where they are few. Where not even Milvus's deepest search meets a leg's
+depth, all rows that are wanted are named, part by part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import compress
+
+import pyarrow as pa
+
+from store.contract import MAX_DEPTH, CollectionSpec, Leg, Rows, StoredChunk
+from store.index import Index
+from store.milvus_filters import to_milvus
+from store.naming import in_parts, named
+from store.question import Question
+from store.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
+from store.table import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """Searches an index for a question's rows of a version."""
+
+    index: Index
+    version: Version
+    spec: CollectionSpec
+    question: Question
+    pool: ThreadPoolExecutor
+
+    def best(self, legs: Sequence[Leg]) -> tuple[dict[Leg, list[int]], Rows]:
+        """Row ids of each leg, best first, and the rows of their union."""
+        asked = dict.fromkeys(legs, self.question.depth)
+        found = self._search(asked, None)
+        table, chunks = self._rows(found)
+        alive = {chunk.row for chunk in chunks}
+        kept: dict[Leg, list[int]] = {leg: self._kept(ids, alive) for leg, ids in found.items()}
+        lacking: list[Leg] = [
+            leg for leg in legs if self._may_lack(kept[leg], found[leg], asked[leg])
+        ]
+        if lacking:
+            kept.update(self._deeper(lacking))
+            table, chunks = self._rows(kept)
+        wanted = set[int]().union(*kept.values())
+        table, chunks = _only(table, chunks, [chunk.row in wanted for chunk in chunks])
+        return kept, Rows(chunks, to_embeddings(table, self.spec) if chunks else None)
+
+    def _deeper(self, legs: Sequence[Leg]) -> dict[Leg, list[int]]:
+        within = named(self.version, self.question, self.spec)
+        depth = self.question.depth
+        asked = dict.fromkeys(legs, depth if within else min(2 * depth, MAX_DEPTH))
+        kept: dict[Leg, list[int]] = {}
+        while asked:
+            found = self._search(asked, within)
+            allowed = self._allowed(found)
+            for leg, ids in found.items():
+                kept[leg] = self._kept(ids, allowed)
+                if not self._may_lack(kept[leg], ids, asked[leg]):
+                    del asked[leg]
+                elif asked[leg] == MAX_DEPTH:
+                    kept[leg] = self._of_parts(leg)
+                    del asked[leg]
+                else:
+                    asked[leg] = min(2 * asked[leg], MAX_DEPTH)
+        return kept
+
+    def _kept(self, ids: Iterable[int], allowed: set[int]) -> list[int]:
+        return [row for row in ids if row in allowed][: self.question.depth]
+
+    def _may_lack(self, kept: Sequence[int], found: Sequence[int], asked: int) -> bool:
+        return len(kept) < self.question.depth and asked <= len(found)
+
+    def _of_parts(self, leg: Leg) -> list[int]:
+        question, best = self.question, list[tuple[int, float]]()
+        for part in in_parts(self.version, question, self.spec):
+            best += self.index.scored(
+                leg, question.query, depth=question.depth, tenant=question.tenant, expression=part
+            )
+            best = sorted(best, key=lambda found: (-found[1], found[0]))[: question.depth]
+        return [row for row, _ in best]
+
+    def _search(self, asked: Mapping[Leg, int], within: str | None) -> dict[Leg, list[int]]:
+        """All legs at once."""
+        question = self.question
+        said = None if question.filter is None else to_milvus(question.filter)
+        parts = [f"({part})" for part in (within, said) if part is not None]
+        searches: dict[Leg, Future[list[int]]] = {
+            leg: self.pool.submit(
+                self.index.search,
+                leg,
+                question.query,
+                depth=depth,
+                tenant=question.tenant,
+                expression=" and ".join(parts) or None,
+            )
+            for leg, depth in asked.items()
+        }
+        return {leg: search.result() for leg, search in searches.items()}
+
+    def _rows(self, found: Mapping[Leg, Sequence[int]]) -> tuple[pa.Table, list[StoredChunk]]:
+        """Those found rows that the version has and the question allows."""
+        table = self.version.take(_union(found), [*TEXT_COLUMNS, *EMBEDDING_COLUMNS])
+        chunks = to_chunks(table)
+        return _only(table, chunks, [self.question.allows(chunk, self.spec) for chunk in chunks])
+
+    def _allowed(self, found: Mapping[Leg, Sequence[int]]) -> set[int]:
+        """The ids of those rows, without their vectors: a deep search finds many."""
+        chunks = to_chunks(self.version.take(_union(found), TEXT_COLUMNS))
+        return {chunk.row for chunk in chunks if self.question.allows(chunk, self.spec)}
+
+
+def _union(found: Mapping[Leg, Sequence[int]]) -> list[int]:
+    return sorted(set[int]().union(*found.values()))
+
+
+def _only(
+    table: pa.Table, chunks: list[StoredChunk], keep: Sequence[bool]
+) -> tuple[pa.Table, list[StoredChunk]]:
+    if all(keep):
+        return table, chunks
+    return table.filter(pa.array(keep, pa.bool_())), list(compress(chunks, keep))

@@ -1,0 +1,79 @@
+"""Rows named to Milvus by their ids, where it cannot be told in its own words which are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from store.contract import CollectionSpec
+from store.index import KEY
+from store.lance_words import allowed, forbidden
+from store.question import Question
+from store.rows import ROW_ID, values
+from store.table import Version, literal
+
+MOST_NAMED = 10_000
+"""Rows of one Milvus expression: some 80 kB of digits."""
+
+_NONE = -1
+"""No row has this id, and Milvus takes no empty list."""
+
+
+def named(version: Version, question: Question, spec: CollectionSpec) -> str | None:
+    """An expression that leaves those rows alone which have the words that the question wants.
+
+    None where more than `MOST_NAMED` would have to be named.
+    """
+    if question.words is None:
+        return None
+    if question.words.must:
+        rows, relation = _wanted(version, question, spec), "in"
+    else:
+        rows, relation = _unwanted(version, question), "not in"
+    few = list(islice(rows, MOST_NAMED + 1))
+    return None if len(few) > MOST_NAMED else _expression(few, relation)
+
+
+def in_parts(version: Version, question: Question, spec: CollectionSpec) -> Iterator[str]:
+    """Expressions that name, one after the other, all rows that the question wants."""
+    rows = iter(_wanted(version, question, spec))
+    while part := list(islice(rows, MOST_NAMED)):
+        yield _expression(part, "in")
+
+
+def _expression(rows: Sequence[int], relation: str) -> str:
+    return f"{KEY} {relation} [{','.join(map(str, rows or [_NONE]))}]"
+
+
+def _wanted(version: Version, question: Question, spec: CollectionSpec) -> Iterable[int]:
+    condition = "true" if question.words is None else allowed(question.words)
+    for row, title, text, metadata in _passages(version, question.tenant, condition):
+        if question.admits(title, text, metadata, spec):
+            yield row
+
+
+def _unwanted(version: Version, question: Question) -> Iterable[int]:
+    words = question.words
+    assert words is not None  # noqa: S101 - asked for words alone
+    for row, title, text, _ in _passages(version, question.tenant, forbidden(words)):
+        if not words.allow(title, text):
+            yield row
+
+
+def _passages(
+    version: Version, tenant: str, condition: str
+) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+    """Row id, title, text and metadata of the tenant's rows that meet a condition."""
+    columns = ["title", "text", "metadata"]
+    found = version.scan(columns, f"tenant = {literal(tenant)} and ({condition})")
+    return chain.from_iterable(map(_records, found))
+
+
+def _records(rows: pa.Table) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+    columns = (values(rows, name) for name in (ROW_ID, "title", "text", "metadata"))
+    for row, title, text, metadata in zip(*columns, strict=True):
+        yield row, title, text, orjson.loads(metadata)

@@ -1,0 +1,33 @@
+"""What a search wants of a collection, and which rows may answer it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from m3.types import Metadata, Representation
+from store.contract import CollectionSpec, StoredChunk
+from store.filters import Filter, field_values, matches
+from store.words import Words
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a search wants, apart from its legs."""
+
+    query: Representation
+    depth: int
+    tenant: str
+    filter: Filter | None = None
+    words: Words | None = None
+    spec: CollectionSpec | None = None
+
+    def allows(self, chunk: StoredChunk, spec: CollectionSpec) -> bool:
+        return chunk.tenant == self.tenant and self.admits(
+            chunk.title, chunk.text, chunk.metadata, spec
+        )
+
+    def admits(self, title: str, text: str, metadata: Metadata, spec: CollectionSpec) -> bool:
+        """Whether a row of the tenant has the words and meets the filter."""
+        if self.filter and not matches(self.filter, field_values(metadata, spec.fields)):
+            return False
+        return self.words is None or self.words.allow(title, text)
