@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import TypeAlias
 
 import structlog
@@ -21,6 +22,8 @@ from serving.problems import of_exception, respond
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _ABANDONED = 499
+_QUIET = frozenset({HTTPStatus.TOO_MANY_REQUESTS})
+"""Under overload a line for each refusal would cost more than the refusal."""
 _log = structlog.stdlib.get_logger("m3.http")
 
 AnswerHeaders = Callable[[], Mapping[str, str]]
@@ -75,7 +78,7 @@ class Observe:
         # An unknown word for a method must not make a time series of its own.
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self._metrics.observe(method, route, status, seconds)
-        quiet = scope["path"] in EXEMPT or self._is_quiet(scope["path"])
+        quiet = status in _QUIET or scope["path"] in EXEMPT or self._is_quiet(scope["path"])
         log = _log.debug if quiet else _log.info
         client = scope.get("client")
         log(

@@ -17,7 +17,7 @@ from serving.keys.caller import admit, needed_by
 
 MAX_DEPTH = 64
 """Nested arrays and objects a body may have; JSON is written out again to 254 levels at most."""
-_LARGE = 256 * 1024
+LARGE = 256 * 1024
 """Bytes above which a body is read beside the event loop: about a millisecond's."""
 
 
@@ -31,7 +31,7 @@ class StrictRequest(Request):
             json.JSONDecodeError: with a reason that can be shown.
         """
         body = await self.body()
-        return await asyncio.to_thread(_value, body) if len(body) > _LARGE else _value(body)
+        return await asyncio.to_thread(_value, body) if len(body) > LARGE else _value(body)
 
 
 def _value(body: bytes) -> Any:

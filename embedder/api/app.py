@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from embedder import page
 from embedder.api import document, openai, rerank, routes
+from embedder.api.early import EarlyRefusal
 from embedder.api.node import Node
 from embedder.encoders.loading import EncoderName
 from m3.settings import Settings
@@ -47,6 +49,9 @@ def create_node_app(
         is_quiet=page.is_file,
     )
     app.state.node = node
+    entries = (routes.ENTRY, openai.ENTRY, *rerank.ENTRIES)
+    # Within ids, counts, keys and the limit of a body, which a refusal needs as well.
+    app.user_middleware.append(Middleware(EarlyRefusal, node=node, entries=entries))
     app.include_router(routes.routes)
     app.include_router(openai.routes)
     app.include_router(rerank.routes)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from embedder.api.admission import refuse_too_long, refuse_too_many
 from embedder.api.answers import dumps, vector
+from embedder.api.early import Entry
 from embedder.api.routes import Service, model_of
 from embedder.api.schemas import TEXT_SCHEMA, Count, Model
 from embedder.api.service import EmbeddingService, refuse_truncated
@@ -150,12 +151,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 500, 503), _ERROR
 )
 async def embeddings(request: Request, body: OpenAiRequest, service: Service) -> Response:
     """Token ids are those of `/v1/tokenizer`, with or without the special ones."""
-    if body.dimensions not in (None, service.info.dimension):
-        raise InvalidInput(
-            f"dimensions: the model has {service.info.dimension}, and they cannot be cut to "
-            f"{body.dimensions}"
-        )
-    refuse_too_many(request, body.input)
+    admit(request, body, service)
     batch = await unless_abandoned(request, _encode(request, body, service))
     tokens = int(batch.tokens.sum())
     answer = {
@@ -181,12 +177,28 @@ async def model(model_id: str, service: Service) -> Model:
     return model_of(service)
 
 
+def admit(request: Request, body: OpenAiRequest, service: EmbeddingService) -> None:
+    """Raises what is refused before it is tokenised."""
+    if body.dimensions not in (None, service.info.dimension):
+        raise InvalidInput(
+            f"dimensions: the model has {service.info.dimension}, and they cannot be cut to "
+            f"{body.dimensions}"
+        )
+    refuse_too_many(request, body.input)
+    service.refuse_if_full(body.input, _kind(body))
+
+
+ENTRY = Entry(PATH, OpenAiRequest, admit, "query")
+
+
+def _kind(body: OpenAiRequest) -> Kind:
+    # One text is somebody waiting; many are a job.
+    return "query" if len(body.input) == 1 else "passage"
+
+
 async def _encode(
     request: Request, body: OpenAiRequest, service: EmbeddingService
 ) -> EmbeddingBatch:
-    # One text is somebody waiting; many are a job.
-    kind: Kind = "query" if len(body.input) == 1 else "passage"
-    service.refuse_if_full(body.input, kind)
     limit = service.info.max_tokens
     if isinstance(body.input[0], str):
         tokenized = await service.tokenize(cast("list[str]", body.input))
@@ -199,7 +211,7 @@ async def _encode(
     if not body.truncate:
         refuse_truncated(tokenized, limit)
     refuse_too_long(request, tokenized)
-    return await service.encode_tokens(tokenized, kind, outputs=("dense",))
+    return await service.encode_tokens(tokenized, _kind(body), outputs=("dense",))
 
 
 def _read(tokenizer: TextTokenizer, ids: list[int], index: int, limit: int) -> TokenizedText:

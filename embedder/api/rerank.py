@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from embedder.api.admission import refuse_too_long, refuse_too_many
 from embedder.api.answers import dumps, finite
+from embedder.api.early import Entry
 from embedder.api.routes import Service
 from embedder.api.schemas import MOST_TEXTS, TEXT_SCHEMA, Count, Length, Text
 from embedder.api.service import EmbeddingService
@@ -198,7 +199,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 )
 async def rerank(request: Request, body: RerankRequest, service: Service) -> Response:
     """Every text is read once, and all three scores are exact."""
-    refuse_too_many(request, body.documents, "documents")
+    admit(request, body, service)
     weights = body.fusion()
     query, documents = await unless_abandoned(request, _encode(request, body, service))
     results = await asyncio.to_thread(_results, body, query, documents, weights)
@@ -218,11 +219,20 @@ async def rerank(request: Request, body: RerankRequest, service: Service) -> Res
     return Response(dumps(answer), media_type="application/json")
 
 
+def admit(request: Request, body: RerankRequest, service: EmbeddingService) -> None:
+    """Raises what is refused before it is tokenised."""
+    refuse_too_many(request, body.documents, "documents")
+    body.fusion()
+    service.refuse_if_full(body.documents, "passage")
+
+
+ENTRIES = tuple(Entry(path, RerankRequest, admit, "passage") for path in PATHS)
+
+
 async def _encode(
     request: Request, body: RerankRequest, service: EmbeddingService
 ) -> tuple[EmbeddingBatch, EmbeddingBatch]:
     """The query and the documents, in fp32, each in the lane of its kind."""
-    service.refuse_if_full(body.documents, "passage")
     limit = service.info.max_tokens
     query = await service.tokenize([body.query])
     documents = await service.tokenize(body.documents, min(body.max_tokens_per_doc or limit, limit))

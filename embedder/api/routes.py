@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from email.message import Message
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +13,7 @@ from starlette.responses import Response
 
 from embedder.api.admission import refuse_too_long, refuse_too_many
 from embedder.api.answers import encode_answer
+from embedder.api.early import Entry
 from embedder.api.node import service_of
 from embedder.api.schemas import (
     EncodeAnswer,
@@ -50,7 +52,7 @@ async def encode(request: Request, body: EncodeRequest, service: Service) -> Res
     The latter for `Accept: application/vnd.m3.embeddings;codec=int8|bf16|fp32`; queries are
     fp32 in it, whatever the codec.
     """
-    refuse_too_many(request, body.input)
+    admit(request, body, service)
     codec = _binary_codec(request)
     batch = await unless_abandoned(request, _encode(request, body, service, codec or Codec.FP32))
     if codec:
@@ -59,11 +61,19 @@ async def encode(request: Request, body: EncodeRequest, service: Service) -> Res
     return Response(content, media_type="application/json")
 
 
+def admit(request: Request, body: EncodeRequest, service: EmbeddingService) -> None:
+    """Raises what is refused before it is tokenised."""
+    refuse_too_many(request, body.input)
+    _binary_codec(request)
+    service.refuse_if_full(body.input, body.kind, _timeout(body))
+
+
+ENTRY = Entry("/v1/encode", EncodeRequest, admit, "query")
+
+
 async def _encode(
     request: Request, body: EncodeRequest, service: EmbeddingService, codec: Codec
 ) -> EmbeddingBatch:
-    timeout = body.deadline_ms and body.deadline_ms / 1000
-    service.refuse_if_full(body.input, body.kind, timeout)
     tokenized = await service.tokenize(body.input, body.max_length)
     if not body.truncate:
         refuse_truncated(tokenized, body.max_length or service.info.max_tokens)
@@ -73,8 +83,12 @@ async def _encode(
         body.kind,
         outputs=body.outputs,
         codec=codec if body.kind == "passage" else Codec.FP32,
-        timeout=timeout,
+        timeout=_timeout(body),
     )
+
+
+def _timeout(body: EncodeRequest) -> float | None:
+    return body.deadline_ms and body.deadline_ms / 1000
 
 
 @routes.post("/tokenize", summary="What the model reads of each text", responses=problems(503))
@@ -125,7 +139,11 @@ def model_of(service: EmbeddingService) -> Model:
 
 def _binary_codec(request: Request) -> Codec | None:
     """The codec of the binary form, or None where JSON is wanted."""
-    accept = request.headers.get("accept", "")
+    return _codec_named(request.headers.get("accept", ""))
+
+
+@lru_cache(maxsize=64)
+def _codec_named(accept: str) -> Codec | None:
     if MEDIA_TYPE not in accept.lower():
         return None
     for part in accept.split(","):
