@@ -1,4 +1,4 @@
-"""m3-search: serve the search API, ask it, measure its quality, run the embedded Milvus."""
+"""m3-search: serve the search API and ask it, measure its quality, keep its keys and its Milvus."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from commands.console import SOME_FAILED, print_json, run
 from commands.options import EmbedderUrl, Home, Json
+from commands.search_keys import keys
 from m3.errors import InvalidInput
 from m3.settings import Settings, load_settings
 
@@ -29,6 +30,7 @@ engine = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(engine, name="engine")
+app.add_typer(keys, name="keys")
 
 
 @app.command(epilog="Examples:\n\n`m3-search serve`\n\n`m3-search serve --port 0 --home ./state`")

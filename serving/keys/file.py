@@ -6,8 +6,8 @@ and so that files of bare digests, which came first, go on working.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,7 +72,7 @@ class KeyLine(BaseModel):
         return self
 
     def key(self) -> Key:
-        burst = self.burst or max(1, round(self.rate or 1))
+        burst = self.burst or math.ceil(self.rate or 1)
         return Key(
             name=self.name,
             digest=bytes.fromhex(self.sha256),
@@ -86,9 +86,11 @@ class KeyLine(BaseModel):
 def read_lines(path: Path) -> list[str]:
     """Raises InvalidConfiguration for a file that cannot be read."""
     try:
-        return path.read_text("utf-8").splitlines()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidConfiguration(f"M3_API_KEYS_FILE: {path} cannot be read: {error}") from error
+    # Tenants may hold what `splitlines` takes for the end of a line.
+    return text.removesuffix("\n").split("\n")
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
@@ -144,15 +146,15 @@ def _of_json(text: str) -> Key:
     try:
         return KeyLine.model_validate_json(text).key()
     except ValidationError as error:
-        raise ValueError("; ".join(map(_reason, error.errors()))) from error
+        raise ValueError(reasons(error)) from error
+
+
+def reasons(error: ValidationError) -> str:
+    """What is wrong with a line, without its values."""
+    return "; ".join(map(_reason, error.errors()))
 
 
 def _reason(error: Any) -> str:
     place = ".".join(map(str, error["loc"]))
     words = error["msg"].removeprefix("Value error, ")
     return f"{place}: {words}" if place else words
-
-
-def names(keys: Sequence[Key]) -> str:
-    """For messages."""
-    return ", ".join(key.name for key in keys) or "none"
