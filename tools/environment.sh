@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 extras=${1:?say which extras, for example: all}
 venv=${VENV:-.venv}
-stamp="$venv/.installed-$extras-$(cat pyproject.toml constraints.txt embedder/encoders/native/kernels/* | cksum | cut -d' ' -f1)"
+stamp="$venv/.installed-$extras-$(cat pyproject.toml constraints.txt embedder/encoders/native/kernels/* scoring/native/kernels/* | cksum | cut -d' ' -f1)"
 [ -e "$stamp" ] && exit 0
 
 usable_python() {

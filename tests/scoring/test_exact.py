@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_info
 
 from m3.codec import decode_tokens, encode_tokens
 from m3.types import Codec, EmbeddingBatch, Representation, batch_of
@@ -16,11 +15,6 @@ from scoring import definition
 from scoring.exact import all_scores
 from scoring.maxsim import maxsim
 from tests.m3.strategies import batches, codecs, dimensions, representations, unit_vectors
-
-_KERNELS = {info.get("architecture") for info in threadpool_info()}
-uniform_blas = pytest.mark.skipif(
-    bool(_KERNELS & {"Haswell", "Zen"}), reason="OpenBLAS's AVX2 kernels sum by position"
-)
 
 
 @st.composite
@@ -39,7 +33,6 @@ def test_all_scores_are_the_definition(question: tuple[Representation, Embedding
     np.testing.assert_allclose(all_scores(query, passages), expected, rtol=0, atol=2e-6)
 
 
-@uniform_blas
 @given(questions(), st.data())
 @settings(max_examples=100, deadline=None)
 def test_a_score_has_the_same_bits_alone_and_among_others(
@@ -69,7 +62,6 @@ def test_passages_of_any_length_around_the_block(tokens: int, codec: Codec) -> N
     np.testing.assert_allclose(maxsim(query, codes, offsets, codec), expected, rtol=0, atol=2e-6)
 
 
-@uniform_blas
 def test_equal_passages_tie_wherever_they_stand() -> None:
     rng = np.random.default_rng(7)
     query = unit_vectors(rng, 13, 384)
