@@ -17,6 +17,7 @@ from store.contract import (
     Candidates,
     CollectionSpec,
     Compaction,
+    Counts,
     DocumentRows,
     Leg,
     Status,
@@ -178,6 +179,12 @@ class StoredCollection:
             unpublished=table.latest_number() - generation.published,
             spec=generation.spec,
         )
+
+    def counts(self, tenant: str) -> Counts:
+        generation = self._generations.current()
+        version = self._generations.table(generation).at(generation.published)
+        its = f"tenant = {literal(tenant)}"
+        return Counts(version.count(f"{its} and position = 0"), version.count(its))
 
     def verify(self, *, repair: bool = False) -> Verification:
         return verify(self._generations, self._publisher, repair=repair)

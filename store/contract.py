@@ -164,6 +164,14 @@ class StoredDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What one tenant has in the published version."""
+
+    documents: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Counts of the published version; `unpublished` commits wait for the index."""
 
@@ -328,6 +336,10 @@ class Collection(Protocol):
         ...
 
     def status(self) -> Status: ...
+
+    def counts(self, tenant: str) -> Counts:
+        """Of one tenant alone; those of `status` are of all tenants together."""
+        ...
 
     def verify(self, *, repair: bool = False) -> Verification:
         """Compare index and table row by row, and checksums; `repair` makes the index equal."""

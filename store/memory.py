@@ -18,6 +18,7 @@ from store.contract import (
     Collection,
     CollectionSpec,
     Compaction,
+    Counts,
     DocumentRows,
     Generations,
     Leg,
@@ -249,6 +250,12 @@ class MemoryCollection:
                 unpublished=0,
                 spec=self.spec,
             )
+
+    def counts(self, tenant: str) -> Counts:
+        with self._lock:
+            documents = [key for key in self._generation.documents if key.tenant == tenant]
+            chunks = sum(row.chunk.tenant == tenant for row in self._all())
+        return Counts(len(documents), chunks)
 
     def verify(self, *, repair: bool = False) -> Verification:
         return Verification(

@@ -10,7 +10,7 @@ import pytest
 from m3.errors import AlreadyExists, InvalidInput, NotFound
 from m3.types import Codec, Document, text_hash
 from scoring.definition import dense_score
-from store.contract import Collection, CollectionSpec, Store
+from store.contract import Collection, CollectionSpec, Counts, Store
 from store.filters import FieldType, parse
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
 
@@ -102,6 +102,20 @@ class StoreContract:
         assert collection.document(key("a", tenant="one", source="other")) is not None
         found = collection.candidates(query(rng), legs=["dense", "sparse"], depth=9, tenant="two")
         assert [c.tenant for c in found.rows.chunks] == ["two"]
+
+    def test_a_tenants_counts_are_its_own(self, collection, rng):
+        collection.replace(
+            [
+                document_rows(rng, "a", chunks=2, tenant="it's one"),
+                document_rows(rng, "b", chunks=1, tenant="it's one"),
+                document_rows(rng, "a", chunks=5, tenant="two"),
+            ]
+        )
+        collection.replace([document_rows(rng, "b", chunks=4, tenant="it's one")])
+        found = [collection.counts(tenant) for tenant in ("it's one", "two", "three")]
+        assert found == [Counts(2, 6), Counts(1, 5), Counts(0, 0)]
+        whole = collection.status()
+        assert (whole.documents, whole.chunks) == (3, 11)
 
     def test_content_hashes_and_stored_vectors_are_found_again(self, collection, rng):
         written = document_rows(rng, "a", chunks=2)
