@@ -12,6 +12,7 @@ from scoring.fusion import PRESETS, Method, Weights, preset_named
 from search.request import MAX_CANDIDATES, SearchRequest
 from store.contract import Chunking, CollectionSpec
 from store.filters import FieldType
+from store.words import MAX_CHARACTERS, MAX_WORDS
 
 
 class _Body(BaseModel):
@@ -25,6 +26,10 @@ def _bounds(least: int, most: int) -> dict[str, Any]:
 
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
+Phrases = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]],
+    Field(max_length=MAX_WORDS),
+]
 
 
 class WeightsBody(_Body):
@@ -76,14 +81,29 @@ class SearchBody(_Body):
         '`{"field": "lang", "op": "eq", "value": "en"}` with eq, ne, lt, lte, gt, gte, in, '
         'contains, exists; `{"and": […]}`, `{"or": […]}`, `{"not": …}`.',
     )
+    must: Phrases = Field(
+        default_factory=list[str],
+        description="Words or phrases that a hit's title or text has, as whole words, whatever "
+        "their case.",
+    )
+    must_not: Phrases = Field(
+        default_factory=list[str],
+        description="Words or phrases that neither title nor text of a hit has.",
+    )
     explain: bool = Field(
         default=False, strict=True, description="Each score's share, and the terms that matched."
     )
 
     def request(self, tenant: str = DEFAULT_TENANT) -> SearchRequest:
         """Raises InvalidInput for values out of their range."""
-        fields = self.model_dump(exclude={"weights"})
-        return SearchRequest(**fields, weights=self._weights(), tenant=tenant)
+        fields = self.model_dump(exclude={"weights", "must", "must_not"})
+        return SearchRequest(
+            **fields,
+            weights=self._weights(),
+            must=tuple(self.must),
+            must_not=tuple(self.must_not),
+            tenant=tenant,
+        )
 
     def _weights(self) -> Weights | None:
         match self.weights:

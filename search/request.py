@@ -10,6 +10,7 @@ from m3.errors import InvalidInput
 from m3.types import DEFAULT_TENANT
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 from store.contract import Leg
+from store.words import Words
 
 MAX_CANDIDATES = 1_000
 """Candidates one leg may bring; an exact score is computed for each."""
@@ -32,6 +33,8 @@ class SearchRequest:
         candidates: how deep each leg is searched. None: enough for the first page; a page
             beyond it needs a depth, the same on every page, or the pages would not fit together.
         filter: the JSON form that `store.filters` defines.
+        must, must_not: words or phrases that a passage has all of, and none of, as `store.words`
+            defines it.
 
     Raises:
         InvalidInput: a value out of its range; the message says what would do.
@@ -45,6 +48,8 @@ class SearchRequest:
     candidates: int | None = None
     offset: int = 0
     filter: Mapping[str, Any] | None = None
+    must: tuple[str, ...] = ()
+    must_not: tuple[str, ...] = ()
     explain: bool = False
     tenant: str = DEFAULT_TENANT
 
@@ -55,6 +60,7 @@ class SearchRequest:
             raise InvalidInput(
                 f"query has {len(self.query)} characters: send at most {MAX_QUERY_CHARACTERS}"
             )
+        Words(self.must, self.must_not)
         _check_range("top_k", self.top_k, 1, MAX_CANDIDATES)
         _check_range("offset", self.offset, 0, MAX_CANDIDATES - 1)
         _check_range("candidates", self.depth, 1, MAX_CANDIDATES)
@@ -70,6 +76,11 @@ class SearchRequest:
         if self.candidates is not None:
             return self.candidates
         return max(DEFAULT_CANDIDATES, self.top_k)
+
+    @property
+    def words(self) -> Words | None:
+        """None where none are asked for."""
+        return Words(self.must, self.must_not) or None
 
     @property
     def legs(self) -> Sequence[Leg]:

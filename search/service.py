@@ -112,7 +112,7 @@ class SearchService:
             attempt += 1
             question = await asyncio.to_thread(self._accept, request)
             began = time.perf_counter()
-            query = await self._embedder.embed(request.query, question.spec)
+            query = await self._embedder.embed(request.query, question.spec, request.tenant)
             embedded = time.perf_counter() - began
             try:
                 answer = await asyncio.to_thread(_answer, question, query, legs)
@@ -123,7 +123,7 @@ class SearchService:
                 return question, query, replace(answer, embed_seconds=embedded)
 
     def _accept(self, request: SearchRequest) -> _Question:
-        collection = self.collections.open(request.collection)
+        collection = self.collections.open(request.collection, request.tenant)
         try:
             spec = collection.spec
         except NotFound:
@@ -148,6 +148,7 @@ def _answer(question: _Question, query: Representation, legs: Sequence[Leg]) -> 
         depth=question.request.depth,
         tenant=question.request.tenant,
         filter=question.filter,
+        words=question.request.words,
         spec=question.spec,
     )
     retrieved = time.perf_counter()

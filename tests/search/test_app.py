@@ -131,6 +131,12 @@ async def test_explain_names_shares_and_terms(api):
         ({"topk": 5}, 400, "topk: Extra inputs are not permitted"),
         ({"filter": {"field": "x", "op": "eq", "value": 1}}, 400, "'x' is not declared"),
         ({"filter": {"field": "shelf", "op": "like", "value": 1}}, 400, "these do: "),
+        ({"must": ["x" * 201]}, 400, "must[0]: String should have at most 200 characters"),
+        ({"must": [""]}, 400, "must[0]: String should have at least 1 character"),
+        ({"must": [" "]}, 400, "must[0] must have 1 to 200 characters and not be blank"),
+        ({"must": "word"}, 400, "must: Input should be a valid list"),
+        ({"must": ["x"] * 33, "must_not": ["y"] * 32}, 400, "have 65 words: send at most 64"),
+        ({"must_not": [1]}, 400, "must_not[0]: Input should be a valid string"),
         ({"filter": "shelf == 1"}, 400, "filter: Input should be a valid dictionary"),
     ],
 )

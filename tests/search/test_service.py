@@ -175,6 +175,14 @@ def test_filters_hold_and_are_checked(service: SearchService) -> None:
         ask(service, replace(REQUEST, filter={"field": "no", "op": "eq", "value": 1}))
 
 
+def test_words_hold(service: SearchService) -> None:
+    request = replace(REQUEST, must=("TITLE of", "d007"))
+    assert [hit.document_id for hit in ask(service, request).hits] == ["d007"]
+    request = replace(REQUEST, must=("text",), must_not=("d007", "of d008"), top_k=30)
+    found = {hit.document_id for hit in ask(service, request).hits}
+    assert found == passages_of(30).keys() - {"d007", "d008"}
+
+
 def test_a_query_without_sparse_terms_works(query: Representation) -> None:
     none = replace(query, sparse_ids=query.sparse_ids[:0], sparse_weights=query.sparse_weights[:0])
     service = SearchService(library(passages_of(5)), KnownQueries({"q": none}))
