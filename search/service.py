@@ -112,7 +112,7 @@ class SearchService:
             attempt += 1
             question = await asyncio.to_thread(self._accept, request)
             began = time.perf_counter()
-            query = await self._embedder.embed(request.query, question.spec, request.tenant)
+            query = await self._embedder.embed(request.query, question.spec)
             embedded = time.perf_counter() - began
             try:
                 answer = await asyncio.to_thread(_answer, question, query, legs)
@@ -123,7 +123,7 @@ class SearchService:
                 return question, query, replace(answer, embed_seconds=embedded)
 
     def _accept(self, request: SearchRequest) -> _Question:
-        collection = self.collections.open(request.collection, request.tenant)
+        collection = self.collections.open(request.collection)
         try:
             spec = collection.spec
         except NotFound:
