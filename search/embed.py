@@ -16,23 +16,24 @@ class QueryEmbedder:
     """Queries as a collection's model sees them, in fp32.
 
     The last ones are kept: pages and methods of one query embed it once. They are named by the
-    model's fingerprint, so that they cannot outlive it.
+    model's fingerprint, so that they cannot outlive it, and by the tenant, because a quicker
+    answer would tell one what another has asked.
     """
 
     def __init__(self, client: EmbedderClient) -> None:
         self._client = client
-        self._kept: OrderedDict[tuple[str, str], Representation] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], Representation] = OrderedDict()
         self._bytes = 0
 
-    async def embed(self, query: str, spec: CollectionSpec) -> Representation:
-        """The query for a collection of this spec.
+    async def embed(self, query: str, spec: CollectionSpec, tenant: str) -> Representation:
+        """A tenant's query for a collection of this spec.
 
         Raises:
             InvalidInput: it is longer than the model reads.
             ModelMismatch: no node serves the collection's model.
             EmbedderUnreachable, Overloaded, DeadlineExceeded: as the client says.
         """
-        key = (spec.fingerprint, query)
+        key = (tenant, spec.fingerprint, query)
         if (known := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return known
@@ -48,7 +49,7 @@ class QueryEmbedder:
         self._keep(key, embedding)
         return embedding
 
-    def _keep(self, key: tuple[str, str], embedding: Representation) -> None:
+    def _keep(self, key: tuple[str, str, str], embedding: Representation) -> None:
         if key not in self._kept:
             self._bytes += _size(embedding)
         self._kept[key] = embedding

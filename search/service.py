@@ -112,7 +112,7 @@ class SearchService:
             attempt += 1
             question = await asyncio.to_thread(self._accept, request)
             began = time.perf_counter()
-            query = await self._embedder.embed(request.query, question.spec)
+            query = await self._embedder.embed(request.query, question.spec, request.tenant)
             embedded = time.perf_counter() - began
             try:
                 answer = await asyncio.to_thread(_answer, question, query, legs)

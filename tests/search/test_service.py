@@ -148,6 +148,14 @@ def test_a_query_is_embedded_once(service: SearchService, client: KnownQueries) 
     assert client.encoded == ["q", "other"]
 
 
+def test_a_tenants_queries_are_kept_for_it_alone(
+    service: SearchService, client: KnownQueries
+) -> None:
+    for tenant in ("one", "two", "one"):
+        ask(service, replace(REQUEST, tenant=tenant))
+    assert client.encoded == ["q", "q"]
+
+
 def test_kept_queries_have_bounded_memory(
     service: SearchService, client: KnownQueries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
