@@ -212,6 +212,20 @@ class ModelMismatch(StoredDataError):
     status = 409
 
 
+class SnapshotGone(M3Error):
+    """What a search read is no longer kept: another generation serves, or it was cleaned away."""
+
+    code = "snapshot_gone"
+    status = 410
+    exit_code = 3
+
+
+class PageExpired(SnapshotGone):
+    """The search that a page belongs to is no longer there: begin again at its first page."""
+
+    code = "page_expired"
+
+
 class GenerationChanged(Unreachable):
     """Another generation of a collection began to serve meanwhile: read its spec, write again."""
 

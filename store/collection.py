@@ -20,7 +20,10 @@ from store.contract import (
     Counts,
     DocumentRows,
     Leg,
+    Rows,
+    Snapshot,
     Status,
+    StoredChunk,
     StoredDocument,
     Verification,
 )
@@ -164,6 +167,14 @@ class StoredCollection:
         spec: CollectionSpec | None = None,
     ) -> Candidates:
         return self._reader.candidates(legs, Question(query, depth, tenant, filter, words, spec))
+
+    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
+        return self._reader.rows(ids, tenant, snapshot)
+
+    def around(
+        self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot
+    ) -> dict[int, list[StoredChunk]]:
+        return self._reader.around(chunks, reach, snapshot)
 
     def status(self) -> Status:
         generation = self._generations.current()

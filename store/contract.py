@@ -124,6 +124,15 @@ class StoredChunk:
     def id(self) -> str:
         return f"{self.source}/{self.document_id}#{self.position}"
 
+    @property
+    def key(self) -> DocumentKey:
+        return DocumentKey(self.tenant, self.source, self.document_id)
+
+    def near(self, reach: int) -> list[int]:
+        """The positions up to `reach` before and after this one that its document has."""
+        around = range(max(0, self.position - reach), min(self.chunks, self.position + reach + 1))
+        return [position for position in around if position != self.position]
+
     def model_text(self, context: Context = "title") -> str:
         """What the model read, in a generation of that context."""
         return model_text(context_of(self.title, self.heading, context), self.text)
@@ -138,18 +147,26 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a search read: a published version of a generation."""
+
+    generation: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """What both legs found, from one snapshot.
 
     Attributes:
         rows: the union, each row once, in no particular order.
         legs: for each leg asked, its row ids, best first, at most `depth`.
-        version: the published version it was read from.
+        snapshot: what it was read from.
     """
 
     rows: Rows
     legs: Mapping[Leg, Sequence[int]]
-    version: int
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +349,26 @@ class Collection(Protocol):
         Raises:
             InvalidInput: a filter over fields that are not declared, or of the wrong type.
             GenerationChanged: a generation of another spec serves now.
+        """
+        ...
+
+    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
+        """These rows as they were in a snapshot, in no order.
+
+        Those that it does not have, or that are another tenant's, are passed over.
+
+        Raises:
+            SnapshotGone: it is kept no longer, or another generation serves.
+        """
+        ...
+
+    def around(
+        self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot
+    ) -> dict[int, list[StoredChunk]]:
+        """For each chunk, by its row: up to `reach` of its document before and after it, in order.
+
+        Raises:
+            SnapshotGone: as `rows`.
         """
         ...
 

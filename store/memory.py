@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 
-from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
+from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
 from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
 from scoring.definition import dense_score, sparse_score
 from store.checks import check_documents, check_name, check_spec, unknown_collection
@@ -23,6 +23,7 @@ from store.contract import (
     Generations,
     Leg,
     Rows,
+    Snapshot,
     Status,
     StoredChunk,
     StoredDocument,
@@ -50,7 +51,16 @@ class _Generation:
     spec: CollectionSpec
     documents: dict[DocumentKey, _Kept] = field(default_factory=dict[DocumentKey, _Kept])
     version: int = 1
+    past: dict[int, dict[DocumentKey, _Kept]] = field(
+        default_factory=dict[int, dict[DocumentKey, _Kept]]
+    )
     next_row: int = 0
+
+    def advance(self) -> None:
+        """Keep the version that readers saw, and go on with a copy."""
+        self.past[self.version] = self.documents
+        self.documents = dict(self.documents)
+        self.version += 1
 
 
 @dataclass(slots=True)
@@ -85,7 +95,7 @@ class MemoryCollection:
 
     @property
     def _generation(self) -> _Generation:
-        number = self._record.current if self._number is None else self._number
+        number = self._number_now
         if number not in self._record.generations:
             raise NotFound(f"collection {self.name!r} has no generation {number}")
         return self._record.generations[number]
@@ -97,12 +107,12 @@ class MemoryCollection:
             generation = self._generation
             self._refuse_other(spec)
             check_documents(documents, generation.spec)
+            generation.advance()
             for rows in documents:
                 generation.documents.pop(rows.document.key, None)
                 if rows.chunks:
                     kept = _Kept(rows.document, rows.content_hash, self._rows(rows))
                     generation.documents[rows.document.key] = kept
-            generation.version += 1
 
     def _refuse_other(self, spec: CollectionSpec | None) -> None:
         if spec is not None and spec != self.spec:
@@ -137,8 +147,8 @@ class MemoryCollection:
     def delete(self, keys: Sequence[DocumentKey]) -> int:
         with self._lock:
             generation = self._generation
+            generation.advance()
             found = [key for key in set(keys) if generation.documents.pop(key, None) is not None]
-            generation.version += 1
             return len(found)
 
     def settle(self) -> None:
@@ -148,6 +158,8 @@ class MemoryCollection:
         return Compaction(1, 1, 0)
 
     def purge(self) -> Compaction:
+        with self._lock:
+            self._generation.past.clear()
         return Compaction(1, 1, 0)
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
@@ -210,7 +222,7 @@ class MemoryCollection:
         with self._lock:
             self._refuse_other(spec)
             rows = [row for row in self._all() if self._allowed(row, tenant, filter, words)]
-            version = self._generation.version
+            snapshot = Snapshot(self._number_now, self._generation.version)
         found: dict[Leg, list[int]] = {leg: _best(leg, query, rows, depth) for leg in legs}
         union = set[int]().union(*found.values())
         chosen = [row for row in rows if row.chunk.row in union]
@@ -220,8 +232,41 @@ class MemoryCollection:
                 batch_of([row.embedding for row in chosen]) if chosen else None,
             ),
             legs=found,
-            version=version,
+            snapshot=snapshot,
         )
+
+    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
+        found = [row for row in self._at(snapshot) if row.chunk.row in set(ids)]
+        mine = [row for row in found if row.chunk.tenant == tenant]
+        return Rows(
+            [row.chunk for row in mine],
+            batch_of([row.embedding for row in mine]) if mine else None,
+        )
+
+    def around(
+        self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot
+    ) -> dict[int, list[StoredChunk]]:
+        all_ = [row.chunk for row in self._at(snapshot)]
+        return {
+            chunk.row: [
+                each
+                for each in all_
+                if each.key == chunk.key and each.position in chunk.near(reach)
+            ]
+            for chunk in chunks
+        }
+
+    def _at(self, snapshot: Snapshot) -> list[_Row]:
+        with self._lock:
+            generation = self._generation
+            kept = {**generation.past, generation.version: generation.documents}
+            if snapshot.generation != self._number_now or snapshot.version not in kept:
+                raise SnapshotGone(f"{self.name!r} has gone on")
+            return [row for each in kept[snapshot.version].values() for row in each.rows]
+
+    @property
+    def _number_now(self) -> int:
+        return self._record.current if self._number is None else self._number
 
     def _all(self) -> Iterator[_Row]:
         return (row for kept in self._generation.documents.values() for row in kept.rows)
@@ -242,7 +287,7 @@ class MemoryCollection:
             rows = list(self._all())
             return Status(
                 name=self.name,
-                generation=self._record.current if self._number is None else self._number,
+                generation=self._number_now,
                 version=self._generation.version,
                 documents=len(self._generation.documents),
                 chunks=len(rows),

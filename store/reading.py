@@ -6,19 +6,24 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
-from m3.errors import DeadlineExceeded
+import pyarrow.compute
+
+from m3.errors import DeadlineExceeded, SnapshotGone, StoredDataError
 from m3.types import DocumentKey
-from store.contract import Candidates, Leg, StoredDocument
+from store.contract import Candidates, Leg, Rows, Snapshot, StoredChunk, StoredDocument
 from store.generations import Generations
 from store.legs import Legs
 from store.publication import READER_SECONDS
 from store.question import Question
 from store.registry import Generation
-from store.rows import TEXT_COLUMNS, to_chunks
-from store.table import Version
+from store.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
+from store.table import Version, literal
 
 _ATTEMPTS = 3
+_compute: Any = pyarrow.compute
+"""pyarrow leaves its functions untyped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,46 @@ class Reader:
         index = self._generations.index(generation)
         searched = Legs(index, version, generation.spec, question, self._pool)
         found, rows = searched.best(legs)
-        return Candidates(rows, found, version.number)
+        return Candidates(rows, found, Snapshot(generation.number, version.number))
+
+    def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> Rows:
+        """Those of these rows that a snapshot has of a tenant."""
+        pinned = self._pinned(snapshot)
+        table = pinned.version.take(sorted(ids), [*TEXT_COLUMNS, *EMBEDDING_COLUMNS])
+        table = table.filter(_compute.equal(table["tenant"], tenant))
+        embeddings = to_embeddings(table, pinned.generation.spec) if len(table) else None
+        return Rows(to_chunks(table), embeddings)
+
+    def around(
+        self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot
+    ) -> dict[int, list[StoredChunk]]:
+        """The neighbours of each chunk, by its row."""
+        documents = ", ".join(sorted({literal(chunk.key.digest()) for chunk in chunks}))
+        near = {place for chunk in chunks for place in chunk.near(reach)}
+        if not near:
+            return {chunk.row: [] for chunk in chunks}
+        condition = f"document in ({documents}) and position in ({', '.join(map(str, near))})"
+        rows = self._pinned(snapshot).version.scan(TEXT_COLUMNS, condition)
+        found = {(each.key, each.position): each for some in rows for each in to_chunks(some)}
+        return {
+            chunk.row: [found[chunk.key, place] for place in chunk.near(reach)] for chunk in chunks
+        }
+
+    def _pinned(self, snapshot: Snapshot) -> _Snapshot:
+        """A snapshot of before, as long as its version is kept."""
+        now = self._snapshot()
+        gone = SnapshotGone(
+            f"{self._generations.name!r} has gone on, and what was read before is kept no longer"
+        )
+        if now.generation.number != snapshot.generation:
+            raise gone
+        if now.version.number == snapshot.version:
+            return now
+        try:
+            version = self._generations.table(now.generation).at(snapshot.version)
+        except StoredDataError as error:
+            raise gone from error
+        return _Snapshot(now.generation, version)
 
     def _snapshot(self) -> _Snapshot:
         """What readers see now. Opening a version takes a millisecond, so the last is kept."""
