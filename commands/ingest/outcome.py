@@ -82,8 +82,9 @@ def _counts(outcome: Outcome, *, would: str) -> str:
     seconds = max(report.seconds, 1e-3)
     model = "English-only stand-in" if spec.stand_in else spec.model
     return (
-        f"{report.documents:,} documents,{would} {report.written:,} written ({report.replaced:,} in "
-        f"place of older), {report.unchanged:,} unchanged, {report.failed:,} failed; {report.chunks:,} chunks "
+        f"{report.documents:,} documents,{would} {report.written:,} written "
+        f"({report.replaced:,} in place of older), {report.unchanged:,} unchanged, "
+        f"{report.failed:,} failed; {report.chunks:,} chunks "
         f"({report.reused:,} with vectors that were there), {report.tokens:,} tokens by {model} "
         f"in {seconds:,.1f} s ({report.documents / seconds:,.0f} documents/s)"
     )
