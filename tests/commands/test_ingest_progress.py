@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from commands.ingest import progress
-from commands.ingest.progress import display
+from commands.ingest.progress import counted, display
 from ingest.report import Report
 
 
@@ -49,3 +49,14 @@ def test_without_a_total_nothing_is_guessed(clock: list[float], capsys: pytest.C
         clock[0] += 6
         screen.update(Report(written=6, bytes=60, seconds=6))
     assert capsys.readouterr().err == "6 documents (1/s), 0 chunks, 0 tokens/s\n"
+
+
+def test_parts_are_counted(clock: list[float], capsys: pytest.CaptureFixture[str]):
+    with counted("writing [x]", 5_000) as advance:
+        for _ in range(4):
+            clock[0] += 3
+            advance(1_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "writing [x]: 2,000 of 5,000",
+        "writing [x]: 4,000 of 5,000",
+    ]
