@@ -22,6 +22,7 @@ NAMED = (
     "ingest-long",
     "ingest-unchanged",
     "int8-engines",
+    "tenancy",
 )
 """What needs a collection or more packages."""
 

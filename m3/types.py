@@ -24,6 +24,8 @@ Kind = Literal["query", "passage"]
 Output = Literal["dense", "sparse", "colbert"]
 Context = Literal["none", "title", "headings"]
 """What the model reads of a document before a chunk of it."""
+Tenancy = Literal["shared", "own"]
+"""Whether a collection is for any number of tenants, or for one alone."""
 
 OUTPUTS: tuple[Output, ...] = ("dense", "sparse", "colbert")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -40,7 +40,9 @@ def unknown_collection(name: str, names: Sequence[str]) -> NotFound:
 
 
 def check_spec(spec: CollectionSpec) -> None:
-    """Raises InvalidInput for filter fields that Milvus could not hold."""
+    """Raises InvalidInput for filter fields or an owner that Milvus could not hold."""
+    if spec.owner is not None:
+        _check_id("tenant", spec.owner)
     for field in spec.fields:
         if not _FIELD.fullmatch(field):
             raise InvalidInput(
@@ -48,6 +50,13 @@ def check_spec(spec: CollectionSpec) -> None:
             )
     if len(spec.fields) > MAX_FIELDS:
         raise InvalidInput(f"at most {MAX_FIELDS} filter fields, got {len(spec.fields)}")
+
+
+def check_tenants(name: str, spec: CollectionSpec, tenants: Iterable[str]) -> None:
+    """Raises NotFound for the first tenant whose this collection is not."""
+    for tenant in tenants:
+        if not spec.admits(tenant):
+            raise NotFound(f"collection {name!r} has nothing of tenant {tenant!r}")
 
 
 def check_documents(documents: Sequence[DocumentRows], spec: CollectionSpec) -> None:
@@ -70,8 +79,9 @@ def _check_document(rows: DocumentRows, spec: CollectionSpec) -> None:
         ("source", document.source),
         ("tenant", document.tenant),
     ):
-        if not value or len(value.encode()) > MAX_ID_BYTES:
-            raise InvalidInput(f"{name} must have 1 to {MAX_ID_BYTES} bytes")
+        _check_id(name, value)
+    if not spec.admits(document.tenant):
+        raise InvalidInput(f"tenant {document.tenant!r}: the collection is another tenant's own")
     try:
         size = len(orjson.dumps(dict(document.metadata)))
     except orjson.JSONEncodeError as error:
@@ -89,6 +99,11 @@ def _check_document(rows: DocumentRows, spec: CollectionSpec) -> None:
         raise InvalidInput(f"{len(rows.chunks)} chunks but {len(rows.embeddings)} embeddings")
     for embedding in rows.embeddings:
         _check_embedding(embedding, spec)
+
+
+def _check_id(name: str, value: str) -> None:
+    if not value or len(value.encode()) > MAX_ID_BYTES:
+        raise InvalidInput(f"{name} must have 1 to {MAX_ID_BYTES} bytes")
 
 
 def _check_embedding(embedding: Representation, spec: CollectionSpec) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from m3.errors import GenerationChanged
 from m3.types import Document, DocumentKey, Representation
-from store.checks import check_documents
+from store.checks import check_documents, check_tenants
 from store.compaction import Compactor
 from store.contract import (
     Candidates,
@@ -32,6 +32,7 @@ from store.generations import Generations
 from store.publication import Publisher
 from store.question import Question
 from store.reading import Reader
+from store.registry import Generation
 from store.rows import (
     EMBEDDING_COLUMNS,
     ORIGINAL_COLUMNS,
@@ -80,15 +81,15 @@ class StoredCollection:
             self._generations.acknowledge(generation)
 
     def delete(self, keys: Sequence[DocumentKey]) -> int:
-        digests = [key.digest() for key in set(keys)]
         while True:
             try:
-                return self._delete(digests)
+                return self._delete(set(keys))
             except GenerationChanged:
                 continue
 
-    def _delete(self, digests: Sequence[str]) -> int:
-        generation = self._publisher.caught_up()
+    def _delete(self, keys: Set[DocumentKey]) -> int:
+        generation = self._admitted(self._publisher.caught_up(), keys)
+        digests = [key.digest() for key in keys]
         table = self._generations.table(generation)
         there = sorted(set(values(table.latest().of_documents(digests, ["document"]), "document")))
         if there:
@@ -109,12 +110,15 @@ class StoredCollection:
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         # A commit that was never published counts: it is published first, not embedded again.
-        table = self._generations.table(self._publisher.caught_up())
+        wanted = list(keys)
+        generation = self._admitted(self._publisher.caught_up(), wanted)
         columns = [*_KEY_COLUMNS, "content_hash"]
-        rows = table.latest().of_documents([key.digest() for key in keys], columns)
+        digests = [key.digest() for key in wanted]
+        rows = self._generations.table(generation).latest().of_documents(digests, columns)
         return {document_key(row): row["content_hash"] for row in rows.to_pylist()}
 
     def keys(self, tenant: str, source: str) -> list[DocumentKey]:
+        check_tenants(self.name, self.spec, [tenant])
         condition = f"tenant = {literal(tenant)} and source = {literal(source)}"
         return [key for rows in self._firsts([], condition) for key in _keys(rows)]
 
@@ -124,6 +128,7 @@ class StoredCollection:
 
     def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
         spec = self.spec
+        check_tenants(self.name, spec, [tenant])
         return [
             key
             for rows in self._firsts(["metadata"], f"tenant = {literal(tenant)}")
@@ -137,7 +142,7 @@ class StoredCollection:
         return latest.scan([*_KEY_COLUMNS, *columns], f"position = 0 and {condition}")
 
     def embeddings_by_text(self, keys: Sequence[DocumentKey]) -> dict[str, Representation]:
-        generation = self._generations.current()
+        generation = self._admitted(self._generations.current(), keys)
         latest = self._generations.table(generation).latest()
         digests = [key.digest() for key in keys]
         rows = latest.of_documents(digests, ["text_hash", *EMBEDDING_COLUMNS])
@@ -146,11 +151,16 @@ class StoredCollection:
         embeddings = to_embeddings(rows, generation.spec)
         return dict(zip(values(rows, "text_hash"), embeddings, strict=True))
 
+    def _admitted(self, generation: Generation, keys: Iterable[DocumentKey]) -> Generation:
+        check_tenants(self.name, generation.spec, (key.tenant for key in keys))
+        return generation
+
     def document(self, key: DocumentKey) -> StoredDocument | None:
         return self._reader.document(key)
 
     def originals(self, keys: Sequence[DocumentKey]) -> list[Document]:
-        latest = self._generations.table(self._generations.current()).latest()
+        generation = self._admitted(self._generations.current(), keys)
+        latest = self._generations.table(generation).latest()
         columns = latest.having(ORIGINAL_COLUMNS)
         digests = [key.digest() for key in keys]
         return to_documents(latest.of_documents(digests, columns, first=True))
@@ -193,6 +203,7 @@ class StoredCollection:
 
     def counts(self, tenant: str) -> Counts:
         generation = self._generations.current()
+        check_tenants(self.name, generation.spec, [tenant])
         version = self._generations.table(generation).at(generation.published)
         its = f"tenant = {literal(tenant)}"
         return Counts(version.count(f"{its} and position = 0"), version.count(its))

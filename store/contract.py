@@ -22,6 +22,7 @@ from m3.types import (
     Metadata,
     ModelInfo,
     Representation,
+    Tenancy,
     context_of,
     model_text,
 )
@@ -59,6 +60,7 @@ class CollectionSpec:
         fingerprint: of the model whose vectors it holds; others are refused.
         dimension: of dense and ColBERT vectors.
         fields: metadata fields that may be filtered on, by name.
+        owner: the one tenant whose own the collection is; None is shared by any number of them.
     """
 
     model: str
@@ -69,6 +71,15 @@ class CollectionSpec:
     chunking: Chunking = field(default_factory=Chunking)
     fields: Mapping[str, FieldType] = field(default_factory=dict[str, FieldType])
     stand_in: bool = False
+    owner: str | None = None
+
+    @property
+    def tenancy(self) -> Tenancy:
+        return "shared" if self.owner is None else "own"
+
+    def admits(self, tenant: str) -> bool:
+        """Whether documents may be this tenant's."""
+        return self.owner in (None, tenant)
 
     @classmethod
     def of(
@@ -78,6 +89,7 @@ class CollectionSpec:
         codec: Codec,
         chunking: Chunking,
         fields: Mapping[str, FieldType] | None = None,
+        owner: str | None = None,
     ) -> CollectionSpec:
         """What rows of this model's vectors are."""
         return cls(
@@ -89,6 +101,7 @@ class CollectionSpec:
             chunking=chunking,
             fields=fields or {},
             stand_in=model.stand_in,
+            owner=owner,
         )
 
 
@@ -237,7 +250,8 @@ class Collection(Protocol):
     """Documents with their representations. Documents change whole; readers see a snapshot.
 
     All methods may be called from any thread. They raise `MilvusUnreachable`, `IndexMissing`,
-    `StorageFull` and `Corrupt` beside what they name themselves.
+    `StorageFull` and `Corrupt` beside what they name themselves, and `NotFound` when asked for
+    anything of a tenant whose the collection is not.
     """
 
     @property
@@ -255,7 +269,8 @@ class Collection(Protocol):
             spec: what they were cut and embedded for.
 
         Raises:
-            InvalidInput: a key twice, or metadata that does not fit the declared fields.
+            InvalidInput: a key twice, metadata that does not fit the declared fields, or a tenant
+                whose the collection is not.
             GenerationChanged: a generation of another spec serves, or came to serve meanwhile:
                 cut and embed for that one.
         """

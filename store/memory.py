@@ -12,7 +12,13 @@ from typing import Self
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
 from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
 from scoring.definition import dense_score, sparse_score
-from store.checks import check_documents, check_name, check_spec, unknown_collection
+from store.checks import (
+    check_documents,
+    check_name,
+    check_spec,
+    check_tenants,
+    unknown_collection,
+)
 from store.contract import (
     Candidates,
     Collection,
@@ -118,6 +124,9 @@ class MemoryCollection:
         if spec is not None and spec != self.spec:
             raise GenerationChanged(f"{self.name!r} has another spec now: embed for that one")
 
+    def _refuse_foreign(self, keys: Iterable[DocumentKey]) -> None:
+        check_tenants(self.name, self.spec, (key.tenant for key in keys))
+
     def _rows(self, rows: DocumentRows) -> list[_Row]:
         document = rows.document
         generation = self._generation
@@ -146,6 +155,7 @@ class MemoryCollection:
 
     def delete(self, keys: Sequence[DocumentKey]) -> int:
         with self._lock:
+            self._refuse_foreign(keys)
             generation = self._generation
             generation.advance()
             found = [key for key in set(keys) if generation.documents.pop(key, None) is not None]
@@ -164,11 +174,14 @@ class MemoryCollection:
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
         with self._lock:
+            wanted = list(keys)
+            self._refuse_foreign(wanted)
             documents = self._generation.documents
-            return {key: documents[key].content_hash for key in keys if key in documents}
+            return {key: documents[key].content_hash for key in wanted if key in documents}
 
     def keys(self, tenant: str, source: str) -> list[DocumentKey]:
         with self._lock:
+            check_tenants(self.name, self.spec, [tenant])
             keys = list(self._generation.documents)
         return [key for key in keys if (key.tenant, key.source) == (tenant, source)]
 
@@ -179,11 +192,13 @@ class MemoryCollection:
 
     def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
         with self._lock:
+            check_tenants(self.name, self.spec, [tenant])
             found = [row.chunk for row in self._all() if self._allowed(row, tenant, filter)]
         return list(dict.fromkeys(DocumentKey(c.tenant, c.source, c.document_id) for c in found))
 
     def embeddings_by_text(self, keys: Sequence[DocumentKey]) -> dict[str, Representation]:
         with self._lock:
+            self._refuse_foreign(keys)
             documents = self._generation.documents
             rows = [row for key in keys if key in documents for row in documents[key].rows]
             context = self.spec.chunking.context
@@ -191,6 +206,7 @@ class MemoryCollection:
 
     def document(self, key: DocumentKey) -> StoredDocument | None:
         with self._lock:
+            self._refuse_foreign([key])
             kept = self._generation.documents.get(key)
         if kept is None:
             return None
@@ -205,6 +221,7 @@ class MemoryCollection:
 
     def originals(self, keys: Sequence[DocumentKey]) -> list[Document]:
         with self._lock:
+            self._refuse_foreign(keys)
             documents = self._generation.documents
             return [documents[key].document for key in keys if key in documents]
 
@@ -221,6 +238,7 @@ class MemoryCollection:
     ) -> Candidates:
         with self._lock:
             self._refuse_other(spec)
+            check_tenants(self.name, self.spec, [tenant])
             rows = [row for row in self._all() if self._allowed(row, tenant, filter, words)]
             snapshot = Snapshot(self._number_now, self._generation.version)
         found: dict[Leg, list[int]] = {leg: _best(leg, query, rows, depth) for leg in legs}
@@ -298,6 +316,7 @@ class MemoryCollection:
 
     def counts(self, tenant: str) -> Counts:
         with self._lock:
+            check_tenants(self.name, self.spec, [tenant])
             documents = [key for key in self._generation.documents if key.tenant == tenant]
             chunks = sum(row.chunk.tenant == tenant for row in self._all())
         return Counts(len(documents), chunks)

@@ -12,6 +12,7 @@ import pyarrow.compute
 
 from m3.errors import DeadlineExceeded, SnapshotGone, StoredDataError
 from m3.types import DocumentKey
+from store.checks import check_tenants
 from store.contract import Candidates, Leg, Rows, Snapshot, StoredChunk, StoredDocument
 from store.generations import Generations
 from store.legs import Legs
@@ -43,7 +44,9 @@ class Reader:
     def document(self, key: DocumentKey) -> StoredDocument | None:
         """One document of the published version."""
         columns = [*TEXT_COLUMNS, "content_hash"]
-        rows = self._snapshot().version.of_documents([key.digest()], columns)
+        snapshot = self._snapshot()
+        check_tenants(self._generations.name, snapshot.generation.spec, [key.tenant])
+        rows = snapshot.version.of_documents([key.digest()], columns)
         if not len(rows):
             return None
         chunks = sorted(to_chunks(rows), key=lambda chunk: chunk.position)
@@ -61,6 +64,8 @@ class Reader:
             started = time.monotonic()
             snapshot = self._snapshot()
             self._generations.refuse_other(snapshot.generation, question.spec)
+            spec = snapshot.generation.spec
+            check_tenants(self._generations.name, spec, [question.tenant])
             found = self._find(snapshot, legs, question)
             in_time = time.monotonic() - started < READER_SECONDS
             if in_time or self._generations.current().published == snapshot.version.number:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3.settings import load_settings
-from m3.types import Context
+from m3.types import Context, Tenancy
 
 if TYPE_CHECKING:
     from store.contract import Store
@@ -23,6 +23,14 @@ ContextOption = Annotated[
     typer.Option(
         help="What the model reads before each chunk: nothing, its document's title, or title "
         "and headings.  [title]",
+        show_default=False,
+    ),
+]
+TenancyOption = Annotated[
+    Tenancy | None,
+    typer.Option(
+        help="Whose a collection is that is made: shared by any number of tenants, or --tenant's "
+        "own.  [shared]",
         show_default=False,
     ),
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.console import print_json
-from commands.ingest.options import ContextOption, Name, opened_store
+from commands.ingest.options import ContextOption, Name, TenancyOption, opened_store
 from commands.options import EmbedderUrl, Home, Json
 from m3.settings import load_settings
 
@@ -42,6 +42,11 @@ def rebuild(
         ),
     ] = None,
     context: ContextOption = None,
+    tenancy: TenancyOption = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(help="With --tenancy own, whose.  [default]", show_default=False),
+    ] = None,
     json: Json = False,
     embedder_url: EmbedderUrl = None,
     home: Home = None,
@@ -55,7 +60,8 @@ def rebuild(
     from commands.ingest.switching import Recut, run_rebuild  # noqa: PLC0415 - keeps --help quick
 
     settings = load_settings(home=home, embedder_url=embedder_url)
-    _run(run_rebuild, name, settings, Recut(max_tokens, overlap, context), json=json)
+    recut = Recut(max_tokens, overlap, context, tenancy, tenant)
+    _run(run_rebuild, name, settings, recut, json=json)
     if not json:
         typer.echo(f"to have it serve: m3-ingest promote {name}")
 

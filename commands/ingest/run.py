@@ -16,7 +16,13 @@ from commands.ingest.mapping import (
     TitleField,
     mapped,
 )
-from commands.ingest.options import ContextOption, MaxErrorsOption, Source, Tenant
+from commands.ingest.options import (
+    ContextOption,
+    MaxErrorsOption,
+    Source,
+    TenancyOption,
+    Tenant,
+)
 from commands.ingest.outcome import show_outcome, show_survey
 from commands.options import EmbedderUrl, Home, Json
 from m3.settings import load_settings
@@ -85,6 +91,7 @@ def run(
         bool, typer.Option("--whole", help="One chunk per document, cut off at the model's limit.")
     ] = False,
     context: ContextOption = None,
+    tenancy: TenancyOption = None,
     sync: Annotated[
         bool,
         typer.Option(
@@ -152,7 +159,7 @@ def run(
     limit = MaxErrors.parsed(max_errors) if max_errors else None
     part = Shard.parsed(shard) if shard else None
     most = MaxDeletes.parsed(max_deletes)
-    wish = Wish(collection, max_tokens, overlap, whole, filters, context)
+    wish = Wish(collection, max_tokens, overlap, whole, filters, context, tenancy, tenant)
     chosen = None if format_ == "auto" else format_
     found = discover(paths, chosen, parser=parser, allow_private=allow_private_addresses)
     typer.echo(f"state directory {settings.home}", err=True)

@@ -25,7 +25,7 @@ from ingest.sources import Parsed, Reject
 from ingest.syncing import Sync
 from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound, NotSynced
 from m3.settings import Settings
-from m3.types import Context
+from m3.types import Context, Tenancy
 from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.filters import FieldType
 
@@ -38,6 +38,7 @@ class Wish:
 
     Attributes:
         fields: metadata fields to filter on, by name.
+        tenant: whose documents they are, where all of them are one tenant's.
     """
 
     collection: str
@@ -46,6 +47,8 @@ class Wish:
     whole: bool = False
     fields: Mapping[str, FieldType] = field(default_factory=dict[str, FieldType])
     context: Context | None = None
+    tenancy: Tenancy | None = None
+    tenant: str | None = None
 
     def __post_init__(self) -> None:
         if self.whole and (self.max_tokens, self.overlap) != (None, None):
@@ -60,6 +63,11 @@ class Wish:
         overlap = self.overlap if self.overlap is not None else min(default.overlap, tokens // 2)
         return Chunking(tokens, overlap, self.whole, self.context or default.context)
 
+    @property
+    def owner(self) -> str | None:
+        """Of a collection that is made now."""
+        return self.tenant if self.tenancy == "own" else None
+
     def check(self, spec: CollectionSpec) -> None:
         """Raises InvalidInput where a flag contradicts the collection that is there."""
         made = spec.chunking
@@ -69,11 +77,17 @@ class Wish:
             "--whole": not self.whole or made.whole,
             "--context": self.context in (None, made.context),
             "--field": not self.fields or self.fields == spec.fields,
+            "--tenancy": self.tenancy in (None, spec.tenancy),
         }
         for flag in (flag for flag, fit in fits.items() if not fit):
             raise InvalidInput(
                 f"collection {self.collection!r} was made with another {flag}: leave the flag "
                 "out, or name another collection"
+            )
+        if self.tenant is not None and not spec.admits(self.tenant):
+            raise InvalidInput(
+                f"collection {self.collection!r} is the own one of tenant {spec.owner!r}: "
+                f"say --tenant {spec.owner}, or name another collection"
             )
 
 
@@ -249,6 +263,7 @@ async def _spec(
             codec=settings.codec,
             chunking=wish.chunking(model.max_tokens),
             fields=wish.fields,
+            owner=wish.owner,
         )
     spec = collection.spec
     try:

@@ -55,6 +55,7 @@ def _show_status(status: Status) -> None:
         "vectors": f"{spec.dimension} dimensions, {spec.codec}",
         "chunk tokens": cut,
         "context": chunking.context,
+        "tenancy": f"{spec.tenancy}{f', {spec.owner}' if spec.owner else ''}",
         "fields": ", ".join(f"{name}:{kind}" for name, kind in spec.fields.items()) or "none",
         "generation": status.generation,
         "version": f"{status.version} ({status.unpublished} commits wait for the index)",

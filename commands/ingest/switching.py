@@ -14,7 +14,7 @@ from ingest.report import Report
 from ingest.sources import Reject
 from m3.errors import InvalidInput, StoredDataError
 from m3.settings import Settings
-from m3.types import Context
+from m3.types import DEFAULT_TENANT, Context, Tenancy
 from store.contract import Chunking, Collection, CollectionSpec, Store
 
 _FEW = 8
@@ -23,11 +23,27 @@ _FEW = 8
 
 @dataclass(frozen=True, slots=True)
 class Recut:
-    """How the next generation cuts otherwise; None is as the one that serves does."""
+    """What the next generation does otherwise; None is as the one that serves does.
+
+    Attributes:
+        tenant: whose own it is to be, where `tenancy` says that.
+    """
 
     max_tokens: int | None = None
     overlap: int | None = None
     context: Context | None = None
+    tenancy: Tenancy | None = None
+    tenant: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.tenant is not None and self.tenancy != "own":
+            raise InvalidInput("--tenant says whose own it is to be: say --tenancy own too")
+
+    def owner(self, spec: CollectionSpec) -> str | None:
+        """Of the next generation."""
+        if self.tenancy is None:
+            return spec.owner
+        return (self.tenant or DEFAULT_TENANT) if self.tenancy == "own" else None
 
     def of(self, chunking: Chunking, model_tokens: int) -> Chunking:
         """Raises InvalidInput for sizes where whole documents are not cut."""
@@ -55,12 +71,14 @@ async def run_rebuild(name: str, settings: Settings, recut: Recut) -> Switch:
     """Begin the next generation, or go on with the one that is being made.
 
     Raises:
-        InvalidInput: it would be what serves already, or flags that contradict the one being made.
+        InvalidInput: it would be what serves already, flags that contradict the one being made, or
+            one tenant's own where there are documents of others.
         M3Error: as `ingest.rebuilding.follow`.
     """
     async with store_and_nodes(settings) as (store, client):
         serving = await to_thread.run_sync(store.open, name)
         spec = await _wanted(serving.spec, client, settings, recut)
+        await to_thread.run_sync(_refuse_foreign, serving, spec)
         number = await to_thread.run_sync(_begun, store, name, spec)
         target = await to_thread.run_sync(store.open, name, number)
         report = await _followed(serving, target, client, few=_FEW)
@@ -138,13 +156,26 @@ async def _wanted(
         codec=settings.codec,
         chunking=recut.of(spec.chunking, model.max_tokens),
         fields=dict(spec.fields),
+        owner=recut.owner(spec),
     )
     if wanted == spec:
         raise InvalidInput(
             "it would be what serves already: name the new model's node first (--embedder-url), "
-            "or other chunks (--max-tokens, --overlap, --context)"
+            "or other chunks (--max-tokens, --overlap, --context), or another --tenancy"
         )
     return wanted
+
+
+def _refuse_foreign(serving: Collection, spec: CollectionSpec) -> None:
+    if spec.owner in (None, serving.spec.owner):
+        return
+    tenants = {key.tenant for some in serving.hashes() for key in some}
+    foreign = next((tenant for tenant in sorted(tenants) if not spec.admits(tenant)), None)
+    if foreign is not None:
+        raise InvalidInput(
+            f"{serving.name!r} has documents of tenant {foreign!r} too: it can be the own one of "
+            f"{spec.owner!r} once they are deleted"
+        )
 
 
 def _begun(store: Store, name: str, spec: CollectionSpec) -> int:

@@ -315,6 +315,39 @@ def test_standard_input_names_and_tenants(shell: Shell):
     assert stored(shell, "piped", DocumentKey("acme", "web", "u")) == ("Cats", {}, ["Cats purr."])
 
 
+def test_a_collection_may_be_one_tenants_own(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"))
+    run, acme = ("run", path, "-c", "acmes"), ("--tenant", "acme")
+    assert "1 written" in shell.here(*run, *acme, "--tenancy", "own")
+    assert "tenancy      own, acme" in shell.here("status", "acmes")
+    assert "1 unchanged" in shell.here(*run, *acme)
+    assert "say --tenant acme, or name another" in shell.here(*run, expect=2)
+    refused = shell.here(*run, *acme, "--tenancy", "shared", expect=2)
+    assert "was made with another --tenancy" in refused
+    assert "nothing of tenant 'default'" in shell.here("delete", "acmes", "--id", "a", expect=2)
+
+
+def test_a_rebuild_may_change_whose_a_collection_is(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"))
+    run = ("run", path, "-c", "rebuilt-own", "--tenant")
+    own = ("rebuild", "rebuilt-own", "--tenancy", "own")
+    shell.here(*run, "acme")
+    shell.here(*run, "other")
+    refused = shell.here(*own, "--tenant", "acme", expect=2)
+    assert "has documents of tenant 'other' too" in refused
+    assert "say --tenancy own too" in shell.here(*own[:2], "--tenant", "acme", expect=2)
+    shell.here("delete", "rebuilt-own", "--id", "a", "--tenant", "other")
+    shell.here(*own, "--tenant", "acme")
+    shell.here("promote", "rebuilt-own")
+    assert shell.status("rebuilt-own")["spec"]["owner"] == "acme"
+    assert "1 unchanged" in shell.here(*run, "acme")
+    shell.here("purge", "rebuilt-own")
+    shell.here("rebuild", "rebuilt-own", "--tenancy", "shared")
+    shell.here("promote", "rebuilt-own")
+    shell.here(*run, "other")
+    assert shell.status("rebuilt-own")["documents"] == 2
+
+
 def test_a_dry_run_leaves_no_trace(shell: Shell, tmp_path: Path):
     path = jsonl(tmp_path / "rows.jsonl", doc("a"), doc("b"), doc("a"))
     done = shell("run", path, "--collection", "dry", "--dry-run", expect=1)

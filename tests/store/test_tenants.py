@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+import dataclasses
+from pathlib import Path
+from typing import Any
 
-from store.contract import Collection, Store
+import numpy as np
+import orjson
+import pytest
+from pymilvus import MilvusClient
+
+from m3.settings import Settings
+from store.contract import Collection, CollectionSpec, Store
 from store.filters import parse
+from store.index import _schema
 from store.memory import MemoryStore
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
+
+OWN = dataclasses.replace(SPEC, owner="one")
 
 
 @pytest.fixture(params=["stored", "memory"])
@@ -25,6 +35,56 @@ def collection(request: pytest.FixtureRequest, store: Store) -> Collection:
         ]
     )
     return collection
+
+
+def partition_key(spec: CollectionSpec, *, embedded: bool) -> str | None:
+    """The column by which Milvus keeps the rows of an index apart."""
+    schema = _schema(spec, embedded=embedded).to_dict()
+    keys = [field["name"] for field in schema["fields"] if field.get("is_partition_key")]
+    return keys[0] if keys else None
+
+
+def test_tenants_that_share_a_collection_are_partitions_on_a_server():
+    assert partition_key(SPEC, embedded=False) == "tenant"
+    assert partition_key(OWN, embedded=False) is None
+    assert partition_key(SPEC, embedded=True) is None, "the embedded engine refuses every filter"
+
+
+def test_an_index_of_ones_own_is_asked_for_no_tenant(store: Store, monkeypatch):
+    """There is nothing to tell apart, and a condition costs."""
+    asked: list[str] = []
+    search = MilvusClient.search
+
+    def noted(*args: Any, filter: str = "", **options: Any) -> Any:
+        asked.append(filter)
+        return search(*args, filter=filter, **options)
+
+    monkeypatch.setattr(MilvusClient, "search", noted)
+    for name, spec in (("shared", SPEC), ("own", OWN)):
+        collection = store.create(name, spec)
+        collection.replace([document_rows(np.random.default_rng(1), "a", tenant="one")])
+        found = collection.candidates(
+            query(np.random.default_rng(2)), legs=["dense"], depth=9, tenant="one"
+        )
+        assert len(found.rows.chunks) == 1
+    assert asked == ['tenant == "one"', ""]
+
+
+def test_a_record_from_before_there_were_owners_is_of_a_shared_collection(
+    store: Store, settings: Settings
+):
+    store.create("earlier", SPEC)
+    record = Path(settings.tables_path) / "earlier/collection.json"
+    body = orjson.loads(record.read_bytes())
+    del body["generations"]["1"]["spec"]["owner"]
+    record.write_bytes(orjson.dumps(body))
+    rng = np.random.default_rng(5)
+    earlier = store.open("earlier")
+    for tenant in ("one", "two"):
+        earlier.replace([document_rows(rng, "a", tenant=tenant, word=tenant)], SPEC)
+        found = earlier.candidates(query(rng), legs=["dense"], depth=9, tenant=tenant)
+        assert [chunk.text for chunk in found.rows.chunks] == [f"{tenant}-0"]
+    assert (earlier.spec.tenancy, earlier.verify().consistent) == ("shared", True)
 
 
 @pytest.mark.parametrize("tenant", ["one", "two"])
