@@ -40,7 +40,7 @@ class FolderPlace:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidConfiguration(
-                f"cannot use {root}: {error.strerror}; set M3_HOME"
+                f"cannot use {root}: {error.strerror}; name another folder (M3_HOME, M3_TABLES)"
             ) from error
 
     def names(self) -> list[str]:

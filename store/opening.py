@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from m3.errors import AlreadyExists, InvalidConfiguration, M3Error
+from m3.errors import AlreadyExists, InvalidConfiguration, M3Error, NotFound
 from m3.settings import Settings
 from store import contract
 from store.bucket import SCHEME, BucketPlace
 from store.checks import check_name, check_spec
 from store.collection import StoredCollection
 from store.contract import Collection, CollectionSpec
+from store.copying import Target
 from store.folder import FolderPlace
 from store.generations import Generations
 from store.index import Index
@@ -38,8 +39,35 @@ def open_store(settings: Settings) -> StoredStore:
     return StoredStore(Registry(place_of(settings.tables_path)), Milvus.of(settings))
 
 
+def collections_at(tables: str) -> Registry:
+    """What is at a place already, such as a backup.
+
+    Raises:
+        NotFound: there is no such folder.
+        InvalidConfiguration: it cannot be used.
+    """
+    if "://" not in tables and not Path(tables).is_dir():
+        raise NotFound(f"there is no folder {tables}")
+    return Registry(place_of(tables))
+
+
+@contextmanager
+def copying_to(settings: Settings) -> Generator[Target]:
+    """Copies that are collections of these settings."""
+    milvus = Milvus.of(settings)
+    try:
+        yield Target(Registry(place_of(settings.tables_path)), milvus)
+    finally:
+        milvus.close()
+
+
+def backing_up_to(tables: str) -> Target:
+    """Copies that have no index."""
+    return Target(Registry(place_of(tables)), None)
+
+
 def place_of(tables: str) -> Place:
-    """Where `M3_TABLES` says: a folder, or `s3://bucket/prefix`.
+    """A folder, or `s3://bucket/prefix`.
 
     Raises:
         InvalidConfiguration: it cannot be used.
@@ -47,7 +75,7 @@ def place_of(tables: str) -> Place:
     if tables.startswith(SCHEME):
         return BucketPlace(tables)
     if "://" in tables:
-        raise InvalidConfiguration(f"M3_TABLES={tables}: a folder, or s3://bucket/prefix")
+        raise InvalidConfiguration(f"{tables}: tables go into a folder, or s3://bucket/prefix")
     return FolderPlace(Path(tables))
 
 

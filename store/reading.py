@@ -128,6 +128,7 @@ class Reader:
             kept is None
             or kept.generation.table != generation.table
             or kept.generation.published != generation.published
+            or kept.generation.engine != generation.engine
         ):
             version = self._generations.table(generation).at(generation.published)
             kept = self._kept = _Snapshot(generation, version)

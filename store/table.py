@@ -31,6 +31,7 @@ _IDS_PER_FILTER = 5_000
 _FRAGMENT_ROWS = 32_768
 """About 2 GB of passages: larger ones are not rewritten to take in more."""
 _COMPACTED_AT_ONCE = 256
+_READ_AHEAD_BYTES = 64 * 2**20
 _STORAGE_OPTIONS = {"allow_http": "true"}
 """For object storage, whose address and credentials come from the AWS_* variables: unencrypted
 only where AWS_ENDPOINT_URL says so."""
@@ -100,11 +101,17 @@ class Version:
         condition = f"document in ({_quoted(digests)})" if digests else "false"
         return self._scan(columns, f"{condition} and position = 0" if first else condition)
 
-    def scan(self, columns: Sequence[str], condition: str | None = None) -> Iterator[pa.Table]:
-        """All rows that meet an SQL condition, with their ids, a bounded number at a time."""
+    def scan(
+        self, columns: Sequence[str], condition: str | None = None, *, at_once: int = 1_024
+    ) -> Iterator[pa.Table]:
+        """All rows that meet an SQL condition, with their ids, `at_once` of them at a time."""
         with _lance_errors():
             scanner = self._dataset.scanner(
-                columns=list(columns), filter=condition, with_row_id=True, batch_size=1_024
+                columns=list(columns),
+                filter=condition,
+                with_row_id=True,
+                batch_size=at_once,
+                io_buffer_size=_READ_AHEAD_BYTES,
             )
             for batch in scanner.to_batches():
                 yield pa.Table.from_batches([batch])
