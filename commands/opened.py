@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from anyio import to_thread
 
@@ -14,9 +15,11 @@ from store.opening import open_store
 
 
 @asynccontextmanager
-async def store_and_nodes(settings: Settings) -> AsyncGenerator[tuple[Store, EmbedderClient]]:
+async def store_and_nodes(
+    settings: Settings, *, defer_index: bool = False
+) -> AsyncGenerator[tuple[Store, EmbedderClient]]:
     """Both are closed at the end; nothing is started or contacted before it is needed."""
-    store = await to_thread.run_sync(open_store, settings)
+    store = await to_thread.run_sync(partial(open_store, settings, defer_index=defer_index))
     try:
         async with EmbedderClient.from_settings(settings) as client:
             yield store, client

@@ -35,6 +35,7 @@ from store.reading import Reader
 from store.registry import Generation
 from store.rows import (
     EMBEDDING_COLUMNS,
+    KEY_COLUMNS,
     ORIGINAL_COLUMNS,
     document_key,
     schema,
@@ -47,16 +48,16 @@ from store.table import literal
 from store.verification import verify
 from store.words import Words
 
-_KEY_COLUMNS = ("tenant", "source", "document_id")
-
 
 class StoredCollection:
     """A collection of the registry. A write is one table commit, then its publication."""
 
-    def __init__(self, generations: Generations, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, generations: Generations, pool: ThreadPoolExecutor, publisher: Publisher
+    ) -> None:
         self._generations = generations
-        self._publisher = Publisher(generations)
-        self._compactor = Compactor(generations, self._publisher)
+        self._publisher = publisher
+        self._compactor = Compactor(generations, publisher)
         self._reader = Reader(generations, pool)
 
     @property
@@ -112,7 +113,7 @@ class StoredCollection:
         # A commit that was never published counts: it is published first, not embedded again.
         wanted = list(keys)
         generation = self._admitted(self._publisher.caught_up(), wanted)
-        columns = [*_KEY_COLUMNS, "content_hash"]
+        columns = [*KEY_COLUMNS, "content_hash"]
         digests = [key.digest() for key in wanted]
         rows = self._generations.table(generation).latest().of_documents(digests, columns)
         return {document_key(row): row["content_hash"] for row in rows.to_pylist()}
@@ -139,7 +140,7 @@ class StoredCollection:
     def _firsts(self, columns: Sequence[str], condition: str = "true") -> Iterator[pa.Table]:
         """The first row of every document of the newest version that meets the condition."""
         latest = self._generations.table(self._publisher.caught_up()).latest()
-        return latest.scan([*_KEY_COLUMNS, *columns], f"position = 0 and {condition}")
+        return latest.scan([*KEY_COLUMNS, *columns], f"position = 0 and {condition}")
 
     def embeddings_by_text(self, keys: Sequence[DocumentKey]) -> dict[str, Representation]:
         generation = self._admitted(self._generations.current(), keys)
@@ -216,4 +217,4 @@ class StoredCollection:
 
 
 def _keys(rows: pa.Table) -> list[DocumentKey]:
-    return [document_key(row) for row in rows.select(_KEY_COLUMNS).to_pylist()]
+    return [document_key(row) for row in rows.select(KEY_COLUMNS).to_pylist()]

@@ -28,13 +28,14 @@ _milvus_client: Any = MilvusClient
 """pymilvus leaves its keyword arguments untyped."""
 
 KEY = "row"
-_TENANT = "tenant"
+TENANT = "tenant"
 _UPSERT_ROWS = 1_000
 """With the widest vectors (1024 fp16) and long rows well under the server's 64 MB a message."""
 _DELETE_ROWS = 10_000
 _SCAN_ROWS = 10_000
+_RELOAD_SECONDS = 3_600.0
 
-_NO_TERM = {0: 1e-6}
+NO_TERM = {0: 1e-6}
 """Stands for a text without sparse terms, which the server refuses. Token 0 is a special
 token in XLM-R's and BERT's vocabularies, so that no query ever carries it."""
 
@@ -67,7 +68,7 @@ class Index:
             return
         client.create_collection(
             self.name,
-            schema=_schema(self._spec, embedded=self._milvus.place.embedded),
+            schema=index_schema(self._spec, embedded=self._milvus.place.embedded),
             index_params=_index_params(embedded=self._milvus.place.embedded),
             # A published row must be found by the next search, of whatever process.
             consistency_level="Strong",
@@ -88,7 +89,7 @@ class Index:
 
     def upsert(self, rows: pa.Table) -> None:
         """Write rows, of `INDEX_COLUMNS` and ids, whether they are there or not."""
-        for some in _batches(list(_records(rows, self._spec)), _UPSERT_ROWS):
+        for some in _batches(list(records(rows, self._spec)), _UPSERT_ROWS):
             self._milvus.call(
                 lambda client, timeout, some=some: client.upsert(self.name, some, timeout=timeout)
             )
@@ -149,20 +150,30 @@ class Index:
     def row_ids(self) -> I64:
         """[rows] int64, ascending: every row the index holds."""
 
-        def run(client: Any, timeout: float) -> list[int]:
+        def run(client: Any, timeout: float) -> I64:
             self._load(client, timeout)
             iterator = client.query_iterator(
                 self.name, batch_size=_SCAN_ROWS, filter="", output_fields=[KEY], timeout=timeout
             )
-            ids: list[int] = []
+            ids = [np.empty(0, np.int64)]
             try:
                 while batch := iterator.next():
-                    ids.extend(int(row[KEY]) for row in batch)
+                    ids.append(np.array([row[KEY] for row in batch], np.int64))
             finally:
                 iterator.close()
-            return ids
+            return np.sort(np.concatenate(ids))
 
-        return np.sort(np.array(self._milvus.call(run), np.int64))
+        return self._milvus.call(run)
+
+    def reload(self) -> None:
+        """Have an import's rows found, of a collection that may have been loaded before it."""
+
+        def run(client: Any, timeout: float) -> None:
+            del timeout  # of a call, and this waits until the server holds all rows
+            self._load(client, _RELOAD_SECONDS)
+            client.refresh_load(self.name, timeout=_RELOAD_SECONDS)
+
+        self._milvus.call(run)
 
     def _load(self, client: Any, timeout: float) -> None:
         """A search needs the collection loaded; a restarted engine has forgotten that it was."""
@@ -171,7 +182,7 @@ class Index:
             self._loaded_at = self._milvus.connections
 
 
-def _schema(spec: CollectionSpec, *, embedded: bool) -> Any:
+def index_schema(spec: CollectionSpec, *, embedded: bool = False) -> Any:
     # With a partition key, a server looks at one tenant's partition alone. The embedded engine
     # refuses every filter there: "Invalid expr".
     partitioned = spec.tenancy == "shared" and not embedded
@@ -180,7 +191,7 @@ def _schema(spec: CollectionSpec, *, embedded: bool) -> Any:
     schema.add_field("dense", DataType.FLOAT16_VECTOR, dim=spec.dimension)
     schema.add_field("sparse", DataType.SPARSE_FLOAT_VECTOR)
     schema.add_field(
-        _TENANT, DataType.VARCHAR, max_length=MAX_ID_BYTES, is_partition_key=partitioned
+        TENANT, DataType.VARCHAR, max_length=MAX_ID_BYTES, is_partition_key=partitioned
     )
     for name, type_ in spec.fields.items():
         schema.add_field(presence(name), DataType.BOOL)
@@ -206,7 +217,7 @@ def _add_field(schema: Any, name: str, type_: FieldType) -> None:
 
 def _condition(spec: CollectionSpec, tenant: str, expression: str | None) -> str:
     """Nothing is left to tell apart where all rows are of one tenant."""
-    parts = [] if spec.tenancy == "own" else [f"{_TENANT} == {quoted(tenant)}"]
+    parts = [] if spec.tenancy == "own" else [f"{TENANT} == {quoted(tenant)}"]
     return " and ".join(parts + ([f"({expression})"] if expression is not None else []))
 
 
@@ -220,7 +231,8 @@ def _index_params(*, embedded: bool) -> Any:
     return params
 
 
-def _records(rows: pa.Table, spec: CollectionSpec) -> Iterator[dict[str, Any]]:
+def records(rows: pa.Table, spec: CollectionSpec) -> Iterator[dict[str, Any]]:
+    """Rows, of `INDEX_COLUMNS` and ids, as Milvus takes them."""
     rows = rows.combine_chunks()
     dense = dense_matrix(rows).astype(np.float16, copy=False)
     offsets, term_ids = ragged(rows, "sparse_ids")
@@ -231,8 +243,8 @@ def _records(rows: pa.Table, spec: CollectionSpec) -> Iterator[dict[str, Any]]:
         yield {
             KEY: name[ROW_ID],
             "dense": dense[i],
-            "sparse": _sparse(term_ids[terms], weights[terms]) or _NO_TERM,
-            _TENANT: name["tenant"],
+            "sparse": _sparse(term_ids[terms], weights[terms]) or NO_TERM,
+            TENANT: name["tenant"],
             **columns_of(field_values(orjson.loads(name["metadata"]), spec.fields), spec.fields),
         }
 

@@ -12,6 +12,7 @@ from m3.errors import AlreadyExists, InvalidConfiguration, M3Error, NotFound
 from m3.settings import Settings
 from store import contract
 from store.bucket import SCHEME, BucketPlace
+from store.bulk.load import Bulk
 from store.checks import check_name, check_spec
 from store.collection import StoredCollection
 from store.contract import Collection, CollectionSpec
@@ -21,6 +22,7 @@ from store.generations import Generations
 from store.index import Index
 from store.milvus import Milvus
 from store.places import Place
+from store.publication import Deferred, Publisher
 from store.registry import Generation, Registry, new_generation
 from store.switching import closing, discard, serve
 from store.table import Table
@@ -28,15 +30,19 @@ from store.table import Table
 _SEARCH_THREADS = 8
 
 
-def open_store(settings: Settings) -> StoredStore:
+def open_store(settings: Settings, *, defer_index: bool = False) -> StoredStore:
     """Tables under `M3_TABLES`, candidates in the embedded Milvus or at `M3_MILVUS_URI`.
 
     Nothing is started or contacted before it is needed.
 
+    Args:
+        defer_index: commits go to the tables alone; what readers see stays as it is.
+
     Raises:
         InvalidConfiguration: the tables' place cannot be used.
     """
-    return StoredStore(Registry(place_of(settings.tables_path)), Milvus.of(settings))
+    publisher = Deferred if defer_index else Publisher
+    return StoredStore(Registry(place_of(settings.tables_path)), Milvus.of(settings), publisher)
 
 
 def collections_at(tables: str) -> Registry:
@@ -82,9 +88,12 @@ def place_of(tables: str) -> Place:
 class StoredStore:
     """Collections in Lance tables with their indexes in one Milvus."""
 
-    def __init__(self, registry: Registry, milvus: Milvus) -> None:
+    def __init__(
+        self, registry: Registry, milvus: Milvus, publisher: type[Publisher] = Publisher
+    ) -> None:
         self._registry = registry
         self._milvus = milvus
+        self._publisher = publisher
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="m3-search")
 
     def create(self, name: str, spec: CollectionSpec) -> Collection:
@@ -124,7 +133,12 @@ class StoredStore:
     def open(self, name: str, generation: int | None = None) -> Collection:
         generations = Generations(name, self._registry, self._milvus, generation)
         generations.current()
-        return StoredCollection(generations, self._pool)
+        return StoredCollection(generations, self._pool, self._publisher(generations))
+
+    def bulk(self, name: str) -> Bulk:
+        """The bulk path of the generation that serves now. Raises NotFound."""
+        number = self._registry.read(name).current
+        return Bulk(Generations(name, self._registry, self._milvus, number))
 
     def generations(self, name: str) -> contract.Generations:
         record = self._registry.read(name)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from m3.types import I64
 from store.generations import Generations
@@ -24,6 +26,8 @@ READER_SECONDS = 3.0
 """How long a reader may take to ask the index; one that takes longer starts over."""
 
 _INDEX_ROWS = 1_000
+_MANY_ROWS = 100_000
+"""New rows from which on it is quicker to look at all documents than at theirs by name."""
 
 # The standard library's logger: silent until a command configures its logs.
 _log = logging.getLogger("m3.store")
@@ -49,7 +53,7 @@ class Publisher:
             generation = self._generations.current()
             table = self._generations.table(generation)
             base = table.at(generation.published)
-            target, added = _consistent_latest(table, base)
+            target, added = _consistent_over(table, base)
             if target.number == base.number:
                 return
             _log.debug("indexing")
@@ -59,6 +63,19 @@ class Publisher:
             self._generations.update(lambda g: _published(g, target.number, replaced=replaced))
             _log.debug("published")
             self._sweep()
+
+    def publish_filled(self, version: int, fill: Callable[[Generation, Lease], None]) -> None:
+        """Make readers see a version once `fill` has brought its rows into an empty index here.
+
+        However long that takes, nobody else publishes meanwhile: writers wait.
+        """
+        with self._generations.publishing() as lease:
+            fill(self._generations.current(), lease)
+            lease.check()
+            engine = self._generations.engine
+            self._generations.update(
+                lambda g: replace(_published(g, version, replaced=False), engine=engine)
+            )
 
     def settle(self) -> None:
         """Wait until what has been replaced by now has left the index."""
@@ -89,11 +106,39 @@ class Publisher:
         self._generations.update(lambda g: g.sweep(before.number))
 
 
-def _consistent_latest(table: Table, base: Version) -> tuple[Version, I64]:
+class Deferred(Publisher):
+    """Leaves all that is published as it is: commits wait for a publisher that comes later."""
+
+    def caught_up(self) -> Generation:
+        return self._generations.current()
+
+    def publish(self) -> None:
+        """Not now."""
+
+    def settle(self) -> None:
+        """Nothing was replaced that readers see."""
+
+    def sweep(self) -> None:
+        """Not now."""
+
+
+def consistent_latest(table: Table) -> Version:
+    """The newest version, made one write a document, by reading all of its documents' digests."""
+    while True:
+        latest = table.latest()
+        doubled = latest.doubled()
+        if not doubled or not table.drop_overtaken(latest, doubled):
+            return latest
+
+
+def _consistent_over(table: Table, base: Version) -> tuple[Version, I64]:
     """The newest version, made one write a document, and the rows it has over `base`."""
     while True:
         latest = table.latest()
         added = latest.over(base)
+        if len(added) > _MANY_ROWS:
+            latest = consistent_latest(table)
+            return latest, latest.over(base)
         documents = set(values(latest.take(added.tolist(), ["document"]), "document"))
         if not table.drop_overtaken(latest, sorted(documents)):
             return latest, added

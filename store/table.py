@@ -18,11 +18,12 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from m3.errors import Corrupt, DeadlineExceeded, StorageFull, StoredDataError
 from m3.types import I64
 from store.contract import CollectionSpec
-from store.rows import ROW_ID, schema
+from store.rows import ROW_ID, schema, values
 
 _STORAGE_VERSION = "2.1"
 _CONFLICT_RETRIES = 50
@@ -102,19 +103,58 @@ class Version:
         return self._scan(columns, f"{condition} and position = 0" if first else condition)
 
     def scan(
-        self, columns: Sequence[str], condition: str | None = None, *, at_once: int = 1_024
+        self,
+        columns: Sequence[str],
+        condition: str | None = None,
+        *,
+        part: tuple[int, int] | None = None,
     ) -> Iterator[pa.Table]:
-        """All rows that meet an SQL condition, with their ids, `at_once` of them at a time."""
+        """All rows that meet an SQL condition, with their ids, a bounded number at a time.
+
+        Args:
+            part: (i, n) for every n-th of the table's own files from the i-th on, in their order.
+        """
+        fragments = None if part is None else self._part(*part)
+        if fragments == []:
+            return
         with _lance_errors():
             scanner = self._dataset.scanner(
                 columns=list(columns),
                 filter=condition,
                 with_row_id=True,
-                batch_size=at_once,
+                batch_size=1_024,
                 io_buffer_size=_READ_AHEAD_BYTES,
+                fragments=fragments,
             )
             for batch in scanner.to_batches():
                 yield pa.Table.from_batches([batch])
+
+    def _part(self, index: int, count: int) -> list[Any]:
+        with _lance_errors():
+            return self._dataset.get_fragments()[index::count]
+
+    def count_part(self, index: int, count: int) -> int:
+        """Rows of a part, as `scan` takes it."""
+        fragments = self._part(index, count)
+        with _lance_errors():
+            return sum(fragment.count_rows() for fragment in fragments)
+
+    def doubled(self) -> list[str]:
+        """Digests of documents that may have more than one write; eight bytes a document."""
+        shorts = [_short(rows) for rows in self.scan(["document"], "position = 0")]
+        ordered = np.sort(np.concatenate([np.empty(0, np.uint64), *shorts]))
+        twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        if not len(twice):
+            return []
+        found = {
+            digest
+            for rows in self.scan(["document"], "position = 0")
+            for digest, again in zip(
+                values(rows, "document"), np.isin(_short(rows), twice).tolist(), strict=True
+            )
+            if again
+        }
+        return sorted(found)
 
     def _scan(self, columns: Sequence[str], condition: str) -> pa.Table:
         with _lance_errors():
@@ -293,6 +333,12 @@ class Table:
 
     def _delete(self, dataset: Any, condition: str) -> None:
         dataset.delete(condition, conflict_retries=_CONFLICT_RETRIES, retry_timeout=_RETRY_TIMEOUT)
+
+
+def _short(rows: pa.Table) -> NDArray[np.uint64]:
+    """[rows] the first half of each document's digest."""
+    digests = values(rows, "document")
+    return np.fromiter((int(digest[:16], 16) for digest in digests), np.uint64, len(digests))
 
 
 def _overtaken(rows: pa.Table) -> dict[str, list[str]]:

@@ -43,6 +43,14 @@ MaxErrorsOption = Annotated[
         show_default=False,
     ),
 ]
+DeferIndexOption = Annotated[
+    bool,
+    typer.Option(
+        "--defer-index",
+        help="Write the table alone: searches go on finding what they did, and a later run, "
+        "verify --repair or a bulk import publishes.",
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from commands.ingest.mapping import (
 )
 from commands.ingest.options import (
     ContextOption,
+    DeferIndexOption,
     MaxErrorsOption,
     Source,
     TenancyOption,
@@ -35,7 +37,7 @@ def add(app: typer.Typer) -> None:
         "`m3-ingest run corpus.jsonl --collection news --id-field url --field lang:string`\n\n"
         "`m3-ingest run shop.csv --collection shop --meta price:float --meta sku=number`\n\n"
         "`m3-ingest run ./docs --collection docs --sync --max-deletes 5%`\n\n"
-        "`m3-ingest run s.jsonl --collection big --shard $JOB_COMPLETION_INDEX/8`\n\n"
+        "`m3-ingest run s.jsonl --collection big --shard $JOB_COMPLETION_INDEX/8 --defer-index`\n\n"
         "`jq -c '.items[]' export.json | m3-ingest run - --collection items`",
     )(run)
 
@@ -125,6 +127,7 @@ def run(
         ),
     ] = False,
     max_errors: MaxErrorsOption = None,
+    defer_index: DeferIndexOption = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -177,6 +180,24 @@ def run(
     wanted = Sync(reading, tenant, source, most) if sync else None
     items = part.select(reading) if part else reading
     feed = Feed(items, found.bytes, lambda _: origin, wanted)
-    outcome = anyio.run(lambda: run_ingest(feed, wish, settings, dry_run=dry_run, max_errors=limit))
+    ingest = partial(
+        run_ingest,
+        feed,
+        wish,
+        settings,
+        dry_run=dry_run,
+        max_errors=limit,
+        defer_index=defer_index,
+    )
+    outcome = anyio.run(ingest)
     show = show_survey if dry_run else show_outcome
-    show(outcome, collection, json=json)
+    try:
+        show(outcome, collection, json=json)
+    finally:
+        if defer_index and not dry_run:
+            typer.echo(
+                "searches do not find this run's changes yet: next, `m3-ingest verify "
+                f"{collection} --repair`, or for a first load on a cluster `m3-ingest bulk write "
+                f"{collection} FOLDER`",
+                err=True,
+            )

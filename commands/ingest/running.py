@@ -134,8 +134,12 @@ async def run_ingest(
     *,
     dry_run: bool = False,
     max_errors: MaxErrors | None = None,
+    defer_index: bool = False,
 ) -> Outcome:
     """Open or make the collection and bring the documents into it.
+
+    Args:
+        defer_index: into its table alone, for a publication that comes later.
 
     Raises:
         InvalidInput: a flag contradicts the collection.
@@ -145,7 +149,7 @@ async def run_ingest(
     # Answers of megabytes come and go for as long as the run lasts.
     return_large_buffers()
     pa.set_memory_pool(pa.system_memory_pool())
-    async with store_and_nodes(settings) as (store, client):
+    async with store_and_nodes(settings, defer_index=defer_index) as (store, client):
         collection = await to_thread.run_sync(_existing, store, wish)
         spec = await _spec(collection, wish, client, settings)
         chunkers = Chunkers(client)
