@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -11,6 +13,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+_SERIES = 1024
+"""That are at hand without being looked up, which would take as long as the rest of a count."""
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
@@ -36,6 +40,9 @@ class HttpMetrics:
             registry=registry,
         )
 
+        self._requests_of = lru_cache(_SERIES)(self._requests.labels)
+        self._seconds_of = lru_cache(_SERIES)(self._seconds.labels)
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests_of(method, route, str(status)).inc()
+        self._seconds_of(route).observe(seconds)

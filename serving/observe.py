@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TypeAlias
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,24 +54,23 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in self._headers().items():
-                    headers[name] = value
+                ours = {"X-Request-Id": request_id, **self._headers()}
+                message = {**message, "headers": [*message.get("headers", ()), *_raw(ours)]}
             await send(message)
 
         began = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, observed)
-            except Abandoned:
-                pass
-            except Exception as error:  # noqa: BLE001 - the last handler there is
-                problem = of_exception(Request(scope), error)
-                if status is None:
-                    await respond(scope, problem)(scope, receive, observed)
-            finally:
-                self._record(scope, status or _ABANDONED, time.perf_counter() - began)
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, observed)
+        except Abandoned:
+            pass
+        except Exception as error:  # noqa: BLE001 - the last handler there is
+            problem = of_exception(Request(scope), error)
+            if status is None:
+                await respond(scope, problem)(scope, receive, observed)
+        finally:
+            self._record(scope, status or _ABANDONED, time.perf_counter() - began)
+            structlog.contextvars.reset_contextvars(**bound)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
@@ -101,3 +100,7 @@ def _request_id(scope: Scope) -> str:
     """The caller's id where it is sane, else one of ours."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
