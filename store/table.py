@@ -108,8 +108,9 @@ class Version:
         condition: str | None = None,
         *,
         part: tuple[int, int] | None = None,
+        at_once: int = 1_024,
     ) -> Iterator[pa.Table]:
-        """All rows that meet an SQL condition, with their ids, a bounded number at a time.
+        """All rows that meet an SQL condition, with their ids, `at_once` of them at a time.
 
         Args:
             part: (i, n) for every n-th of the table's own files from the i-th on, in their order.
@@ -122,7 +123,7 @@ class Version:
                 columns=list(columns),
                 filter=condition,
                 with_row_id=True,
-                batch_size=1_024,
+                batch_size=at_once,
                 io_buffer_size=_READ_AHEAD_BYTES,
                 fragments=fragments,
             )

@@ -5,21 +5,7 @@ from __future__ import annotations
 import typer
 
 from commands import console
-from commands.ingest import (
-    backup,
-    bulk,
-    compact,
-    copy,
-    delete,
-    export,
-    plan,
-    rebuild,
-    restore,
-    retry,
-    run,
-    status,
-    verify,
-)
+from commands.ingest import bulk, compact, delete, export, plan, rebuild, retry, run, status, verify
 
 app = typer.Typer(
     help="Documents into collections: cut, embedded, written.",
@@ -27,21 +13,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-for _command in (
-    run,
-    retry,
-    status,
-    verify,
-    delete,
-    rebuild,
-    compact,
-    export,
-    plan,
-    bulk,
-    copy,
-    backup,
-    restore,
-):
+for _command in (run, retry, status, verify, delete, rebuild, compact, export, plan, bulk):
     _command.add(app)
 
 
