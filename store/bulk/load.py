@@ -58,9 +58,9 @@ class Bulk:
         generation = self._generations.current()
         self._refuse_filled()
         version = consistent_latest(self._generations.table(generation))
-        rows = version.count_part(part, parts)
-        if not rows:
+        if not version.count():
             raise InvalidInput(f"collection {self._generations.name!r} has no rows to write")
+        rows = version.count_part(part, parts)
         with counted("writing", rows) as advance:
             source = version.scan(INDEX_COLUMNS, part=(part, parts))
             written = write_files(source, generation.spec, files, advance)

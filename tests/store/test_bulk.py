@@ -33,6 +33,7 @@ from m3.errors import (
 )
 from m3.settings import Settings, load_settings
 from m3.types import Codec
+from store import publication
 from store.bulk import load as bulk_load
 from store.bulk import loading, writing
 from store.bulk.files import Folder
@@ -211,17 +212,46 @@ def test_parts_have_every_row_once(filled, tmp_path):
     assert [part.rows for part in parts] == [8, 4]
 
 
-def test_of_two_inserts_of_a_document_the_last_is_written(server_store, rng, tmp_path):
-    server_store.create("docs", SPEC)
-    generations = server_store.open("docs")._generations
+def insert_twice(store: StoredStore, rng: np.random.Generator) -> str:
+    """As two writers do that insert one document at the same time; where the table is."""
+    generations = store.create("docs", SPEC)._generations
+    commit(store, "docs", document_rows(rng, "other", word="other"))
     table = generations.table(generations.current())
     base = lance.dataset(table.uri)
     for word in ("first", "second"):
-        rows = to_arrow([document_rows(rng, "same", word=word)], SPEC)
+        rows = to_arrow([document_rows(rng, "same", word=word, chunks=2)], SPEC)
         operation = lance.LanceOperation.Append(lance.fragment.write_fragments(rows, table.uri))
         lance.LanceDataset.commit(table.uri, operation, read_version=base.version)
-    assert server_store.bulk("docs").write(str(tmp_path / "files"), uncounted).rows == 1
-    assert [row["text"] for row in lance.dataset(table.uri).to_table().to_pylist()] == ["second-0"]
+    return table.uri
+
+
+def texts(uri: str) -> list[str]:
+    return sorted(row["text"] for row in lance.dataset(uri).to_table().to_pylist())
+
+
+def test_of_two_inserts_of_a_document_the_last_is_written(server_store, rng, tmp_path):
+    table = insert_twice(server_store, rng)
+    assert server_store.bulk("docs").write(str(tmp_path / "files"), uncounted).rows == 3
+    assert texts(table) == ["other-0", "second-0", "second-1"]
+
+
+def test_of_two_among_many_new_rows_the_last_is_published(server_store, rng, monkeypatch):
+    table = insert_twice(server_store, rng)
+    monkeypatch.setattr(publication, "_MANY_ROWS", 2)
+    assert server_store.open("docs").verify(repair=True).consistent
+    assert texts(table) == ["other-0", "second-0", "second-1"]
+
+
+def test_a_part_may_be_empty(server_store, fake, jobs, rng, tmp_path):
+    server_store.create("docs", SPEC)
+    commit(server_store, "docs", document_rows(rng, "a", chunks=3))
+    at = [str(tmp_path / "storage" / str(i)) for i in range(2)]
+    rows = [
+        server_store.bulk("docs").write(address, uncounted, part=i, parts=2).rows
+        for i, address in enumerate(at)
+    ]
+    assert rows == [3, 0]
+    assert server_store.bulk("docs").load(at, ["0", "1"], jobs, uncounted).rows == 3
 
 
 # Reading back
