@@ -87,3 +87,13 @@ INLINE256 void widen_avx2(const int8_t *codes, floats *wide) {
     }
     memcpy(wide, halves, sizeof *wide);
 }
+
+/* See `gathered_avx512`. */
+INLINE256 float gathered_avx2(const floats *lanes) {
+    __m256 halves[2];
+    memcpy(halves, lanes, sizeof *lanes);
+    __m256 half = _mm256_add_ps(halves[0], halves[1]);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}

@@ -56,8 +56,15 @@ INLINE512 long totals_avx512(const int8_t *codes, long size, int32_t *sum, int32
         s = dpbusd(s, ones, c);
         q = dpbusd(q, positive, positive);
     }
-    *sum = _mm512_reduce_add_epi32(s);
-    *squares = _mm512_reduce_add_epi32(q);
+    /* Both at once: the even lanes are of one, the odd ones of the other. */
+    __m512i both = _mm512_add_epi32(_mm512_unpacklo_epi32(s, q), _mm512_unpackhi_epi32(s, q));
+    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(both),
+                                    _mm512_extracti64x4_epi64(both, 1));
+    __m128i quarter = _mm_add_epi32(_mm256_castsi256_si128(half),
+                                    _mm256_extracti128_si256(half, 1));
+    quarter = _mm_add_epi32(quarter, _mm_unpackhi_epi64(quarter, quarter));
+    *sum = _mm_extract_epi32(quarter, 0);
+    *squares = _mm_extract_epi32(quarter, 1);
     return k;
 }
 
@@ -70,4 +77,13 @@ INLINE512 uint32_t reaching_avx512(const float *values, const float *limits) {
 INLINE512 void widen_avx512(const int8_t *codes, floats *wide) {
     __m128i bytes = _mm_loadu_si128((const __m128i *)codes);
     *wide = (floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
+/* The lanes' sum, half onto half. */
+INLINE512 float gathered_avx512(const floats *lanes) {
+    __m512 all = (__m512)*lanes;
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }

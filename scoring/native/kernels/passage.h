@@ -34,11 +34,7 @@ TARGET static inline float OF_ISA(product)(const query_t *query, long token, con
         OF_ISA(add_block)(sums, values + k, rest);
     }
     floats all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    float lanes[LANES];
-    memcpy(lanes, &all, sizeof lanes);
-    for (int half = LANES / 2; half; half /= 2)
-        for (int lane = 0; lane < half; lane++) lanes[lane] += lanes[lane + half];
-    return lanes[0];
+    return OF_ISA(gathered)(&all);
 }
 
 /* What the bounds need to know of a token's codes. */

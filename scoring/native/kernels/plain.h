@@ -42,3 +42,12 @@ static inline uint32_t reaching_plain(const float *values, const float *limits) 
 static inline void widen_plain(const int8_t *codes, floats *wide) {
     for (int lane = 0; lane < LANES; lane++) (*wide)[lane] = codes[lane];
 }
+
+/* See `gathered_avx512`. */
+static inline float gathered_plain(const floats *lanes) {
+    float sums[LANES];
+    memcpy(sums, lanes, sizeof sums);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int lane = 0; lane < half; lane++) sums[lane] += sums[lane + half];
+    return sums[0];
+}

@@ -39,24 +39,45 @@ static inline long up_to(long count, long multiple) {
     return (count + multiple - 1) / multiple * multiple;
 }
 
+/* The largest of absolute values. */
+static float query_most(const float *values, long length) {
+    float lanes[LANES] = {0}, most = 0;
+    for (long k = 0; k < length; k += LANES)
+        for (int lane = 0; lane < LANES; lane++) {
+            float value = fabsf(values[k + lane]);
+            lanes[lane] = value > lanes[lane] ? value : lanes[lane];
+        }
+    for (int lane = 0; lane < LANES; lane++) most = lanes[lane] > most ? lanes[lane] : most;
+    return most;
+}
+
 /* The bytes of one token, each in [shift - levels, shift + levels]. */
 static void query_token(query_t *query, long token) {
     const float *values = query->values + token * query->length;
     const int levels = query->form.levels, together = query->form.together;
     uint8_t *bytes = query->bytes + token / together * query->steps * together * FOUR
                      + token % together * FOUR;
-    float most = 0;
-    for (long k = 0; k < query->size; k++) most = fabsf(values[k]) > most ? fabsf(values[k]) : most;
-    const float step = most / levels;
-    const int usual = step >= FLT_MIN; /* else every byte stands for zero */
-    float left[LANES] = {0}, whole[LANES] = {0}; /* sums of squares, in steps */
-    for (long k = 0; k < query->size; k++) {
-        /* Adding and taking 1.5 * 2^23 rounds to an integer. */
-        float exact = usual ? values[k] / step : 0, near = exact + 12582912.0f - 12582912.0f;
-        near = near > levels ? levels : near < -levels ? -levels : near;
-        bytes[k / FOUR * together * FOUR + k % FOUR] = (uint8_t)((int)near + query->form.shift);
-        left[k % LANES] += (exact - near) * (exact - near);
-        whole[k % LANES] += exact * exact;
+    const float most = query_most(values, query->length);
+    const int usual = most / levels >= FLT_MIN; /* else every byte stands for zero */
+    const float step = usual ? most / levels : INFINITY;
+    floats left = {0}, whole = {0}; /* sums of squares, in steps */
+    for (long k = 0; k < query->size; k += LANES) {
+        floats exact, near;
+        uint32_t bits[LANES];
+        uint8_t some[LANES];
+        memcpy(&exact, values + k, sizeof exact);
+        exact /= step;
+        /* Above 2^23 a float is an integer, and has it in its lowest bits. */
+        near = exact + 0x1.8p23f;
+        memcpy(bits, &near, sizeof bits);
+        near -= 0x1.8p23f;
+        left += (exact - near) * (exact - near);
+        whole += exact * exact;
+        for (int lane = 0; lane < LANES; lane++)
+            some[lane] = (uint8_t)(bits[lane] + query->form.shift);
+        for (long j = 0; j < LANES && k + j < query->size; j += FOUR)
+            memcpy(bytes + (k + j) * together, some + j,
+                   query->size - k - j < FOUR ? query->size - k - j : FOUR);
     }
     float residue = 0, norm = 0;
     for (int lane = 0; lane < LANES; lane++) residue += left[lane], norm += whole[lane];
