@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from commands.opened import store_and_nodes
 from embedder.client import EmbedderClient
 from m3.settings import Settings
-from search.models import search_request
+from search.bodies import search_request
 from search.response import as_json
 from search.service import SearchService
 

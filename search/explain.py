@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
 
 import numpy as np
 
 from m3.types import Representation
-from scoring.fusion import Weights
-from search.rerank import Scored
-from search.response import Explanation, MatchedTerm, Scores
+from search.ranking import Place
+from search.response import Explanation, MatchedTerm
 
 TermName = Callable[[int], str]
 
@@ -23,14 +21,11 @@ def term_names(tokenizer: str) -> TermName:
     return lambda id_: loaded.id_to_token(id_) or f"#{id_}"
 
 
-def explain(query: Representation, hit: Scored, weights: Weights, name_of: TermName) -> Explanation:
+def explain(
+    query: Representation, passage: Representation, place: Place, name_of: TermName
+) -> Explanation:
     """Contributions and matched terms of one hit."""
-    total = sum(weights.as_tuple())
-    pairs = zip(weights.as_tuple(), astuple(hit.scores), strict=True)
-    return Explanation(
-        contributions=Scores(*(weight * score / total for weight, score in pairs)),
-        terms=_matched_terms(query, hit.embedding, name_of),
-    )
+    return Explanation(place.shares, _matched_terms(query, passage, name_of))
 
 
 def _matched_terms(

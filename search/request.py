@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from m3.errors import InvalidInput
-from m3.types import DEFAULT_TENANT
+from m3.types import DEFAULT_TENANT, DocumentKey
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
+from search.page import Page, digest
+from search.ranking import GroupBy, Rank
 from store.contract import Leg
 from store.words import Words
 
@@ -16,6 +20,7 @@ MAX_CANDIDATES = 1_000
 """Candidates one leg may bring; an exact score is computed for each."""
 DEFAULT_CANDIDATES = 100
 MAX_QUERY_CHARACTERS = 20_000
+MAX_NEIGHBOURS = 5
 
 _LEGS: Mapping[Method, tuple[Leg, ...]] = {
     Method.DENSE: ("dense",),
@@ -28,10 +33,16 @@ class SearchRequest:
     """One question to one collection.
 
     Attributes:
+        query: a text, or a stored document whose own vectors are the query.
         weights: None: those of the method. Given ones change the scoring, not the legs: `dense`
             with the weights of `fusion` ranks the candidates of the dense leg by all scores.
         candidates: how deep each leg is searched. None: enough for the first page; a page
             beyond it needs a depth, the same on every page, or the pages would not fit together.
+        rank: `rrf` fuses the ranks in the legs that are asked, in place of weighted scores.
+        min_score: hits below it are left out.
+        group_by: `document`: hits are documents, by their best chunk; top_k and offset count them.
+        neighbours: chunks before and after each hit to show with it.
+        page: the search to go on with: its depth and its snapshot.
         filter: the JSON form that `store.filters` defines.
         must, must_not: words or phrases that a passage has all of, and none of, as `store.words`
             defines it.
@@ -40,7 +51,7 @@ class SearchRequest:
         InvalidInput: a value out of its range; the message says what would do.
     """
 
-    query: str
+    query: str | DocumentKey
     collection: str
     method: Method = Method.FUSION
     weights: Weights | None = None
@@ -50,17 +61,31 @@ class SearchRequest:
     filter: Mapping[str, Any] | None = None
     must: tuple[str, ...] = ()
     must_not: tuple[str, ...] = ()
+    rank: Rank = Rank.WEIGHTED
+    min_score: float | None = None
+    group_by: GroupBy | None = None
+    neighbours: int = 0
     explain: bool = False
+    page: Page | None = None
     tenant: str = DEFAULT_TENANT
 
     def __post_init__(self) -> None:
-        if not self.query.strip():
-            raise InvalidInput("query is empty: send some words")
-        if len(self.query) > MAX_QUERY_CHARACTERS:
-            raise InvalidInput(
-                f"query has {len(self.query)} characters: send at most {MAX_QUERY_CHARACTERS}"
-            )
+        if isinstance(self.query, str):
+            _check_query(self.query)
         Words(self.must, self.must_not)
+        if self.rank is Rank.RRF and self.weights is not None:
+            raise InvalidInput("weights count where rank is weighted: leave one of the two out")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise InvalidInput(f"min_score must be a finite number, got {self.min_score}")
+        _check_range("neighbours", self.neighbours, 0, MAX_NEIGHBOURS)
+        self._check_depth()
+        if self.page is not None and self.page.search != self.digest():
+            raise InvalidInput(
+                "page is of another search: send all that the search before had, and change "
+                "top_k, offset, explain and neighbours alone"
+            )
+
+    def _check_depth(self) -> None:
         _check_range("top_k", self.top_k, 1, MAX_CANDIDATES)
         _check_range("offset", self.offset, 0, MAX_CANDIDATES - 1)
         _check_range("candidates", self.depth, 1, MAX_CANDIDATES)
@@ -73,9 +98,28 @@ class SearchRequest:
     @property
     def depth(self) -> int:
         """Candidates of each leg."""
+        if self.page is not None:
+            return self.page.depth
         if self.candidates is not None:
             return self.candidates
         return max(DEFAULT_CANDIDATES, self.top_k)
+
+    def digest(self) -> bytes:
+        """[12] bytes: the same for all pages of a search, and for nothing else."""
+        return digest(
+            self.tenant,
+            self.collection,
+            self.query,
+            self.method.value,
+            self.weights,
+            self.rank.value,
+            self.candidates,
+            json.dumps(self.filter, sort_keys=True),
+            sorted(self.must),
+            sorted(self.must_not),
+            self.min_score,
+            self.group_by,
+        )
 
     @property
     def words(self) -> Words | None:
@@ -95,6 +139,15 @@ class SearchRequest:
 def legs_of(method: Method) -> Sequence[Leg]:
     """Where a method's candidates come from."""
     return _LEGS.get(method, ("dense", "sparse"))
+
+
+def _check_query(query: str) -> None:
+    if not query.strip():
+        raise InvalidInput("query is empty: send some words")
+    if len(query) > MAX_QUERY_CHARACTERS:
+        raise InvalidInput(
+            f"query has {len(query)} characters: send at most {MAX_QUERY_CHARACTERS}"
+        )
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:

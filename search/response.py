@@ -42,8 +42,36 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class ChunkScore:
+    """Another chunk of a document that is a hit."""
+
+    id: str
+    position: int
+    score: float
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A passage before or after a hit in its document."""
+
+    id: str
+    position: int
+    text: str
+    heading: Sequence[str]
+    page: int | None
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One passage. `id` is `source/document#position`; `start` and `end` count characters."""
+    """One passage. `id` is `source/document#position`; `start` and `end` count characters.
+
+    Attributes:
+        chunks: where hits are documents, the other chunks among the candidates, best first.
+        neighbours: in the order of the document, where they were asked for.
+    """
 
     id: str
     document_id: str
@@ -59,6 +87,8 @@ class Hit:
     start: int
     end: int
     explain: Explanation | None = None
+    chunks: Sequence[ChunkScore] | None = None
+    neighbours: Sequence[Neighbour] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +103,24 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class SearchResponse:
-    """Hits, best first. `degraded` names the parts that dropped out."""
+    """Hits, best first.
+
+    Attributes:
+        degraded: the parts that dropped out.
+        page: to be sent with the same search for the hits after these; null after the last.
+    """
 
     hits: Sequence[Hit]
     timings_ms: Timings
     degraded: Sequence[str] = ()
+    page: str | None = None
 
 
 def as_json(response: SearchResponse) -> dict[str, Any]:
-    """The answer as HTTP and the command line give it; `explain` only where it was asked for."""
+    """The answer as HTTP and the command line give it; hits have what was asked for alone."""
     body = asdict(response)
     for hit in body["hits"]:
-        if hit["explain"] is None:
-            del hit["explain"]
+        for name in ("explain", "chunks", "neighbours"):
+            if hit[name] is None:
+                del hit[name]
     return body

@@ -7,8 +7,8 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Depends, Response
 
+from search.bodies import SearchBody
 from search.metrics import SearchMetrics
-from search.models import SearchBody
 from search.parts import Parts, parts_of
 from search.response import SearchResponse, as_json
 from serving import openapi, strict

@@ -161,9 +161,9 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a search read: a published version of a generation."""
+    """What a search read: a published version of a table, whose name no other table ever has."""
 
-    generation: int
+    table: str
     version: int
 
 

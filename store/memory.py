@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class _Generation:
         default_factory=dict[int, dict[DocumentKey, _Kept]]
     )
     next_row: int = 0
+    table: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def advance(self) -> None:
         """Keep the version that readers saw, and go on with a copy."""
@@ -240,7 +242,7 @@ class MemoryCollection:
             self._refuse_other(spec)
             check_tenants(self.name, self.spec, [tenant])
             rows = [row for row in self._all() if self._allowed(row, tenant, filter, words)]
-            snapshot = Snapshot(self._number_now, self._generation.version)
+            snapshot = Snapshot(self._generation.table, self._generation.version)
         found: dict[Leg, list[int]] = {leg: _best(leg, query, rows, depth) for leg in legs}
         union = set[int]().union(*found.values())
         chosen = [row for row in rows if row.chunk.row in union]
@@ -278,7 +280,7 @@ class MemoryCollection:
         with self._lock:
             generation = self._generation
             kept = {**generation.past, generation.version: generation.documents}
-            if snapshot.generation != self._number_now or snapshot.version not in kept:
+            if snapshot.table != generation.table or snapshot.version not in kept:
                 raise SnapshotGone(f"{self.name!r} has gone on")
             return [row for each in kept[snapshot.version].values() for row in each.rows]
 

@@ -80,7 +80,7 @@ class Reader:
         index = self._generations.index(generation)
         searched = Legs(index, version, generation.spec, question, self._pool)
         found, rows = searched.best(legs)
-        return Candidates(rows, found, Snapshot(generation.number, version.number))
+        return Candidates(rows, found, Snapshot(generation.table, version.number))
 
     def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> Rows:
         """Those of these rows that a snapshot has of a tenant."""
@@ -111,7 +111,7 @@ class Reader:
         gone = SnapshotGone(
             f"{self._generations.name!r} has gone on, and what was read before is kept no longer"
         )
-        if now.generation.number != snapshot.generation:
+        if now.generation.table != snapshot.table:
             raise gone
         if now.version.number == snapshot.version:
             return now

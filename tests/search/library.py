@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from m3.codec import encode_tokens
 from m3.errors import EmbedderUnreachable
-from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo, Representation, batch_of
+from m3.types import (
+    DEFAULT_TENANT,
+    Chunk,
+    Codec,
+    Document,
+    EmbeddingBatch,
+    ModelInfo,
+    Representation,
+    batch_of,
+)
 from store.contract import CollectionSpec, DocumentRows
 from store.filters import FieldType
 from store.memory import MemoryStore
@@ -90,6 +99,24 @@ def _rows(id_: str, number: int, passage: Representation) -> DocumentRows:
     )
     chunk = Chunk(position=0, text=text, start=0, end=len(text))
     return DocumentRows(document, document.content_hash(), [chunk], [passage])
+
+
+def books(chapters: Mapping[str, Sequence[Representation]], tenant: str = DEFAULT_TENANT):
+    """Documents of several chunks each, by document id; their texts are `chapter i of id`."""
+    made: list[DocumentRows] = []
+    for id_, passages in chapters.items():
+        texts = [f"chapter {i} of {id_}" for i in range(len(passages))]
+        document = Document(id=id_, text=" ".join(texts), title=f"title of {id_}", tenant=tenant)
+        chunks = [Chunk(position=i, text=text, start=0, end=1) for i, text in enumerate(texts)]
+        made.append(DocumentRows(document, document.content_hash(), chunks, list(passages)))
+    return made
+
+
+def shelf(chapters: Mapping[str, Sequence[Representation]], codec: Codec = Codec.INT8):
+    """A store with one collection of books."""
+    store = MemoryStore()
+    store.create(COLLECTION, spec(codec)).replace(books(chapters))
+    return store
 
 
 def example(seed: int, codec: Codec = Codec.INT8) -> Representation:

@@ -74,7 +74,7 @@ async def test_a_search_answers_the_contracts_json(api):
     answer = await search(api, top_k=3)
     assert answer.status_code == 200
     body = answer.json()
-    assert body.keys() == {"hits", "timings_ms", "degraded"}
+    assert body.keys() == {"hits", "timings_ms", "degraded", "page"}
     assert body["degraded"] == []
     assert body["timings_ms"].keys() == {"embed", "retrieve", "rerank", "total"}
     assert len(body["hits"]) == 3

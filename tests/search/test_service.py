@@ -131,7 +131,7 @@ def test_timings_add_up(service: SearchService) -> None:
 
 def test_the_json_is_the_contracts(service: SearchService) -> None:
     body = as_json(ask(service, replace(REQUEST, top_k=1)))
-    assert list(body) == ["hits", "timings_ms", "degraded"]
+    assert list(body) == ["hits", "timings_ms", "degraded", "page"]
     assert list(body["timings_ms"]) == ["embed", "retrieve", "rerank", "total"]
     assert {"id", "document_id", "score", "scores", "title", "text", "metadata"} <= set(
         body["hits"][0]

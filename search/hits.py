@@ -1,0 +1,67 @@
+"""Places in a ranking as hits: with their texts, and what else was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from m3.types import Representation
+from search.ranking import Place
+from search.response import ChunkScore, Explanation, Hit, Neighbour
+from store.contract import Rows, StoredChunk
+
+Explain = Callable[[Place, Representation], Explanation]
+
+
+def hits(
+    places: Sequence[Place],
+    rows: Rows,
+    *,
+    explain: Explain | None = None,
+    around: Mapping[int, Sequence[StoredChunk]] | None = None,
+    grouped: bool = False,
+) -> list[Hit]:
+    """The places as hits, in their order; `rows` has the rows of all of them."""
+    at = {chunk.row: i for i, chunk in enumerate(rows.chunks)}
+    made: list[Hit] = []
+    for place in places:
+        chunk = rows.chunks[at[place.row]]
+        explanation = None
+        if explain and rows.embeddings is not None:
+            explanation = explain(place, rows.embeddings.row(at[place.row]))
+        made.append(
+            Hit(
+                id=chunk.id,
+                document_id=chunk.document_id,
+                source=chunk.source,
+                position=chunk.position,
+                score=place.score,
+                scores=place.scores,
+                title=chunk.title,
+                text=chunk.text,
+                metadata=chunk.metadata,
+                heading=chunk.heading,
+                page=chunk.page,
+                start=chunk.start,
+                end=chunk.end,
+                explain=explanation,
+                chunks=[_chunk(each) for each in place.rest] if grouped else None,
+                neighbours=None if around is None else [_near(each) for each in around[place.row]],
+            )
+        )
+    return made
+
+
+def _chunk(place: Place) -> ChunkScore:
+    return ChunkScore(place.id, place.position, place.score, place.scores)
+
+
+def _near(chunk: StoredChunk) -> Neighbour:
+    return Neighbour(
+        id=chunk.id,
+        position=chunk.position,
+        text=chunk.text,
+        heading=chunk.heading,
+        page=chunk.page,
+        start=chunk.start,
+        end=chunk.end,
+    )

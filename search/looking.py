@@ -1,0 +1,120 @@
+"""A look at a collection: candidates for a query, from one snapshot, with their exact scores."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from embedder.client import EmbedderClient
+from m3.errors import GenerationChanged, NotFound
+from m3.types import Representation
+from search.collections import Collections
+from search.embed import QueryEmbedder
+from search.request import SearchRequest
+from search.rerank import ScoredCandidates, score
+from search.similar import Likeness, likeness, without
+from store.contract import MAX_DEPTH, Collection, CollectionSpec, Leg, Snapshot
+from store.filters import Filter, parse
+
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that its collection has accepted."""
+
+    request: SearchRequest
+    collection: Collection
+    spec: CollectionSpec
+    filter: Filter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found, scored: a ranking for any request of these legs.
+
+    Attributes:
+        embed, retrieve, rerank: seconds.
+    """
+
+    question: Question
+    query: Representation
+    candidates: ScoredCandidates
+    snapshot: Snapshot
+    embed: float
+    retrieve: float
+    rerank: float
+
+
+class Looker:
+    """Looks for many requests at once."""
+
+    def __init__(self, collections: Collections, client: EmbedderClient) -> None:
+        self._collections = collections
+        self._embedder = QueryEmbedder(client)
+
+    async def look(self, request: SearchRequest, legs: Sequence[Leg]) -> Look:
+        """Embed the query and look. Where another generation comes to serve in between, again."""
+        attempt = 0
+        while True:
+            attempt += 1
+            question = await asyncio.to_thread(self.accept, request)
+            began = time.perf_counter()
+            like = await self.query(question)
+            embedded = time.perf_counter() - began
+            try:
+                look = await asyncio.to_thread(_look, question, like, legs)
+            except GenerationChanged:
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return replace(look, embed=embedded)
+
+    def accept(self, request: SearchRequest) -> Question:
+        """Raises NotFound or InvalidInput for what its collection cannot answer."""
+        collection = self._collections.open(request.collection)
+        try:
+            spec = collection.spec
+        except NotFound:
+            self._collections.forget(request.collection)
+            raise
+        filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
+        return Question(request, collection, spec, filter_)
+
+    async def query(self, question: Question) -> Likeness:
+        """The query as the collection's model sees it."""
+        request = question.request
+        if isinstance(request.query, str):
+            text = await self._embedder.embed(request.query, question.spec, request.tenant)
+            return Likeness(text, chunks=0)
+        return await asyncio.to_thread(likeness, question.collection, request.query)
+
+
+def _look(question: Question, like: Likeness, legs: Sequence[Leg]) -> Look:
+    """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
+    began = time.perf_counter()
+    request = question.request
+    found = question.collection.candidates(
+        like.query,
+        legs=legs,
+        depth=min(request.depth + like.chunks, MAX_DEPTH),
+        tenant=request.tenant,
+        filter=question.filter,
+        words=request.words,
+        spec=question.spec,
+    )
+    kept = found.legs
+    if not isinstance(request.query, str):
+        kept = without(request.query, found.rows, kept, request.depth)
+    retrieved = time.perf_counter()
+    return Look(
+        question=question,
+        query=like.query,
+        candidates=score(like.query, found.rows, kept),
+        snapshot=found.snapshot,
+        embed=0.0,
+        retrieve=retrieved - began,
+        rerank=time.perf_counter() - retrieved,
+    )

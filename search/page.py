@@ -1,0 +1,103 @@
+"""Pages of one search: the token that names the next, and the rankings that pages are cut from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from m3.errors import InvalidInput
+from search.ranking import Place
+from store.contract import Snapshot
+
+_FORM = struct.Struct(">B12s12sHH")
+_VERSION = 1
+_DIGEST_BYTES = 12
+
+_MAX_BYTES = 32 * 2**20
+_SECONDS = 300.0
+"""A document that is deleted shows up on no page for longer than this."""
+_PLACE_BYTES = 800
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a search goes on.
+
+    Attributes:
+        search: digest of what was asked, `SearchRequest.digest`.
+        snapshot: digest of what it read.
+        depth: candidates of each leg.
+        offset: hits before this page.
+    """
+
+    search: bytes
+    snapshot: bytes
+    depth: int
+    offset: int
+
+    def token(self) -> str:
+        """Opaque to callers."""
+        packed = _FORM.pack(_VERSION, self.search, self.snapshot, self.depth, self.offset)
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    @classmethod
+    def read(cls, token: str) -> Page:
+        """Raises InvalidInput for what is no token of ours."""
+        try:
+            packed = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+            version, *fields = _FORM.unpack(packed)
+        except (binascii.Error, struct.error, ValueError):
+            version, fields = 0, []
+        if version != _VERSION or not 0 < fields[3] < fields[2]:
+            raise InvalidInput("page: send that of the answer before, as it is, or leave it out")
+        return cls(*fields)
+
+
+def digest(*facts: object) -> bytes:
+    """[12] bytes of values that have a faithful `repr`."""
+    return hashlib.blake2b(repr(facts).encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All hits of a search, best first, from one snapshot."""
+
+    places: Sequence[Place]
+    snapshot: Snapshot
+
+
+class Rankings:
+    """The last searches' rankings, for a while and in bounded memory; for one event loop."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[bytes, bytes, int], tuple[float, int, Ranking]]
+        self._kept = OrderedDict()
+        self._bytes = 0
+
+    def of(self, page: Page) -> Ranking | None:
+        """The ranking that a page is of, if it is still kept."""
+        kept = self._kept.get(_key(page))
+        return kept[2] if kept and time.monotonic() - kept[0] < _SECONDS else None
+
+    def keep(self, page: Page, ranking: Ranking) -> None:
+        """Keep what this and other pages are of."""
+        self._forget(_key(page))
+        size = _PLACE_BYTES * sum(1 + len(place.rest) for place in ranking.places)
+        self._kept[_key(page)] = (time.monotonic(), size, ranking)
+        self._bytes += size
+        while self._bytes > _MAX_BYTES:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: tuple[bytes, bytes, int]) -> None:
+        if key in self._kept:
+            self._bytes -= self._kept.pop(key)[1]
+
+
+def _key(page: Page) -> tuple[bytes, bytes, int]:
+    return page.search, page.snapshot, page.depth
