@@ -24,7 +24,8 @@ from search.views import (
 )
 from serving import openapi, strict
 from serving.audit import about
-from serving.keys.caller import MayAdminister, MayRead, MayWrite
+from serving.keys.caller import Caller, MayAdminister, MayRead, MayWrite
+from store.contract import Collection
 
 _Parts = Annotated[Parts, Depends(parts_of)]
 _Source = Annotated[str, Query(description="Where the document is from.")]
@@ -48,10 +49,9 @@ def collection_routes(settings: Settings) -> APIRouter:
 
     @router.get("/v1/collections", summary="All collections")
     def show_all(caller: MayRead, parts: _Parts) -> CollectionsView:
-        collections = parts.service.collections
-        return CollectionsView(
-            [collection_view(name, collections.open(name).spec) for name in collections.names()]
-        )
+        """Those that are another tenant's own are left out."""
+        seen = parts.service.collections.seen_by(_sight(caller))
+        return CollectionsView([collection_view(each.name, each.spec) for each in seen])
 
     @router.post(
         "/v1/collections",
@@ -66,7 +66,7 @@ def collection_routes(settings: Settings) -> APIRouter:
         about(request, body.name)
         spec = body.spec(await parts.client.model(), settings.codec)
         made = await asyncio.to_thread(parts.service.collections.create, body.name, spec)
-        return status_view(await asyncio.to_thread(made.status))
+        return await asyncio.to_thread(_status, made, caller)
 
     @router.get(
         "/v1/collections/{collection}",
@@ -74,7 +74,8 @@ def collection_routes(settings: Settings) -> APIRouter:
         responses=openapi.problems(404),
     )
     def show(collection: str, caller: MayRead, parts: _Parts) -> StatusView:
-        return status_view(parts.service.collections.open(collection).status())
+        """Where tenants are told apart, counts are of the caller's own documents."""
+        return _status(parts.service.collections.open(collection, _sight(caller)), caller)
 
     @router.delete(
         "/v1/collections/{collection}",
@@ -85,6 +86,7 @@ def collection_routes(settings: Settings) -> APIRouter:
     )
     def drop(collection: str, caller: MayAdminister, parts: _Parts) -> None:
         """For all tenants that share it."""
+        parts.service.collections.open(collection, _sight(caller))
         parts.service.collections.drop(collection)
 
     del show_all, make, show, drop
@@ -125,6 +127,7 @@ def document_routes() -> APIRouter:
             source=source,
             tenant=caller.tenant,
         )
+        await asyncio.to_thread(parts.service.collections.open, collection, caller.tenant)
         written = await parts.writer.write(collection, document)
         if written.outcome == "created":
             response.status_code = HTTPStatus.CREATED
@@ -140,7 +143,7 @@ def document_routes() -> APIRouter:
         source: _Source = DEFAULT_SOURCE,
     ) -> DocumentView:
         key = DocumentKey(caller.tenant, source, document_id)
-        document = parts.service.collections.open(collection).document(key)
+        document = parts.service.collections.open(collection, caller.tenant).document(key)
         if document is None:
             raise _no_document(key)
         return document_view(document)
@@ -161,11 +164,22 @@ def document_routes() -> APIRouter:
         source: _Source = DEFAULT_SOURCE,
     ) -> None:
         key = DocumentKey(caller.tenant, source, document_id)
-        if not parts.service.collections.open(collection).delete([key]):
+        if not parts.service.collections.open(collection, caller.tenant).delete([key]):
             raise _no_document(key)
 
     del write, show, delete
     return router
+
+
+def _sight(caller: Caller) -> str | None:
+    """The tenant whose collections a caller sees; None for all."""
+    return None if caller.whole else caller.tenant
+
+
+def _status(collection: Collection, caller: Caller) -> StatusView:
+    status = collection.status()
+    all_its_own = caller.whole or status.spec.owner == caller.tenant
+    return status_view(status, None if all_its_own else collection.counts(caller.tenant))
 
 
 def _no_document(key: DocumentKey) -> NotFound:

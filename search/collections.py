@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from m3.errors import NotFound
+from store.checks import unknown_collection
 from store.contract import Collection, CollectionSpec, Store
 
 
@@ -19,8 +21,30 @@ class Collections:
     def names(self) -> Sequence[str]:
         return self._store.names()
 
-    def open(self, name: str) -> Collection:
-        """Raises NotFound."""
+    def seen_by(self, tenant: str | None) -> list[Collection]:
+        """All but those that are another tenant's own; None sees all."""
+        return [each for name in self._store.names() if (each := self._find(name, tenant))]
+
+    def open(self, name: str, tenant: str | None = None) -> Collection:
+        """The collection, for a tenant or for whoever sees all.
+
+        Raises:
+            NotFound: in the same words for one that is another tenant's own.
+        """
+        found = self._find(name, tenant)
+        if found is None:
+            raise unknown_collection(name, [each.name for each in self.seen_by(tenant)])
+        return found
+
+    def _find(self, name: str, tenant: str | None) -> Collection | None:
+        try:
+            opened = self._opened(name)
+            return opened if tenant is None or opened.spec.admits(tenant) else None
+        except NotFound:
+            self.forget(name)
+            return None
+
+    def _opened(self, name: str) -> Collection:
         with self._lock:
             if name not in self._open:
                 self._open[name] = self._store.open(name)

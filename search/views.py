@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from m3.types import Codec, Metadata
-from store.contract import Chunking, CollectionSpec, Status, StoredDocument
+from store.contract import Chunking, CollectionSpec, Counts, Status, StoredDocument
 from store.filters import FieldType
 
 
@@ -36,6 +36,9 @@ class CollectionsView:
 class StatusView:
     """A collection and the counts of its published version.
 
+    Where it is shared and tenants are told apart, the caller's own documents and chunks are
+    counted, and what would tell of others' is null.
+
     Attributes:
         bytes: on disk, index apart.
         unpublished: commits that the index does not have yet.
@@ -43,11 +46,11 @@ class StatusView:
 
     collection: CollectionView
     generation: int
-    version: int
+    version: int | None
     documents: int
     chunks: int
-    bytes: int
-    unpublished: int
+    bytes: int | None
+    unpublished: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +92,16 @@ def collection_view(name: str, spec: CollectionSpec) -> CollectionView:
     )
 
 
-def status_view(status: Status) -> StatusView:
+def status_view(status: Status, own: Counts | None) -> StatusView:
+    """`own`: of the tenant that asks; None for whoever may know all of it."""
     return StatusView(
         collection=collection_view(status.name, status.spec),
         generation=status.generation,
-        version=status.version,
-        documents=status.documents,
-        chunks=status.chunks,
-        bytes=status.bytes,
-        unpublished=status.unpublished,
+        version=status.version if own is None else None,
+        documents=(own or status).documents,
+        chunks=(own or status).chunks,
+        bytes=status.bytes if own is None else None,
+        unpublished=status.unpublished if own is None else None,
     )
 
 
