@@ -5,87 +5,56 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from embedder.client import EmbedderClient
-from m3.errors import GenerationChanged, NotFound
+from m3.errors import PageExpired, SnapshotGone
 from m3.types import Representation
 from scoring.fusion import Method
 from search.collections import Collections
-from search.embed import QueryEmbedder
 from search.explain import TermName, explain, term_names
+from search.hits import Explain, hits
+from search.looking import Looker, Question
+from search.page import Page, Ranking, Rankings, digest
+from search.ranking import Place
 from search.request import SearchRequest, legs_of
-from search.rerank import Scored, ScoredCandidates, score
-from search.response import Hit, SearchResponse, Timings
-from store.contract import Collection, CollectionSpec, Leg, Store
-from store.filters import Filter, parse
-
-_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A request that its collection has accepted."""
-
-    request: SearchRequest
-    collection: Collection
-    spec: CollectionSpec
-    filter: Filter | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a look at the collection found, scored: hits for any method whose legs were asked."""
-
-    candidates: ScoredCandidates
-    legs: Mapping[Leg, Sequence[int]]
-    retrieve_seconds: float
-    rerank_seconds: float
-    embed_seconds: float = 0.0
-
-    def hits(self, method: Method, request: SearchRequest) -> Sequence[Scored]:
-        found = set[int]().union(*(self.legs[leg] for leg in legs_of(method)))
-        page = slice(request.offset, request.offset + request.top_k)
-        return self.candidates.page(request.scoring_weights, page, among=found)
+from search.response import Explanation, Hit, SearchResponse, Timings
+from store.contract import CollectionSpec, Leg, Rows, Snapshot, Store, StoredChunk
 
 
 class SearchService:
     """Queries to hits, over a store and an embedder node.
 
     Candidates of the request's legs, then three exact scores for each of them, then their
-    fusion: a document that one leg found has its true score of the other.
+    fusion: a document that one leg found has its true score of the other. Later pages are cut
+    from the ranking of the first, and their rows read as they were for it.
     """
 
     def __init__(self, store: Store, client: EmbedderClient) -> None:
         self.collections = Collections(store)
         self._client = client
-        self._embedder = QueryEmbedder(client)
+        self._looker = Looker(self.collections, client)
+        self._rankings = Rankings()
         self._term_names: dict[str, TermName] = {}
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         """The page of hits that was asked for.
 
         Raises:
-            NotFound: no such collection.
+            NotFound: no such collection, or no such document to be similar to.
             InvalidInput: the filter does not fit the collection, or the query is too long.
+            PageExpired: what the page is of is kept no longer, and the collection has gone on.
             ModelMismatch: no node serves the collection's model.
             Unreachable: the node or Milvus; each by its own class.
         """
         began = time.perf_counter()
-        question, query, answer = await self._ask(request, request.legs)
-        scored = time.perf_counter()
-        hits = answer.hits(request.method, request)
-        ranking_seconds = time.perf_counter() - scored
-        names = await self._names(question.spec) if request.explain else None
-        return SearchResponse(
-            hits=[_hit(scored, query, request, names) for scored in hits],
-            timings_ms=Timings(
-                embed=_ms(answer.embed_seconds),
-                retrieve=_ms(answer.retrieve_seconds),
-                rerank=_ms(answer.rerank_seconds + ranking_seconds),
-                total=_ms(time.perf_counter() - began),
-            ),
-        )
+        try:
+            response = await self._kept_page(request) or await self._fresh_page(request)
+        except SnapshotGone as error:
+            raise _expired() from error
+        total = _ms(time.perf_counter() - began)
+        return replace(response, timings_ms=replace(response.timings_ms, total=total))
 
     async def search_by(
         self, request: SearchRequest, methods: Sequence[Method]
@@ -96,41 +65,78 @@ class SearchService:
             As `search` does.
         """
         legs: dict[Leg, None] = dict.fromkeys(leg for m in methods for leg in legs_of(m))
-        _, query, answer = await self._ask(request, tuple(legs))
+        look = await self._looker.look(request, tuple(legs))
+        page = slice(request.offset, request.offset + request.top_k)
         asked = {method: replace(request, method=method, weights=None) for method in methods}
         return {
-            method: [_hit(hit, query, one, None) for hit in answer.hits(method, one)]
+            method: hits(look.candidates.ranking(one)[page], look.candidates.rows)
             for method, one in asked.items()
         }
 
-    async def _ask(
-        self, request: SearchRequest, legs: Sequence[Leg]
-    ) -> tuple[_Question, Representation, _Answer]:
-        """Embed the query and look. Where another generation comes to serve in between, again."""
-        attempt = 0
-        while True:
-            attempt += 1
-            question = await asyncio.to_thread(self._accept, request)
-            began = time.perf_counter()
-            query = await self._embedder.embed(request.query, question.spec, request.tenant)
-            embedded = time.perf_counter() - began
-            try:
-                answer = await asyncio.to_thread(_answer, question, query, legs)
-            except GenerationChanged:
-                if attempt == _ATTEMPTS:
-                    raise
-            else:
-                return question, query, replace(answer, embed_seconds=embedded)
+    async def _fresh_page(self, request: SearchRequest) -> SearchResponse:
+        """From a look at the collection; for a page of another snapshot there is none."""
+        look = await self._looker.look(request, request.legs)
+        if request.page is not None and request.page.snapshot != _digest(look.snapshot):
+            raise _expired()
+        scored = time.perf_counter()
+        ranking = Ranking(look.candidates.ranking(request), look.snapshot)
+        ranking_seconds = time.perf_counter() - scored
+        found = await self._hits(look.question, ranking, look.candidates.rows, look.query)
+        timings = Timings(
+            embed=_ms(look.embed),
+            retrieve=_ms(look.retrieve),
+            rerank=_ms(look.rerank + ranking_seconds),
+            total=0.0,
+        )
+        return SearchResponse(found, timings, page=self._next(request, ranking))
 
-    def _accept(self, request: SearchRequest) -> _Question:
-        collection = self.collections.open(request.collection, request.tenant)
-        try:
-            spec = collection.spec
-        except NotFound:
-            self.collections.forget(request.collection)
-            raise
-        filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
-        return _Question(request, collection, spec, filter_)
+    async def _kept_page(self, request: SearchRequest) -> SearchResponse | None:
+        """From the ranking that another page has left, if it is there."""
+        ranking = None if request.page is None else self._rankings.of(request.page)
+        if ranking is None:
+            return None
+        began = time.perf_counter()
+        question = await asyncio.to_thread(self._looker.accept, request)
+        places = _cut(request, ranking)
+        rows = await asyncio.to_thread(
+            question.collection.rows,
+            [place.row for place in places],
+            tenant=request.tenant,
+            snapshot=ranking.snapshot,
+        )
+        read = time.perf_counter()
+        query = (await self._looker.query(question)).query if request.explain else None
+        embedded = time.perf_counter()
+        found = await self._hits(question, ranking, rows, query)
+        timings = Timings(_ms(embedded - read), _ms(read - began), 0.0, 0.0)
+        return SearchResponse(found, timings, page=self._next(request, ranking))
+
+    async def _hits(
+        self, question: Question, ranking: Ranking, rows: Rows, query: Representation | None
+    ) -> Sequence[Hit]:
+        request = question.request
+        places = _cut(request, ranking)
+        explained: Explain | None = None
+        if request.explain and query is not None:
+            names = await self._names(question.spec)
+            explained = partial(_explained, query, names)
+        around = None
+        if request.neighbours:
+            around = await asyncio.to_thread(
+                _around, question, [place.row for place in places], rows, ranking.snapshot
+            )
+        return hits(
+            places, rows, explain=explained, around=around, grouped=request.group_by is not None
+        )
+
+    def _next(self, request: SearchRequest, ranking: Ranking) -> str | None:
+        """The token of the page after the request's, whose ranking is kept for it."""
+        after = request.offset + request.top_k
+        if after >= min(request.depth, len(ranking.places)):
+            return None
+        page = Page(request.digest(), _digest(ranking.snapshot), request.depth, after)
+        self._rankings.keep(page, ranking)
+        return page.token()
 
     async def _names(self, spec: CollectionSpec) -> TermName:
         if spec.fingerprint not in self._term_names:
@@ -139,42 +145,32 @@ class SearchService:
         return self._term_names[spec.fingerprint]
 
 
-def _answer(question: _Question, query: Representation, legs: Sequence[Leg]) -> _Answer:
-    """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
-    began = time.perf_counter()
-    found = question.collection.candidates(
-        query,
-        legs=legs,
-        depth=question.request.depth,
-        tenant=question.request.tenant,
-        filter=question.filter,
-        words=question.request.words,
-        spec=question.spec,
-    )
-    retrieved = time.perf_counter()
-    scored = score(query, found.rows)
-    return _Answer(scored, found.legs, retrieved - began, time.perf_counter() - retrieved)
+def _cut(request: SearchRequest, ranking: Ranking) -> Sequence[Place]:
+    return ranking.places[request.offset : request.offset + request.top_k]
 
 
-def _hit(
-    scored: Scored, query: Representation, request: SearchRequest, names: TermName | None
-) -> Hit:
-    chunk = scored.chunk
-    return Hit(
-        id=chunk.id,
-        document_id=chunk.document_id,
-        source=chunk.source,
-        position=chunk.position,
-        score=scored.score,
-        scores=scored.scores,
-        title=chunk.title,
-        text=chunk.text,
-        metadata=chunk.metadata,
-        heading=chunk.heading,
-        page=chunk.page,
-        start=chunk.start,
-        end=chunk.end,
-        explain=explain(query, scored, request.scoring_weights, names) if names else None,
+def _around(
+    question: Question, ids: Sequence[int], rows: Rows, snapshot: Snapshot
+) -> dict[int, list[StoredChunk]]:
+    wanted = set(ids)
+    chunks = [chunk for chunk in rows.chunks if chunk.row in wanted]
+    return question.collection.around(chunks, question.request.neighbours, snapshot)
+
+
+def _explained(
+    query: Representation, names: TermName, place: Place, passage: Representation
+) -> Explanation:
+    return explain(query, passage, place, names)
+
+
+def _digest(snapshot: Snapshot) -> bytes:
+    return digest(snapshot.table, snapshot.version)
+
+
+def _expired() -> PageExpired:
+    return PageExpired(
+        "the collection has changed, and what this page is of is kept no longer: "
+        "search again from the first page"
     )
 
 
