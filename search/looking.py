@@ -74,7 +74,7 @@ class Looker:
 
     def accept(self, request: SearchRequest) -> Question:
         """Raises NotFound or InvalidInput for what its collection cannot answer."""
-        collection = self._collections.open(request.collection)
+        collection = self._collections.open(request.collection, request.tenant)
         try:
             spec = collection.spec
         except NotFound:
