@@ -91,6 +91,7 @@ static void run(job_t *job, int threads) {
 /* The fastest kernel that this processor runs. */
 int m3_maxsim_kernel(void) {
 #if defined(__x86_64__)
+    __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
         && __builtin_cpu_supports("avx512vnni"))
