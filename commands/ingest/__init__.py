@@ -5,7 +5,21 @@ from __future__ import annotations
 import typer
 
 from commands import console
-from commands.ingest import bulk, compact, delete, export, plan, rebuild, retry, run, status, verify
+from commands.ingest import (
+    backup,
+    bulk,
+    compact,
+    copy,
+    delete,
+    export,
+    plan,
+    rebuild,
+    restore,
+    retry,
+    run,
+    status,
+    verify,
+)
 
 app = typer.Typer(
     help="Documents into collections: cut, embedded, written.",
@@ -13,7 +27,21 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-for _command in (run, retry, status, verify, delete, rebuild, compact, export, plan, bulk):
+for _command in (
+    run,
+    retry,
+    status,
+    verify,
+    delete,
+    rebuild,
+    compact,
+    export,
+    plan,
+    bulk,
+    copy,
+    backup,
+    restore,
+):
     _command.add(app)
 
 
