@@ -12,17 +12,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from m3.errors import NotFound
 from m3.settings import load_settings
-from m3.types import Codec, Document
+from m3.types import Chunk, Codec, Document, DocumentKey
 from scoring.fusion import Method
+from search.page import Page
 from search.request import SearchRequest
+from search.response import Hit, Neighbour
 from search.service import SearchService
 from store.contract import DocumentRows
 from store.engine import Engine
 from store.memory import MemoryStore
 from store.opening import open_store
 from tests.search.library import COLLECTION, KnownQueries, example, spec
-from tests.search.tenants import rows_of
 from tests.store.examples import FIELDS
 from tests.store.filter_strategies import filters
 
@@ -48,9 +50,18 @@ def documents() -> Iterator[DocumentRows]:
     rng = np.random.default_rng(11)
     for number in range(EACH):
         for tenant in TENANTS:
-            text = f"{tenant} has text {number}"
-            document = Document(f"d{number}", text, metadata=metadata(rng), tenant=tenant)
-            yield rows_of(document, example(number))
+            parts = [f"{tenant} has text {number}.{part}\n" for part in range(1 + number % 3)]
+            document = Document(f"d{number}", "".join(parts), metadata=metadata(rng), tenant=tenant)
+            starts = [sum(map(len, parts[:part])) for part in range(len(parts))]
+            yield DocumentRows(
+                document,
+                document.content_hash(),
+                [
+                    Chunk(part, text, start, start + len(text))
+                    for part, (text, start) in enumerate(zip(parts, starts, strict=True))
+                ],
+                [example(10 * number + part) for part in range(len(parts))],
+            )
 
 
 @pytest.fixture(scope="module")
@@ -68,26 +79,54 @@ def services(
     Engine.of(here).stop()
 
 
-cases = given(
-    tenant=st.sampled_from((*TENANTS, "nobody")),
-    filter=st.none() | filters(),
+requests = st.builds(
+    dict,
+    query=st.just("q") | st.integers(0, EACH).map(lambda number: f"d{number}"),
     method=st.sampled_from((Method.DENSE, Method.SPARSE, Method.FUSION)),
+    filter=st.none() | filters(),
+    must=st.just(()) | st.sampled_from((("text",), ("acme",), ("beta has", "text"), ("never",))),
+    must_not=st.just(()) | st.sampled_from((("acme",), ("5.1",))),
+    group_by=st.sampled_from((None, "document")),
+    neighbours=st.integers(0, 2),
     top_k=st.sampled_from((3, 100)),
 )
+cases = given(tenant=st.sampled_from((*TENANTS, "nobody")), asked=requests)
 
 
 def check(
-    services: tuple[SearchService, SearchService],
-    tenant: str,
-    filter: dict[str, Any] | None,
-    method: Method,
-    top_k: int,
+    services: tuple[SearchService, SearchService], tenant: str, asked: dict[str, Any]
 ) -> None:
-    request = SearchRequest("q", COLLECTION, method, top_k=top_k, filter=filter, tenant=tenant)
-    found, expected = (asyncio.run(service.search(request)).hits for service in services)
-    assert {hit.text.removesuffix(f" has text {hit.document_id[1:]}") for hit in found} <= {tenant}
-    assert [hit.id for hit in found] == [hit.id for hit in expected]
-    assert [hit.metadata for hit in found] == [hit.metadata for hit in expected]
+    """The first two pages of a search, or of one for what is similar to a document."""
+    if asked["query"] != "q":
+        asked = {**asked, "query": DocumentKey(tenant, "default", asked["query"])}
+    request = SearchRequest(collection=COLLECTION, tenant=tenant, **asked)
+    found, expected = (answers(service, request) for service in services)
+    texts = [text for hit in found for text in (hit.text, *map(_text, hit.neighbours or ()))]
+    assert all(text.startswith(f"{tenant} has text ") for text in texts)
+    assert [_facts(hit) for hit in found] == [_facts(hit) for hit in expected]
+
+
+def answers(service: SearchService, request: SearchRequest) -> list[Hit]:
+    try:
+        first = asyncio.run(service.search(request))
+    except NotFound:
+        assert request.query == DocumentKey(request.tenant, "default", f"d{EACH}") or (
+            request.tenant == "nobody"
+        )
+        return []
+    if first.page is None:
+        return list(first.hits)
+    following = dataclasses.replace(request, page=Page.read(first.page))
+    return [*first.hits, *asyncio.run(service.search(following)).hits]
+
+
+def _text(neighbour: Neighbour) -> str:
+    return neighbour.text
+
+
+def _facts(hit: Hit) -> tuple[Any, ...]:
+    others = sorted(each.id for each in hit.chunks or ())
+    return hit.id, hit.text, hit.metadata, others, [each.id for each in hit.neighbours or ()]
 
 
 @cases
