@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TypeAlias
@@ -99,7 +99,7 @@ def note(request: Request, **members: int) -> None:
 def _request_id(scope: Scope) -> str:
     """The caller's id where it is sane, else one of ours."""
     given = Headers(scope=scope).get("x-request-id", "")
-    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _SANE_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -31,10 +31,15 @@ class StrictRequest(Request):
             json.JSONDecodeError: with a reason that can be shown.
         """
         body = await self.body()
-        return await asyncio.to_thread(_value, body) if len(body) > LARGE else _value(body)
+        return await asyncio.to_thread(loads, body) if len(body) > LARGE else loads(body)
 
 
-def _value(body: bytes) -> Any:
+def loads(body: bytes) -> Any:
+    """A body's value.
+
+    Raises:
+        json.JSONDecodeError: with a reason that can be shown.
+    """
     value = orjson.loads(body)
     if _deeper_than(MAX_DEPTH, value):
         raise json.JSONDecodeError(f"nested deeper than {MAX_DEPTH} levels", "", 0)

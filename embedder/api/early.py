@@ -7,14 +7,12 @@ bodies that are not as they should be too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from embedder.api.node import Node
@@ -22,9 +20,10 @@ from embedder.api.service import EmbeddingService
 from m3.errors import M3Error
 from m3.types import Kind
 from serving.problems import of_exception, respond
-from serving.strict import LARGE, StrictRequest
+from serving.strict import LARGE, loads
 
 Body = TypeVar("Body", bound=BaseModel)
+RawHeaders: TypeAlias = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,12 @@ class EarlyRefusal:
         if entry is None or not self._node.queued_tokens:
             await self._app(scope, receive, send)
             return
-        request = StrictRequest(scope, receive)
         try:
-            receive = await self._admitted(request, entry)
+            receive = await self._admitted(scope, receive, entry)
         except M3Error as error:
             scope["route"] = entry
-            problem = of_exception(request, error)
-            if "expect" in request.headers and not _is_small(request.headers):
+            problem = of_exception(Request(scope), error)
+            if _waits_to_send(scope):
                 # Its body, which was not asked for, may come all the same or not.
                 problem = replace(problem, headers={**problem.headers, "Connection": "close"})
             await respond(scope, problem)(scope, receive, send)
@@ -74,34 +72,54 @@ class EarlyRefusal:
             return None
         return self._entries.get(scope["path"])
 
-    async def _admitted(self, request: StrictRequest, entry: Entry[Any]) -> Receive:
+    async def _admitted(self, scope: Scope, receive: Receive, entry: Entry[Any]) -> Receive:
         """How the route receives the request. Raises what it is refused with."""
         service = self._node.service
-        if not _is_json(request.headers):
-            return request.receive
-        if not _is_small(request.headers):
+        headers = dict(scope["headers"])
+        if not _is_json(headers):
+            return receive
+        if not _is_small(headers):
             service.refuse_if_full([""], entry.kind)
-            return request.receive
+            return receive
+        read = await _read(receive)
+        if read is None:
+            return receive
         try:
-            body = entry.body.model_validate(await request.json())
-        except ClientDisconnect:
-            return request.receive
+            body = entry.body.model_validate(loads(read))
         except ValueError:
             pass  # The route says what is wrong with it.
         else:
-            entry.admit(request, body, service)
-        return _once_more(await request.body(), request.receive)
+            entry.admit(Request(scope), body, service)
+        return _once_more(read, receive)
 
 
-def _is_json(headers: Headers) -> bool:
-    media_type = headers.get("content-type", "").partition(";")[0]
-    return media_type.strip().lower() == "application/json" and "content-encoding" not in headers
+def _is_json(headers: RawHeaders) -> bool:
+    media_type = headers.get(b"content-type", b"").partition(b";")[0]
+    return media_type.strip().lower() == b"application/json" and b"content-encoding" not in headers
 
 
-def _is_small(headers: Headers) -> bool:
+def _is_small(headers: RawHeaders) -> bool:
     """Whether it is worth reading; a body that does not announce its size is not."""
-    announced = headers.get("content-length", "")
+    announced = headers.get(b"content-length", b"")
     return announced.isdigit() and int(announced) <= LARGE
+
+
+def _waits_to_send(scope: Scope) -> bool:
+    """Whether the caller asked first, and was not told to go on."""
+    headers = dict(scope["headers"])
+    return b"expect" in headers and not _is_small(headers)
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """A body whole; None where the caller hung up."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
 
 
 def _once_more(body: bytes, receive: Receive) -> Receive:
