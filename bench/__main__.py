@@ -16,6 +16,7 @@ from bench.measure import Result
 ALL = ("parity", "maxsim", "peak", "encode", "http", "overload", "search")
 """What runs where no name is given."""
 NAMED = (
+    "bulk",
     "fidelity",
     "ingest",
     "ingest-efficiency",

@@ -19,9 +19,9 @@ from store.bulk.manifest import File
 from store.contract import CollectionSpec
 from store.index import KEY, index_schema, records
 
-FILE_BYTES = 64 << 20
-"""Of rows, as pymilvus counts them, before they become a file. Its rows are Python objects until
-then, of about six times as much."""
+FILE_BYTES = 32 << 20
+"""Of rows, as pymilvus counts them, before they become a file: they are Python objects until then,
+and a process that writes takes a gigabyte (`python -m bench bulk`)."""
 
 
 def write_files(

@@ -610,6 +610,20 @@ def test_files_go_to_a_bucket_and_are_read_back_from_it(filled, fake, jobs, tmp_
 # Runs that leave the index alone
 
 
+def test_runs_that_defer_do_not_call_milvus(tmp_path, rng):
+    made = store_over(FakeClient(), tmp_path)
+    made.create("docs", SPEC)
+    made.close()
+    nobody: Any = object()
+    collection = store_over(nobody, tmp_path, publisher=publication.Deferred).open("docs")
+    rows = document_rows(rng, "a")
+    collection.replace([rows, document_rows(rng, "b")])
+    collection.delete([key("b")])
+    collection.settle()
+    assert collection.content_hashes([key("a"), key("b")]) == {key("a"): rows.content_hash}
+    assert collection.status().unpublished == 2
+
+
 def test_deferred_writes_are_seen_once_they_are_published(settings: Settings, store, rng):
     deferred = open_store(settings, defer_index=True)
     try:
