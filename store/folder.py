@@ -72,9 +72,7 @@ class FolderPlace:
             draft.replace(path)
         except OSError as error:
             draft.unlink(missing_ok=True)
-            raise StorageFull(
-                f"cannot write {path}: {error.strerror}; what was published is safe"
-            ) from error
+            raise _no_room(path, error) from error
 
     def remove(self, name: str) -> None:
         with self._locked(name, _RECORD_LOCK):
@@ -89,8 +87,12 @@ class FolderPlace:
     @contextmanager
     def _locked(self, name: str, lock: str) -> Generator[None]:
         path = self.root / name / lock
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        except OSError as error:
+            raise _no_room(path, error) from error
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -99,3 +101,7 @@ class FolderPlace:
 
     def remove_table(self, name: str, table: str) -> None:
         shutil.rmtree(self.root / name / table, ignore_errors=True)
+
+
+def _no_room(path: Path, error: OSError) -> StorageFull:
+    return StorageFull(f"cannot write {path}: {error.strerror}; what was published is safe")
