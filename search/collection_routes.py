@@ -64,7 +64,7 @@ def collection_routes(settings: Settings) -> APIRouter:
     ) -> StatusView:
         """Empty, for the model that the embedder node serves now."""
         about(request, body.name)
-        spec = body.spec(await parts.client.model(), settings.codec)
+        spec = body.spec(await parts.client.model(), settings.codec, caller.tenant)
         made = await asyncio.to_thread(parts.service.collections.create, body.name, spec)
         return await asyncio.to_thread(_status, made, caller)
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from m3.errors import InvalidInput
-from m3.types import Codec, Context, ModelInfo
+from m3.types import Codec, Context, ModelInfo, Tenancy
 from search.bodies import Body, Whole
 from store.contract import Chunking, CollectionSpec
 from store.filters import FieldType
@@ -42,9 +42,13 @@ class CollectionBody(Body):
         default=None, description="How ColBERT vectors are stored. Default: the server's setting."
     )
     chunking: ChunkingBody = Field(default_factory=ChunkingBody)
+    tenancy: Tenancy = Field(
+        default="shared",
+        description="`shared` by any number of tenants, or the `own` of the one that asks.",
+    )
 
-    def spec(self, model: ModelInfo, codec: Codec) -> CollectionSpec:
-        """For that model; `codec` where the body names none.
+    def spec(self, model: ModelInfo, codec: Codec, tenant: str) -> CollectionSpec:
+        """For that model, and for a tenant that asks; `codec` where the body names none.
 
         Raises:
             InvalidInput: chunks that the model could not read, or that would never advance.
@@ -54,6 +58,7 @@ class CollectionBody(Body):
             codec=self.codec or codec,
             chunking=self._chunking(model),
             fields=self.fields,
+            owner=tenant if self.tenancy == "own" else None,
         )
 
     def _chunking(self, model: ModelInfo) -> Chunking:

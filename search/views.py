@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from m3.types import Codec, Metadata
+from m3.types import Codec, Metadata, Tenancy
 from store.contract import Chunking, CollectionSpec, Counts, Status, StoredDocument
 from store.filters import FieldType
 
@@ -22,6 +22,7 @@ class CollectionView:
     codec: Codec
     chunking: Chunking
     fields: Mapping[str, FieldType]
+    tenancy: Tenancy
     stand_in: bool
 
 
@@ -88,6 +89,7 @@ def collection_view(name: str, spec: CollectionSpec) -> CollectionView:
         codec=spec.codec,
         chunking=spec.chunking,
         fields=spec.fields,
+        tenancy=spec.tenancy,
         stand_in=spec.stand_in,
     )
 

@@ -163,6 +163,17 @@ async def test_what_only_others_have_is_not_there(api):
     assert (written.status_code, written.json()["outcome"]) == (201, "created")
 
 
+async def test_a_page_goes_on_for_its_own_tenant_alone(api):
+    body = {"query": "q", "collection": COLLECTION, "top_k": 2}
+    page = (await api.post("/v1/search", json=body, headers=bearing("acme"))).json()["page"]
+    going_on = {**body, "page": page}
+    ours = await api.post("/v1/search", json=going_on, headers=bearing("acme"))
+    assert {hit["text"] for hit in ours.json()["hits"]} < of("acme")
+    for other in (bearing("beta"), bearing("operator", **{"X-Tenant": "beta"})):
+        theirs = await api.post("/v1/search", json=going_on, headers=other)
+        assert (theirs.status_code, theirs.json()["code"]) == (400, "invalid_input")
+
+
 OTHERS_OWN = [
     ("GET", "/v1/collections/{}", None),
     ("GET", "/v1/collections/{}/documents/d0", None),
@@ -191,6 +202,16 @@ async def test_a_list_leaves_out_what_is_anothers_own(api):
         assert {each["name"] for each in answer["collections"]} == seen
     whole = (await api.get("/v1/collections", headers=bearing("operator"))).json()
     assert {each["name"] for each in whole["collections"]} == {COLLECTION, OWN}
+
+
+async def test_an_administrator_makes_a_collection_a_tenants_own(api):
+    headers = bearing("operator", **{"X-Tenant": "acme"})
+    body = {"name": "acme-own", "tenancy": "own"}
+    made = await api.post("/v1/collections", json=body, headers=headers)
+    assert (made.status_code, made.json()["collection"]["tenancy"]) == (201, "own")
+    for key, status in [("acme", 200), ("beta", 404), ("operator", 200)]:
+        answer = await api.get("/v1/collections/acme-own", headers=bearing(key))
+        assert answer.status_code == status
 
 
 async def test_an_owner_is_told_all_of_its_own(api):
