@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from embedder.api.lengths import SHORTEST, Lengths
 from embedder.batching.queue import Batcher
 from embedder.metrics import NodeMetrics
 from embedder.model.tokens import TextTokenizer, TokenizedText
 from m3.errors import InvalidInput, M3Error
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output
 
-SHORTEST = 3
-"""Tokens below which nothing of a text would be read."""
-_CHARACTERS = 6
-"""Of a text for each token: more than most have, so that few are refused that were shorter."""
 _FEW_CHARACTERS = 4096
 """About a millisecond's: tokenised where they are, as handing them to a thread takes longer."""
 
@@ -33,6 +30,10 @@ class EmbeddingService:
     tokenizer: TextTokenizer
     batcher: Batcher
     metrics: NodeMetrics
+    lengths: Lengths = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lengths", Lengths(self.info.max_tokens))
 
     async def encode(
         self,
@@ -90,10 +91,8 @@ class EmbeddingService:
         Raises:
             Overloaded: so many texts of such length cannot wait now; when to come back.
         """
-        limit = self.info.max_tokens
-        tokens = sum(min(max(len(text) // _CHARACTERS, SHORTEST), limit) for text in texts)
         try:
-            self.batcher.refuse_if_full(kind, tokens, timeout)
+            self.batcher.refuse_if_full(kind, self.lengths.tokens(texts), timeout)
         except M3Error as error:
             self.metrics.errors.labels(error.code).inc()
             raise
@@ -108,8 +107,11 @@ class EmbeddingService:
             raise InvalidInput(f"max_length: {length} is not within {SHORTEST} and {limit}")
         with self.metrics.seconds.labels("tokenize").time():
             if sum(map(len, texts)) <= _FEW_CHARACTERS:
-                return self.tokenizer.tokenize(texts, length)
-            return await asyncio.to_thread(self.tokenizer.tokenize, texts, length)
+                tokenized = self.tokenizer.tokenize(texts, length)
+            else:
+                tokenized = await asyncio.to_thread(self.tokenizer.tokenize, texts, length)
+        self.lengths.learn(texts, tokenized)
+        return tokenized
 
 
 def refuse_truncated(tokenized: Sequence[TokenizedText], limit: int) -> None:

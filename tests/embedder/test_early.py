@@ -15,7 +15,7 @@ import orjson
 import pytest
 import uvicorn
 from fastapi import FastAPI
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -47,10 +47,10 @@ class Nobody:
 
 @asynccontextmanager
 async def filled(
-    waiting: Mapping[Kind, int], *, early: bool = True, rate: float = 1000, **settings: Any
+    waiting: Mapping[Kind, int], *, early: bool = True, rate: float = 1000, **more: Any
 ) -> AsyncIterator[FastAPI]:
     """A node's app while so many tokens of each lane wait, once computed at `rate` a second."""
-    app = create_node_app(Settings(**{"max_queue_tokens": ROOM, **settings}))
+    app = create_node_app(Settings(**{"max_queue_tokens": ROOM, **more}))
     if not early:
         app.user_middleware = [one for one in app.user_middleware if one.cls is not EarlyRefusal]
     node: Node = app.state.node
@@ -106,9 +106,9 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "settings"), REFUSED)
-async def test_a_full_queue_refuses_as_the_routes_would(path, body, settings):
-    early, late = [await _asked(path, body, settings, early=early) for early in (True, False)]
+@pytest.mark.parametrize(("path", "body", "more"), REFUSED)
+async def test_a_full_queue_refuses_as_the_routes_would(path, body, more):
+    early, late = [await _asked(path, body, more, early=early) for early in (True, False)]
     answer, told = early
     assert answer.status == 429
     assert int(answer.headers["retry-after"]) >= 1
@@ -136,9 +136,9 @@ class Told:
 
 
 async def _asked(
-    path: str, body: object, settings: dict[str, Any], *, early: bool
+    path: str, body: object, more: dict[str, Any], *, early: bool
 ) -> tuple[Answer, Told]:
-    async with filled(FULL_OF_PASSAGES, early=early, **settings) as app, client_of(app) as http:
+    async with filled(FULL_OF_PASSAGES, early=early, **more) as app, client_of(app) as http:
         with capture_logs() as logs:
             answer = await http.post(path, json=body, headers=ID)
     counted = {
@@ -152,9 +152,9 @@ async def _asked(
     return Answer(answer.status_code, headers, answer.json()), Told(counted, logged)
 
 
-@pytest.mark.parametrize(("path", "body", "settings"), REFUSED)
-async def test_fastapi_hears_nothing_of_them(path, body, settings):
-    async with filled(FULL_OF_PASSAGES, **settings) as app, client_of(app) as http:
+@pytest.mark.parametrize(("path", "body", "more"), REFUSED)
+async def test_fastapi_hears_nothing_of_them(path, body, more):
+    async with filled(FULL_OF_PASSAGES, **more) as app, client_of(app) as http:
         beneath = router_replaced(app)
         assert (await http.post(path, json=body)).status_code == 429
     assert not beneath
@@ -206,6 +206,7 @@ async def test_who_bears_no_key_learns_nothing_of_the_queue(tmp_path):
         assert (await http.post("/v1/encode", json=PASSAGE)).status_code == 401
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     pieces=st.lists(st.binary(max_size=40), min_size=1, max_size=4),
     media_type=st.sampled_from(["application/json", "application/json; charset=utf-8", "text/csv"]),

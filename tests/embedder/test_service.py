@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from embedder.api.service import EmbeddingService
 from embedder.metrics import NodeMetrics
+from embedder.model.tokens import TokenizedText
 from m3.errors import Overloaded
 from m3.types import ModelInfo
 
@@ -33,9 +34,9 @@ class CountingTokenizer:
     def __init__(self) -> None:
         self.asked = 0
 
-    def tokenize(self, texts: list[str], length: int) -> list[str]:
+    def tokenize(self, texts: list[str], length: int) -> list[TokenizedText]:
         self.asked += 1
-        return texts
+        return [TokenizedText([0] * min(len(text), length), len(text) > length) for text in texts]
 
 
 def service(room: int) -> tuple[EmbeddingService, CountingTokenizer]:
@@ -54,6 +55,7 @@ def service(room: int) -> tuple[EmbeddingService, CountingTokenizer]:
         (["a word and more of them " * 10], 40),
         (["x" * 1_000_000], 512),
         (["short", "x" * 600], 103),
+        ([[7] * 100, [7]], 103),
     ],
 )
 async def test_a_full_queue_refuses_by_length_and_tokenises_nothing(texts, tokens):
@@ -64,3 +66,19 @@ async def test_a_full_queue_refuses_by_length_and_tokenises_nothing(texts, token
     roomy, tokenizer = service(room=tokens)
     assert await roomy.encode(texts, "passage") == "computed"
     assert tokenizer.asked == 1
+
+
+async def test_texts_are_taken_to_be_as_long_as_those_before_them():
+    letters, _ = service(room=1 << 20)
+    for _ in range(50):
+        # The tokenizer's tokens are single letters.
+        await letters.encode(["x" * 110], "passage")
+    assert 95 <= letters.lengths.tokens(["x" * 110]) <= 100
+    assert letters.lengths.tokens(["x" * 1_000_000]) == 512
+
+
+async def test_texts_that_were_cut_say_nothing_of_others():
+    cut, _ = service(room=1 << 20)
+    for _ in range(50):
+        await cut.encode(["x" * 100_000], "passage")
+    assert cut.lengths.tokens(["x" * 600]) == 100

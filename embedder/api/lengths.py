@@ -1,0 +1,42 @@
+"""How long texts will be, before they are tokenised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embedder.model.tokens import TokenizedText
+
+SHORTEST = 3
+"""Tokens below which nothing of a text would be read."""
+_FIRST = 6.0
+"""Characters of a text for each token, as long as none was seen: more than most have."""
+_FIRST_TOKENS = 64
+_FADING = 0.98
+"""What a request before the last counts of it."""
+_MORE = 1.1
+"""Texts have about as many characters a token as those before them; few have so much more. Whoever
+is taken for shorter is refused only after tokenising; for longer, though there was room."""
+
+
+class Lengths:
+    """Tokens of texts by their characters, as it was in requests of late."""
+
+    def __init__(self, longest: int) -> None:
+        """`longest` is what the model reads of a text."""
+        self._longest = longest
+        self._characters, self._tokens = _FIRST / _MORE * _FIRST_TOKENS, float(_FIRST_TOKENS)
+
+    def tokens(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> int:
+        """Of texts as they came, or of their token ids."""
+        return sum(min(max(self._of(text), SHORTEST), self._longest) for text in texts)
+
+    def learn(self, texts: Sequence[str], tokenized: Sequence[TokenizedText]) -> None:
+        """What a request's texts turned out to have; one that was cut says nothing."""
+        whole = [pair for pair in zip(texts, tokenized, strict=True) if not pair[1].truncated]
+        self._characters = _FADING * self._characters + sum(len(text) for text, _ in whole)
+        self._tokens = _FADING * self._tokens + sum(len(read.ids) for _, read in whole)
+
+    def _of(self, text: str | Sequence[int]) -> int:
+        if not isinstance(text, str):
+            return len(text)
+        return int(len(text) * self._tokens / (_MORE * self._characters))
