@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -140,6 +140,19 @@ class EmbedderClient:
         """That model's tokenizer, for `tokenizers.Tokenizer.from_str`. Raises as `model`."""
         answer = await self._transport.send("GET", await self._nodes(fingerprint), "/v1/tokenizer")
         return answer.text
+
+    async def rerank(self, body: Mapping[str, Any]) -> bytes:
+        """`POST /v1/rerank` of the first URL's model: the answer's JSON as the node wrote it.
+
+        Raises:
+            InvalidInput: what the node refuses; and as `encode`.
+        """
+        headers = {"Content-Type": "application/json"}
+        content, nodes = orjson.dumps(body), await self._nodes(None)
+        answer = await self._transport.send(
+            "POST", nodes, "/v1/rerank", content=content, headers=headers
+        )
+        return answer.content
 
     async def _encode(
         self,

@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from m3.settings import Settings
+from search import rerank_routes as rerank
 from search.collection_routes import collection_routes, document_routes
 from search.metrics import SearchMetrics
 from search.parts import Parts
 from search.routes import routes
+from serving import cohere
 from serving.application import create_app
 from serving.lifecycle import Lifecycle
 
@@ -51,8 +53,10 @@ def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
         lifespan=lifespan,
         lifecycle=Lifecycle(ready),
         registry=registry,
+        error_shapes={rerank.PATH: cohere.error_shape},
     )
     app.include_router(routes(SearchMetrics(registry)))
+    app.include_router(rerank.routes())
     app.include_router(collection_routes(settings))
     app.include_router(document_routes())
     return app

@@ -14,6 +14,7 @@ from embedder.api.node import Node
 from embedder.encoders.loading import EncoderName
 from m3.settings import Settings
 from m3.types import ModelInfo
+from serving import cohere
 from serving.application import create_app
 
 
@@ -43,7 +44,7 @@ def create_node_app(
         answer_headers=node.load,
         error_shapes={
             **dict.fromkeys((openai.PATH, openai.MODEL_PATH), openai.error_shape),
-            **dict.fromkeys(rerank.PATHS, rerank.error_shape),
+            **dict.fromkeys(rerank.PATHS, cohere.error_shape),
         },
         is_open=page.is_open,
         is_quiet=page.is_file,

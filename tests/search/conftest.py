@@ -1,19 +1,26 @@
-"""XQuAD's paragraphs with their real representations, in memory, and FlagEmbedding beside."""
+"""A library in memory behind the API; XQuAD's paragraphs as they really are; FlagEmbedding."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from embedder.client import EmbedderClient
 from evaluation.beir import TestCollection, load
+from m3.settings import Settings
 from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo
+from search.app import create
+from search.parts import Parts
+from search.service import SearchService
 from store.contract import CollectionSpec, DocumentRows
 from store.memory import MemoryStore
+from tests.search.library import KnownQueries, Notes, example, library, passages_of
 
 CODECS = (Codec.INT8, Codec.FP32)
 
@@ -86,3 +93,31 @@ def flag(stand_in: Path) -> Any:
         query_max_length=512,
         passage_max_length=512,
     )
+
+
+@pytest.fixture
+def known() -> KnownQueries:
+    """In place of a node: it knows the query `q`."""
+    return KnownQueries({"q": example(1, Codec.FP32)})
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+async def api(known: KnownQueries, notes: Notes) -> AsyncIterator[httpx.AsyncClient]:
+    """The API over a library of thirty passages."""
+
+    @asynccontextmanager
+    async def parts():
+        service = SearchService(library(passages_of(30)), known)
+        yield Parts(service, known, notes, node_ready=known.model)
+
+    app = create(Settings(), parts)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
+    ):
+        yield client

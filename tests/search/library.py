@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import orjson
 from hypothesis import strategies as st
 
 from m3.codec import encode_tokens
-from m3.errors import EmbedderUnreachable
+from m3.errors import EmbedderUnreachable, InvalidInput
 from m3.types import (
     DEFAULT_TENANT,
     Chunk,
@@ -21,6 +22,7 @@ from m3.types import (
     Representation,
     batch_of,
 )
+from search.parts import Written
 from store.contract import CollectionSpec, DocumentRows
 from store.filters import FieldType
 from store.memory import MemoryStore
@@ -29,6 +31,7 @@ from tests.m3.strategies import VOCABULARY, codecs, representations, unit_vector
 DIMENSION = 64
 COLLECTION = "library"
 FINGERPRINT = "f00d"
+REPRESENTATIONS = ("dense", "sparse", "colbert")
 
 
 @dataclass
@@ -39,6 +42,7 @@ class KnownQueries:
     truncated: bool = False
     down: bool = False
     encoded: list[str] = field(default_factory=list)
+    reranked: list[dict[str, Any]] = field(default_factory=list)
 
     async def encode(
         self,
@@ -59,6 +63,29 @@ class KnownQueries:
             fingerprint=FINGERPRINT,
         )
 
+    async def rerank(self, body: Mapping[str, Any]) -> bytes:
+        """The documents in their order; refuses none, as a node does."""
+        if self.down:
+            raise EmbedderUnreachable("no node answers")
+        if not body["documents"]:
+            raise InvalidInput("documents: there are none")
+        self.reranked.append(dict(body))
+        results = [
+            {"index": i, "relevance_score": 0.5, "scores": dict.fromkeys(REPRESENTATIONS, 0.5)}
+            for i in range(len(body["documents"]))
+        ]
+        units = {"input_tokens": 2}
+        return orjson.dumps(
+            {
+                "id": "r",
+                "model": "known",
+                "fingerprint": FINGERPRINT,
+                "results": results,
+                "meta": {"api_version": {"version": "1"}, "billed_units": units, "tokens": units},
+                "usage": {"prompt_tokens": 2, "total_tokens": 2},
+            }
+        )
+
     async def tokenizer(self, fingerprint: str | None = None) -> str:
         from tokenizers import Tokenizer
         from tokenizers.models import WordLevel
@@ -70,6 +97,18 @@ class KnownQueries:
         if self.down:
             raise EmbedderUnreachable("no node answers")
         return ModelInfo("known", FINGERPRINT, "fp32", DIMENSION, 512)
+
+
+@dataclass
+class Notes:
+    """A writer that notes what it is given."""
+
+    documents: list[tuple[str, Document]] = field(default_factory=list)
+
+    async def write(self, collection: str, document: Document) -> Written:
+        known = [(name, noted.id) for name, noted in self.documents]
+        self.documents.append((collection, document))
+        return Written("replaced" if (collection, document.id) in known else "created", 1)
 
 
 def spec(codec: Codec = Codec.INT8) -> CollectionSpec:

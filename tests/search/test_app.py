@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 
-from m3.settings import Settings
-from m3.types import Codec, Document
+from m3.types import Document
 from scoring.fusion import Method
-from search.app import create
-from search.parts import Parts, Written
-from search.service import SearchService
-from tests.search.library import COLLECTION, KnownQueries, example, library, passages_of
+from tests.search.library import COLLECTION
 
 pytestmark = pytest.mark.anyio
 
 DOCUMENTS = f"/v1/collections/{COLLECTION}/documents"
-
-
-@dataclass
-class Notes:
-    """A writer that notes what it is given."""
-
-    documents: list[tuple[str, Document]] = field(default_factory=list)
-
-    async def write(self, collection: str, document: Document) -> Written:
-        known = [(name, noted.id) for name, noted in self.documents]
-        self.documents.append((collection, document))
-        return Written("replaced" if (collection, document.id) in known else "created", 1)
-
-
-@pytest.fixture
-def node() -> KnownQueries:
-    return KnownQueries({"q": example(1, Codec.FP32)})
-
-
-@pytest.fixture
-def notes() -> Notes:
-    return Notes()
-
-
-@pytest.fixture
-async def api(node: KnownQueries, notes: Notes) -> AsyncIterator[httpx.AsyncClient]:
-    @asynccontextmanager
-    async def parts():
-        service = SearchService(library(passages_of(30)), node)
-        yield Parts(service, node, notes, node_ready=node.model)
-
-    app = create(Settings(), parts)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
-    ):
-        yield client
 
 
 async def search(api: httpx.AsyncClient, **fields: Any) -> httpx.Response:
@@ -152,9 +108,9 @@ async def test_nan_weights_are_refused(api):
     assert "JSON" in reason(answer, 400)
 
 
-async def test_a_node_that_is_down_is_named(api, node):
+async def test_a_node_that_is_down_is_named(api, known):
     assert (await api.get("/readyz")).status_code == 200
-    node.down = True
+    known.down = True
     assert "no node answers" in reason(await search(api), 503)
     assert "no node answers" in reason(await api.get("/readyz"), 503)
     assert (await api.get("/livez")).status_code == 200
