@@ -170,7 +170,7 @@ async def run_ingest(
                     if max_errors and max_errors.exceeded(report):
                         stop.set("max_errors")
 
-                async with interruptible(stop, screen):
+                with interruptible(stop, screen):
                     report = await ingest(
                         feed.items,
                         target,

@@ -1,0 +1,127 @@
+"""A second signal ends a run at once, also while the run is ending, by the code of interrupts."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+SCRIPT = """
+import atexit, os, sys, threading, time
+import anyio
+from commands.ingest.interrupting import Stop, interruptible
+from commands.ingest.progress import display
+
+def say(word):
+    os.write(1, word.encode() + b"\\n")  # `print` is the bar's, on a terminal
+
+def slow():
+    say(PHASE)
+    time.sleep(LONG)
+
+async def main():
+    stop = Stop()
+    with display(None) as screen:
+        with interruptible(stop, screen):
+            say("running")
+            await stop.event.wait()
+            if PHASE == "writing":
+                await anyio.to_thread.run_sync(slow)
+        if PHASE == "closing":
+            slow()
+
+done = threading.Event()
+if PHASE == "interpreter":
+    atexit.register(slow)
+if PHASE == "threads":
+    threading.Thread(target=lambda: (done.wait(), slow())).start()
+anyio.run(main)
+done.set()
+sys.exit(130)
+"""
+
+
+def started(phase: str, seconds: float, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    code = f"PHASE, LONG = {phase!r}, {seconds}\n{SCRIPT}"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stderr, text=True
+    )
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["writing", "closing", "threads"])
+def test_the_second_signal_ends_a_run_that_is_ending(phase: str, number: signal.Signals):
+    process = started(phase, 60)
+    assert line_of(process) == "running"
+    process.send_signal(number)
+    assert line_of(process) == phase
+    since = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=50)
+    assert time.monotonic() - since < 30
+    assert process.returncode == 130
+    assert errors.splitlines() == [
+        "interrupted: what is embedded is written; once more ends at once",
+        "ended at once; the same command goes on from there",
+    ]
+
+
+def test_a_second_signal_leaves_the_interpreters_own_end_alone():
+    process = started("interpreter", 2)
+    assert line_of(process) == "running"
+    process.send_signal(signal.SIGINT)
+    assert line_of(process) == "interpreter"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=50)
+    assert (process.returncode, errors.count("\n")) == (130, 1)
+
+
+def test_a_terminal_has_its_cursor_again():
+    shown, end = pty.openpty()
+    process = started("writing", 60, end)
+    os.close(end)
+    screen = bytearray()
+    reading = threading.Thread(target=read_all, args=(shown, screen))
+    reading.start()
+    assert line_of(process) == "running"
+    process.send_signal(signal.SIGINT)
+    assert line_of(process) == "writing"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(50) == 130
+    reading.join(10)
+    assert screen.rindex(b"\x1b[?25h") > screen.rindex(b"\x1b[?25l")
+    assert b"ended at once" in screen
+
+
+def read_all(file: int, into: bytearray) -> None:
+    try:
+        while part := os.read(file, 65_536):
+            into += part
+    except OSError:
+        pass  # the other end is closed
+
+
+def test_without_a_signal_the_handlers_are_as_they_were():
+    code = """
+import anyio, signal
+from commands.ingest.interrupting import Stop, interruptible
+from commands.ingest.progress import display
+async def main():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with display(None) as screen, interruptible(Stop(), screen):
+        assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] != before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+anyio.run(main)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
