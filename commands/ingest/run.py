@@ -27,6 +27,7 @@ from commands.ingest.options import (
 )
 from commands.ingest.outcome import show_outcome, show_survey
 from commands.options import EmbedderUrl, Home, Json
+from m3.errors import InvalidInput
 from m3.settings import load_settings
 from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT
 
@@ -103,13 +104,14 @@ def run(
         ),
     ] = False,
     max_deletes: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="With --sync, delete nothing where more would be: a number, or a share of what "
-            "the source has in the collection.",
+            "the source has in the collection.  [10%]",
             metavar="N|P%",
+            show_default=False,
         ),
-    ] = "10%",
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -161,7 +163,9 @@ def run(
     fields, filters = mapped(flags, source, tenant)
     limit = MaxErrors.parsed(max_errors) if max_errors else None
     part = Shard.parsed(shard) if shard else None
-    most = MaxDeletes.parsed(max_deletes)
+    if max_deletes is not None and not sync:
+        raise InvalidInput("--max-deletes limits what --sync deletes: say --sync too")
+    most = MaxDeletes() if max_deletes is None else MaxDeletes.parsed(max_deletes)
     wish = Wish(collection, max_tokens, overlap, whole, filters, context, tenancy, tenant)
     chosen = None if format_ == "auto" else format_
     found = discover(paths, chosen, parser=parser, allow_private=allow_private_addresses)
