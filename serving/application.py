@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version
 
@@ -80,20 +80,24 @@ def create_app(
         app.add_middleware(KeyCheck, keys=keys, rates=rates, is_open=is_open)
     audit_file = AuditFile(settings.audit_file) if settings.audit_file else None
     app.add_middleware(Audit, file=audit_file)
-    if settings.allowed_origins:
-        # Outside of the keys: a browser asks first, without one.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.allowed_origins,
-            allow_methods=["*"],
-            allow_headers=_CORS_HEADERS,
-            expose_headers=["X-Request-Id", "Retry-After"],
-        )
     app.add_middleware(Observe, metrics=metrics, headers=answer_headers, is_quiet=is_quiet)
+    if settings.allowed_origins:
+        _allow(app, settings.allowed_origins)
     problems.install(app)
     openapi.install(app, keys=keys is not None)
     _add_probes(app, metrics.registry)
     return app
+
+
+def _allow(app: FastAPI, origins: Sequence[str]) -> None:
+    """Outermost: a browser asks first, without a key, and shows no error that lacks the headers."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["*"],
+        allow_headers=_CORS_HEADERS,
+        expose_headers=["X-Request-Id", "Retry-After"],
+    )
 
 
 def keys_of(app: FastAPI) -> KeyRing | None:

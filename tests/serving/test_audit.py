@@ -203,6 +203,6 @@ async def test_origins_are_allowed_by_setting_alone(tmp_path, origin, allowed):
             assert answer.status_code == 200
             unknown = await client.get(path, headers={"Origin": origin})
             assert unknown.status_code == 401
-        for each in (preflight, answer):
+        for each in (preflight, answer, unknown):
             assert ("access-control-allow-origin" in each.headers) is named
         assert preflight.status_code == (200 if named else 400 if made is settings else 401)
