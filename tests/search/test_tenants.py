@@ -174,12 +174,40 @@ async def test_a_page_goes_on_for_its_own_tenant_alone(api):
         assert (theirs.status_code, theirs.json()["code"]) == (400, "invalid_input")
 
 
+async def test_what_is_similar_is_the_tenants_own_and_to_its_own(api):
+    async def similar(number: int, tenant: str) -> httpx.Response:
+        body = {"collection": COLLECTION, "document_id": f"d{number}", "top_k": 50}
+        return await api.post("/v1/similar", json=body, headers=bearing(tenant))
+
+    for tenant in TENANTS:
+        found = {hit["text"] for hit in (await similar(0, tenant)).json()["hits"]}
+        assert found == of(tenant) - {f"{tenant} has text 0"}
+    theirs, never = await similar(HAS["beta"] - 1, "acme"), await similar(9, "acme")
+    assert theirs.status_code == never.status_code == 404
+    assert theirs.json()["detail"].replace("d4", "d9") == never.json()["detail"]
+
+
+async def test_a_batch_finds_the_tenants_own_alone(api):
+    searches = [
+        {"query": "q", "collection": COLLECTION, "top_k": 50},
+        {"query": "q", "collection": OWN},
+        {"query": "q", "collection": COLLECTION, "tenant": "beta"},
+    ]
+    answer = await api.post(
+        "/v1/search/batch", json={"searches": searches}, headers=bearing("acme")
+    )
+    found, theirs, named = answer.json()["results"]
+    assert {hit["text"] for hit in found["hits"]} == of("acme")
+    assert (theirs["status"], named["status"]) == (404, 400)
+
+
 OTHERS_OWN = [
     ("GET", "/v1/collections/{}", None),
     ("GET", "/v1/collections/{}/documents/d0", None),
     ("PUT", "/v1/collections/{}/documents/d0", {"text": "words"}),
     ("DELETE", "/v1/collections/{}/documents/d0", None),
     ("POST", "/v1/search", {"query": "q", "collection": "{}"}),
+    ("POST", "/v1/similar", {"document_id": "d0", "collection": "{}"}),
 ]
 
 
