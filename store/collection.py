@@ -110,7 +110,7 @@ class StoredCollection:
         return self._compactor.purge()
 
     def content_hashes(self, keys: Iterable[DocumentKey]) -> dict[DocumentKey, str]:
-        # A commit that was never published counts: it is published first, not embedded again.
+        # A commit that was never published counts, so that it is not embedded again.
         wanted = list(keys)
         generation = self._admitted(self._publisher.caught_up(), wanted)
         columns = [*KEY_COLUMNS, "content_hash"]

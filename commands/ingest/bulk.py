@@ -66,13 +66,14 @@ def write(
     part = Shard.parsed(shard) if shard else Shard(0, 1)
     with _opened(load_settings(home=home), name) as bulk:
         written = bulk.write(folder, counted, part=part.index, parts=part.count)
+    at = "" if folder.startswith("s3://") else " --at PREFIX"
     if json:
         print_json({**asdict(written), "folder": folder, "rows": written.rows})
     else:
         typer.echo(
             f"{name}: {written.rows:,} rows of version {written.version} in {len(written.files):,} "
             f"files, {written.bytes:,} bytes, read back and equal\n"
-            f"next: m3-ingest bulk import {name} {folder}"
+            f"next: m3-ingest bulk import {name} {folder}{at}"
         )
 
 
@@ -82,7 +83,7 @@ def import_(
         list[str],
         typer.Argument(
             help="What `bulk write` wrote: a folder or s3://bucket/prefix, or all parts'.",
-            metavar="FOLDER...",
+            metavar="FOLDER",
         ),
     ],
     *,

@@ -65,6 +65,7 @@ def test_files_are_written_for_people_too(shell: Shell, some: Path, tmp_path: Pa
     told = shell("bulk", "write", "other", tmp_path / "files")
     assert "20 rows of version" in told.stdout
     assert "read back and equal" in told.stdout
+    assert told.stdout.endswith(f"next: m3-ingest bulk import other {tmp_path}/files --at PREFIX\n")
     assert "pymilvus" not in told.stderr
     assert "INFO" not in told.stderr
     part = shell("bulk", "write", "other", tmp_path / "part", "--shard", "3/2", expect=2)
