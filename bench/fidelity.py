@@ -74,10 +74,10 @@ class Outcome:
         documents = [parsed.document for parsed in judged.documents()][:limit]
         texts = [model_text(document.title, document.text) for document in documents]
         self.documents = Embedded(
-            [document.id for document in documents], _embedded(encoder, texts, codec)
+            [document.id for document in documents], embedded(encoder, texts, codec)
         )
         self._queries = Embedded(
-            list(judged.queries), _embedded(encoder, list(judged.queries.values()), Codec.FP32)
+            list(judged.queries), embedded(encoder, list(judged.queries.values()), Codec.FP32)
         )
         self._rankings = rankings(self.documents, self._queries)
         self._ndcg = {
@@ -115,7 +115,7 @@ def _overlap(one: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]
     return float(np.mean(shares))
 
 
-def _embedded(encoder: Encoder, texts: Sequence[str], codec: Codec) -> list[Representation]:
+def embedded(encoder: Encoder, texts: Sequence[str], codec: Codec) -> list[Representation]:
     """In the order of the texts; what fp32 gives is kept."""
     if encoder.info.precision != "fp32":
         return _encoded(encoder, texts, codec)
