@@ -37,9 +37,11 @@ from store.rows import (
     EMBEDDING_COLUMNS,
     KEY_COLUMNS,
     ORIGINAL_COLUMNS,
+    TEXT_COLUMNS,
     document_key,
     schema,
     to_arrow,
+    to_chunks,
     to_documents,
     to_embeddings,
     values,
@@ -120,8 +122,8 @@ class StoredCollection:
 
     def keys(self, tenant: str, source: str) -> list[DocumentKey]:
         check_tenants(self.name, self.spec, [tenant])
-        condition = f"tenant = {literal(tenant)} and source = {literal(source)}"
-        return [key for rows in self._firsts([], condition) for key in _keys(rows)]
+        firsts = self._firsts([], _of_source(tenant, source))
+        return [key for rows in firsts for key in _keys(rows)]
 
     def hashes(self) -> Iterator[Mapping[DocumentKey, str]]:
         for rows in self._firsts(["content_hash"]):
@@ -165,6 +167,15 @@ class StoredCollection:
         columns = latest.having(ORIGINAL_COLUMNS)
         digests = [key.digest() for key in keys]
         return to_documents(latest.of_documents(digests, columns, first=True))
+
+    def scan(self, tenant: str, source: str) -> Iterator[Rows]:
+        generation = self._publisher.caught_up()
+        check_tenants(self.name, generation.spec, [tenant])
+        latest = self._generations.table(generation).latest()
+        columns = [*TEXT_COLUMNS, *EMBEDDING_COLUMNS]
+        for rows in latest.scan(columns, _of_source(tenant, source)):
+            if len(rows):
+                yield Rows(to_chunks(rows), to_embeddings(rows, generation.spec))
 
     def candidates(
         self,
@@ -214,6 +225,10 @@ class StoredCollection:
 
     def close(self) -> None:
         """What is open belongs to the store."""
+
+
+def _of_source(tenant: str, source: str) -> str:
+    return f"tenant = {literal(tenant)} and source = {literal(source)}"
 
 
 def _keys(rows: pa.Table) -> list[DocumentKey]:

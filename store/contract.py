@@ -342,6 +342,10 @@ class Collection(Protocol):
         """
         ...
 
+    def scan(self, tenant: str, source: str) -> Iterator[Rows]:
+        """Every chunk of a source, some at a time and in no order, of one newest version."""
+        ...
+
     def candidates(
         self,
         query: Representation,

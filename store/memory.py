@@ -227,6 +227,13 @@ class MemoryCollection:
             documents = self._generation.documents
             return [documents[key].document for key in keys if key in documents]
 
+    def scan(self, tenant: str, source: str) -> Iterator[Rows]:
+        keys = self.keys(tenant, source)
+        with self._lock:
+            kept = [self._generation.documents[key] for key in keys]
+        for each in kept:
+            yield _together(each.rows)
+
     def candidates(
         self,
         query: Representation,
@@ -247,21 +254,14 @@ class MemoryCollection:
         union = set[int]().union(*found.values())
         chosen = [row for row in rows if row.chunk.row in union]
         return Candidates(
-            rows=Rows(
-                [row.chunk for row in chosen],
-                batch_of([row.embedding for row in chosen]) if chosen else None,
-            ),
+            rows=_together(chosen),
             legs=found,
             snapshot=snapshot,
         )
 
     def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
         found = [row for row in self._at(snapshot) if row.chunk.row in set(ids)]
-        mine = [row for row in found if row.chunk.tenant == tenant]
-        return Rows(
-            [row.chunk for row in mine],
-            batch_of([row.embedding for row in mine]) if mine else None,
-        )
+        return _together([row for row in found if row.chunk.tenant == tenant])
 
     def around(
         self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot
@@ -330,6 +330,11 @@ class MemoryCollection:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _together(rows: Sequence[_Row]) -> Rows:
+    embeddings = batch_of([row.embedding for row in rows]) if rows else None
+    return Rows([row.chunk for row in rows], embeddings)
 
 
 def _best(leg: Leg, query: Representation, rows: Sequence[_Row], depth: int) -> list[int]:

@@ -1,41 +1,58 @@
-"""`m3-ingest export`: the documents of a source as they were given, as JSON lines."""
+"""`m3-ingest export`: the documents of a source as they were given, or their chunks' vectors."""
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 
 from commands.console import print_json
 from commands.ingest.options import Name, Source, Tenant, opened_store
 from commands.options import Home, Json
-from m3.errors import AlreadyExists, InvalidConfiguration, NotFound
-from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT
+from m3.errors import AlreadyExists, InvalidInput, NotFound
+from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, Document, DocumentKey
 
 if TYPE_CHECKING:
-    from m3.types import Document
-    from store.contract import Collection
+    from ingest.exporting import Format
+    from store.contract import Collection, Rows
 
 _AT_ONCE = 200
 
 
 def add(app: typer.Typer) -> None:
-    app.command(epilog="Example:\n\n`m3-ingest export docs docs.jsonl`")(export)
+    app.command(
+        epilog="Examples:\n\n`m3-ingest export docs docs.jsonl`\n\n"
+        "`m3-ingest export docs docs.parquet`\n\n"
+        "`m3-ingest export docs chunks.parquet --vectors`"
+    )(export)
 
 
 def export(
     name: Name,
     file: Annotated[
-        Path, typer.Argument(help="To be written; it must not be there.", metavar="FILE.jsonl")
+        Path, typer.Argument(help="To be written; it must not be there.", metavar="FILE")
     ],
     *,
     source: Source = DEFAULT_SOURCE,
     tenant: Tenant = DEFAULT_TENANT,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="jsonl or parquet.  [by FILE's ending, else jsonl]",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
+    vectors: Annotated[
+        bool,
+        typer.Option(
+            "--vectors",
+            help="A row for each chunk, with its dense, sparse and ColBERT vectors; Parquet only.",
+        ),
+    ] = False,
     json: Json = False,
     home: Home = None,
 ) -> None:
@@ -43,56 +60,69 @@ def export(
 
     Ingesting the file changes nothing in a collection that has them. It is there once complete.
     """
+    from commands.ingest.progress import counted  # noqa: PLC0415 - keeps --help quick
+    from ingest.exporting import write_documents, write_vectors  # noqa: PLC0415
+
+    form = _format(format_, file, vectors=vectors)
     if file.exists():
         raise AlreadyExists(f"{file} is there already: name another file")
     with opened_store(home) as store:
-        written = write_jsonl(file, _originals(store.open(name), tenant, source))
+        collection = store.open(name)
+        keys = _keys(collection, tenant, source)
+        with counted("exporting", len(keys)) as advance:
+            if vectors:
+                rows = _rows(collection, tenant, source, advance)
+                written = write_vectors(file, rows, collection.spec)
+            else:
+                written = write_documents(file, _originals(collection, keys, advance), form)
+    what = "chunks" if vectors else "documents"
     if json:
-        print_json({"collection": name, "file": str(file), "documents": written})
+        print_json({"collection": name, "file": str(file), "format": form, what: written})
     else:
-        typer.echo(f"{name}: {written:,} documents in {file}")
+        typer.echo(f"{name}: {written:,} {what} in {file}")
 
 
-def _originals(collection: Collection, tenant: str, source: str) -> Iterator[Document]:
+def _format(given: str | None, file: Path, *, vectors: bool) -> Format:
+    from ingest.exporting import format_of  # noqa: PLC0415 - keeps --help quick
+
+    if given is None:
+        form = format_of(file)
+    elif given in ("jsonl", "parquet"):
+        form = given
+    else:
+        raise InvalidInput(f"--format {given}: jsonl or parquet")
+    if vectors and form != "parquet":
+        raise InvalidInput(
+            f"--vectors goes into Parquet alone: name {file.with_suffix('.parquet')}"
+            if given is None
+            else "--vectors goes into Parquet alone: say --format parquet"
+        )
+    return form
+
+
+def _keys(collection: Collection, tenant: str, source: str) -> list[DocumentKey]:
     keys = collection.keys(tenant, source)
     if not keys:
         raise NotFound(
             f"collection {collection.name!r} has no documents of source {source!r} and tenant "
             f"{tenant!r}"
         )
+    return keys
+
+
+def _originals(
+    collection: Collection, keys: Sequence[DocumentKey], advance: Callable[[int], None]
+) -> Iterator[Sequence[Document]]:
     for first in range(0, len(keys), _AT_ONCE):
-        yield from collection.originals(keys[first : first + _AT_ONCE])
+        some = keys[first : first + _AT_ONCE]
+        yield collection.originals(some)
+        advance(len(some))
 
 
-def write_jsonl(file: Path, documents: Iterator[Document]) -> int:
-    """Write documents beside `file`, and give it its name once all of them are on the disk.
-
-    Returns:
-        How many there were.
-    """
-    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
-    written = 0
-    try:
-        with draft.open("wb") as lines:
-            for document in documents:
-                lines.write(orjson.dumps(_record(document)) + b"\n")
-                written += 1
-            lines.flush()
-            os.fsync(lines.fileno())
-        draft.rename(file)
-    except OSError as error:
-        raise InvalidConfiguration(f"cannot write {file}: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return written
-
-
-def _record(document: Document) -> dict[str, Any]:
-    return {
-        "_id": document.id,
-        "title": document.title,
-        "text": document.text,
-        "markdown": document.markdown,
-        "pages": document.pages,
-        "metadata": dict(document.metadata),
-    }
+def _rows(
+    collection: Collection, tenant: str, source: str, advance: Callable[[int], None]
+) -> Iterator[Rows]:
+    """The progress of these is told in documents too."""
+    for rows in collection.scan(tenant, source):
+        yield rows
+        advance(sum(chunk.position == 0 for chunk in rows.chunks))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,7 +19,10 @@ _MOST_ROWS = 1024
 
 
 class Parquet:
-    """Columns that are not id, text or title are metadata; a place's line is its row, from 1."""
+    """Columns that are not id, text or title are metadata; a place's line is its row, from 1.
+
+    A column of Parquet's JSON type holds what its text says.
+    """
 
     name = "parquet"
     suffixes = (".parquet", ".pq")
@@ -33,14 +37,20 @@ class Parquet:
                 fields.check_columns(columns)
                 wanted = fields.wanted(columns)
                 size = (file.size or 0) // max(1, table.metadata.num_rows)
+                parsed = _json_columns(table.schema_arrow)
                 number = 0
                 for batch in _batches(table, wanted):
                     for row in range(batch.num_rows):
                         number += 1
-                        yield _one(batch.slice(row, 1), fields, file.place(number), size)
+                        place = file.place(number)
+                        yield _one(batch.slice(row, 1), parsed, fields, place, size)
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise InvalidInput(f"it is no Parquet, or corrupt: {reason}") from error
+
+
+def _json_columns(schema: Any) -> list[str]:
+    return [field.name for field in schema if isinstance(field.type, pa.JsonType)]
 
 
 def _batches(table: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -54,10 +64,13 @@ def _batches(table: pq.ParquetFile, columns: list[str]) -> Iterator[pa.RecordBat
         )
 
 
-def _one(row: pa.RecordBatch, fields: Fields, place: Place, size: int) -> Parsed | Reject:
+def _one(
+    row: pa.RecordBatch, parsed: list[str], fields: Fields, place: Place, size: int
+) -> Parsed | Reject:
     try:
         [record] = row.to_pylist()
         present = {name: value for name, value in record.items() if value is not None}
+        present |= {name: orjson.loads(present[name]) for name in parsed if name in present}
         return Parsed(fields.of_record(plain(present)), place, size=size)
     except InvalidInput as error:
         return Reject(place, error.message, size=size)

@@ -50,6 +50,22 @@ class StoreContract:
                 for name in ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes"):
                     np.testing.assert_array_equal(getattr(read, name), getattr(expected, name))
 
+    def test_every_chunk_of_a_source_is_scanned_with_its_vectors(self, collection, rng):
+        mine = [document_rows(rng, f"d{i}", chunks=i + 1, source="it's") for i in range(3)]
+        collection.replace([*mine, document_rows(rng, "else"), document_rows(rng, "x", tenant="t")])
+        found = {
+            chunk.id: (chunk, embedding)
+            for rows in collection.scan("default", "it's")
+            for chunk, embedding in zip(rows.chunks, rows.embeddings, strict=True)
+        }
+        assert len(found) == 6
+        for rows in mine:
+            for piece, expected in zip(rows.chunks, rows.embeddings, strict=True):
+                chunk, embedding = found[f"it's/{rows.document.id}#{piece.position}"]
+                assert (chunk.text, chunk.start, chunk.end) == (piece.text, piece.start, piece.end)
+                np.testing.assert_array_equal(embedding.codes, expected.codes)
+        assert list(collection.scan("default", "none")) == []
+
     def test_a_changed_document_is_replaced_whole(self, collection, rng):
         collection.replace([document_rows(rng, "a", chunks=5), document_rows(rng, "b")])
         collection.replace([document_rows(rng, "a", chunks=2, word="changed")])
@@ -154,6 +170,7 @@ class StoreContract:
             lambda own: own.content_hashes(iter([key("a", tenant="two")])),
             lambda own: own.keys("two", "default"),
             lambda own: own.counts("two"),
+            lambda own: next(own.scan("two", "default")),
             lambda own: own.find(parse({"field": "year", "op": "eq", "value": 1}, FIELDS), "two"),
             lambda own: own.embeddings_by_text([key("a", tenant="two")]),
             lambda own: own.document(key("a", tenant="two")),
@@ -167,6 +184,7 @@ class StoreContract:
             "content_hashes",
             "keys",
             "counts",
+            "scan",
             "find",
             "embeddings_by_text",
             "document",

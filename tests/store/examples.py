@@ -59,6 +59,7 @@ def document_rows(
     tenant: str = "default",
     source: str = "default",
     terms: int = 6,
+    codec: Codec = Codec.INT8,
 ) -> DocumentRows:
     text = " ".join(f"{word}-{i}" for i in range(chunks))
     document = Document(
@@ -72,7 +73,7 @@ def document_rows(
         document,
         document.content_hash(),
         pieces,
-        [embedding(rng, terms=terms) for _ in pieces],
+        [embedding(rng, codec=codec, terms=terms) for _ in pieces],
     )
 
 
