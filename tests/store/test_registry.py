@@ -81,3 +81,9 @@ def test_places_that_cannot_hold_tables(tmp_path):
         open_store(load_settings(home=tmp_path / "file"))
     with pytest.raises(InvalidConfiguration, match="s3://bucket"):
         open_store(load_settings(home=tmp_path, tables="ftp://host/tables"))
+
+
+def test_a_folder_that_takes_no_lock_is_told_plainly(tmp_path):
+    (tmp_path / "docs").write_text("in the way")
+    with pytest.raises(StorageFull, match="cannot write .*docs"):
+        FolderPlace(tmp_path).swap("docs", None, b"{}")
