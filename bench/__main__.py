@@ -13,7 +13,7 @@ import typer
 
 from bench.measure import Result
 
-ALL = ("parity", "maxsim", "peak", "encode", "http", "overload", "search")
+ALL = ("parity", "maxsim", "peak", "encode", "http", "overload", "refusals", "search")
 """What runs where no name is given."""
 NAMED = (
     "bulk",
