@@ -85,5 +85,5 @@ def test_places_that_cannot_hold_tables(tmp_path):
 
 def test_a_folder_that_takes_no_lock_is_told_plainly(tmp_path):
     (tmp_path / "docs").write_text("in the way")
-    with pytest.raises(StorageFull, match="cannot write .*docs"):
+    with pytest.raises(StorageFull, match=r"cannot write .*docs"):
         FolderPlace(tmp_path).swap("docs", None, b"{}")
