@@ -39,6 +39,11 @@ class Weights:
     def as_tuple(self) -> tuple[float, float, float]:
         return (self.dense, self.sparse, self.colbert)
 
+    def normalised(self) -> tuple[float, float, float]:
+        """wᵢ / Σwᵢ."""
+        total = sum(self.as_tuple())
+        return (self.dense / total, self.sparse / total, self.colbert / total)
+
 
 class Method(StrEnum):
     """How hits are scored. Every method but `dense` and `sparse` scores the union of both legs."""

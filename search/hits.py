@@ -9,7 +9,7 @@ from search.ranking import Place
 from search.response import ChunkScore, Explanation, Hit, Neighbour
 from store.contract import Rows, StoredChunk
 
-Explain = Callable[[Place, Representation], Explanation]
+Explain = Callable[[Place, StoredChunk, Representation], Explanation]
 
 
 def hits(
@@ -27,7 +27,7 @@ def hits(
         chunk = rows.chunks[at[place.row]]
         explanation = None
         if explain and rows.embeddings is not None:
-            explanation = explain(place, rows.embeddings.row(at[place.row]))
+            explanation = explain(place, chunk, rows.embeddings.row(at[place.row]))
         made.append(
             Hit(
                 id=chunk.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from m3.types import F32
 from scoring.fusion import F64, Weights, fuse, ranked
-from search.response import Scores
+from search.response import Ranks, Scores
 from store.contract import Leg, StoredChunk
 
 GroupBy = Literal["document"]
@@ -67,6 +67,12 @@ def reciprocal_ranks(
         order = ranked(scores[rows, column].astype(np.float64), [ids[row] for row in rows])
         shares[[rows[i] for i in order], column] = 1 / (RRF_K + 1 + np.arange(len(rows)))
     return shares.sum(axis=1), shares
+
+
+def ranks(shares: Scores) -> Ranks:
+    """The ranks that shares of `reciprocal_ranks` came from."""
+    dense, sparse = (round(1 / share) - RRF_K if share else None for share in astuple(shares)[:2])
+    return Ranks(dense, sparse)
 
 
 def places(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import orjson
 
 from m3.types import Metadata
+
+Span: TypeAlias = tuple[int, int]
+"""Characters [start, end) of a hit's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +25,44 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class MatchedTerm:
-    """A token that query and passage share; `product` is what it adds to the sparse score."""
+    """A token that query and passage share; `product` is what it adds to the sparse score.
+
+    Attributes:
+        term: as the tokenizer has it.
+        spans: where it stands in the hit's text; nowhere if only the title has it.
+    """
 
     term: str
+    id: int
     query_weight: float
     passage_weight: float
     product: float
+    spans: Sequence[Span]
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedToken:
+    """A token of the query with the token of the passage that it meets.
+
+    Attributes:
+        score: their inner product; the mean over the query's tokens is the ColBERT score.
+        span: where the passage's token stands in the hit's text; null for one of the title.
+    """
+
+    query_token: str
+    query_id: int
+    token: str
+    id: int
+    score: float
+    span: Span | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """A hit's place in each leg, from 1; null where the leg did not find it."""
+
+    dense: int | None
+    sparse: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +70,20 @@ class Explanation:
     """Why a hit scores what it scores.
 
     Attributes:
-        contributions: wᵢsᵢ / Σwᵢ; their sum is the hit's score.
+        contributions: wᵢsᵢ / Σwᵢ, or 1 / (60 + rank) of each leg; their sum is the hit's score.
+        weights: wᵢ / Σwᵢ; null where ranks are fused.
+        ranks: null where scores are.
         terms: the largest product first.
+        alignment: in the order of the query's tokens.
+        spans: what to highlight: where matched terms stand in the text, those that touch as one.
     """
 
     contributions: Scores
+    weights: Scores | None
+    ranks: Ranks | None
     terms: Sequence[MatchedTerm]
+    alignment: Sequence[AlignedToken]
+    spans: Sequence[Span]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +163,7 @@ class SearchResponse:
 
 def as_json(response: SearchResponse) -> dict[str, Any]:
     """The answer as HTTP and the command line give it; hits have what was asked for alone."""
-    body = asdict(response)
+    body = orjson.loads(orjson.dumps(response))
     for hit in body["hits"]:
         for name in ("explain", "chunks", "neighbours"):
             if hit[name] is None:

@@ -13,14 +13,15 @@ from m3.errors import PageExpired, SnapshotGone
 from m3.types import Representation
 from scoring.fusion import Method
 from search.collections import Collections
-from search.explain import TermName, explain, term_names
-from search.hits import Explain, hits
+from search.explain.explainer import Explainer
+from search.explain.tokens import Tokens
+from search.hits import hits
 from search.looking import Looker, Question
 from search.page import Page, Ranking, Rankings, digest
-from search.ranking import Place
+from search.ranking import Place, Rank
 from search.request import SearchRequest, legs_of
-from search.response import Explanation, Hit, SearchResponse, Timings
-from store.contract import CollectionSpec, Leg, Rows, Snapshot, Store, StoredChunk
+from search.response import Hit, SearchResponse, Timings
+from store.contract import Leg, Rows, Snapshot, Store, StoredChunk
 
 
 class SearchService:
@@ -36,7 +37,7 @@ class SearchService:
         self._client = client
         self._looker = Looker(self.collections, client)
         self._rankings = Rankings()
-        self._term_names: dict[str, TermName] = {}
+        self._tokens: dict[str, Tokens] = {}
 
     async def search(self, request: SearchRequest) -> SearchResponse:
         """The page of hits that was asked for.
@@ -116,18 +117,14 @@ class SearchService:
     ) -> Sequence[Hit]:
         request = question.request
         places = _cut(request, ranking)
-        explained: Explain | None = None
-        if request.explain and query is not None:
-            names = await self._names(question.spec)
-            explained = partial(_explained, query, names)
+        explainer = await self._explainer(question, query) if request.explain and query else None
         around = None
         if request.neighbours:
             around = await asyncio.to_thread(
                 _around, question, [place.row for place in places], rows, ranking.snapshot
             )
-        return hits(
-            places, rows, explain=explained, around=around, grouped=request.group_by is not None
-        )
+        made = partial(hits, places, rows, around=around, grouped=request.group_by is not None)
+        return await asyncio.to_thread(made, explain=explainer.explain) if explainer else made()
 
     def _next(self, request: SearchRequest, ranking: Ranking) -> str | None:
         """The token of the page after the request's, whose ranking is kept for it."""
@@ -138,11 +135,13 @@ class SearchService:
         self._rankings.keep(page, ranking)
         return page.token()
 
-    async def _names(self, spec: CollectionSpec) -> TermName:
-        if spec.fingerprint not in self._term_names:
+    async def _explainer(self, question: Question, query: Representation) -> Explainer:
+        spec, request = question.spec, question.request
+        if spec.fingerprint not in self._tokens:
             tokenizer = await self._client.tokenizer(spec.fingerprint)
-            self._term_names[spec.fingerprint] = await asyncio.to_thread(term_names, tokenizer)
-        return self._term_names[spec.fingerprint]
+            self._tokens[spec.fingerprint] = await asyncio.to_thread(Tokens, tokenizer)
+        weights = None if request.rank is Rank.RRF else request.scoring_weights
+        return Explainer(query, self._tokens[spec.fingerprint], spec.chunking.context, weights)
 
 
 def _cut(request: SearchRequest, ranking: Ranking) -> Sequence[Place]:
@@ -155,12 +154,6 @@ def _around(
     wanted = set(ids)
     chunks = [chunk for chunk in rows.chunks if chunk.row in wanted]
     return question.collection.around(chunks, question.request.neighbours, snapshot)
-
-
-def _explained(
-    query: Representation, names: TermName, place: Place, passage: Representation
-) -> Explanation:
-    return explain(query, passage, place, names)
 
 
 def _digest(snapshot: Snapshot) -> bytes:

@@ -138,7 +138,7 @@ def test_the_json_is_the_contracts(service: SearchService) -> None:
     )
     assert "explain" not in body["hits"][0]
     assert list(body["hits"][0]["scores"]) == ["dense", "sparse", "colbert"]
-    assert body["degraded"] == ()
+    assert body["degraded"] == []
 
 
 def test_a_query_is_embedded_once(service: SearchService, client: KnownQueries) -> None:
