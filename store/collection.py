@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pyarrow as pa
@@ -202,6 +203,9 @@ class StoredCollection:
         generation = self._generations.current()
         table = self._generations.table(generation)
         version = table.at(generation.published)
+        unpublished = table.latest_number() - generation.published
+        waiting = table.committed_after(generation.published) if unpublished else None
+        at = generation.published_at
         return Status(
             name=self.name,
             generation=generation.number,
@@ -209,7 +213,9 @@ class StoredCollection:
             documents=version.count("position = 0"),
             chunks=version.count(),
             bytes=version.bytes(),
-            unpublished=table.latest_number() - generation.published,
+            unpublished=unpublished,
+            lag_seconds=max(0.0, time.time() - waiting.timestamp()) if waiting else 0.0,
+            published_at=None if at is None else datetime.fromtimestamp(at, UTC),
             spec=generation.spec,
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from m3.types import (
@@ -203,7 +203,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Counts of the published version; `unpublished` commits wait for the index."""
+    """Counts of the published version, and what waits to be published.
+
+    Attributes:
+        unpublished: commits that the index does not have yet.
+        lag_seconds: since the oldest of them was made, 0 where none waits.
+        published_at: when a version was last published; None where none has been since the
+            collection was made, or by a version that did not note it.
+    """
 
     name: str
     generation: int
@@ -212,6 +219,8 @@ class Status:
     chunks: int
     bytes: int
     unpublished: int
+    lag_seconds: float
+    published_at: datetime | None
     spec: CollectionSpec
 
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
@@ -63,12 +63,14 @@ class _Generation:
     )
     next_row: int = 0
     table: str = field(default_factory=lambda: uuid.uuid4().hex)
+    published_at: datetime | None = None
 
     def advance(self) -> None:
         """Keep the version that readers saw, and go on with a copy."""
         self.past[self.version] = self.documents
         self.documents = dict(self.documents)
         self.version += 1
+        self.published_at = datetime.now(UTC)
 
 
 @dataclass(slots=True)
@@ -313,6 +315,8 @@ class MemoryCollection:
                 chunks=len(rows),
                 bytes=sum(row.embedding.codes.nbytes + row.embedding.dense.nbytes for row in rows),
                 unpublished=0,
+                lag_seconds=0.0,
+                published_at=self._generation.published_at,
                 spec=self.spec,
             )
 

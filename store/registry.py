@@ -49,6 +49,7 @@ class Generation:
         swept: the rows that commits up to this version replaced have left the index.
         recent: publications after `swept`, oldest first.
         engine: the Milvus that holds the index, `NOWHERE` for none yet; None was not remembered.
+        published_at: when readers were last given a version (Unix time), if that was noted.
     """
 
     number: int
@@ -59,12 +60,14 @@ class Generation:
     swept: int
     recent: tuple[Publication, ...] = ()
     engine: str | None = None
+    published_at: float | None = None
 
     def publish(self, version: int, at: float) -> Generation:
         """Readers see `version` from now on; it never goes backwards."""
         if version <= self.published:
             return self
-        return replace(self, published=version, recent=(*self.recent, Publication(version, at)))
+        recent = (*self.recent, Publication(version, at))
+        return replace(self, published=version, recent=recent, published_at=at)
 
     def sweep(self, version: int) -> Generation:
         """The index has lost what was replaced up to `version`."""

@@ -218,6 +218,13 @@ class Table:
         with _lance_errors():
             return self._open().latest_version
 
+    def committed_after(self, version: int) -> datetime | None:
+        """When the first commit after that version was made, in local time; None without any."""
+        with _lance_errors():
+            versions: list[dict[str, Any]] = self._open().versions()
+        later = [each["timestamp"] for each in versions if each["version"] > version]
+        return min(later, default=None)
+
     def replace(self, rows: pa.Table, digests: Sequence[str]) -> int:
         """In one commit: the rows of these documents go, the given rows come."""
         _log.debug("committing")

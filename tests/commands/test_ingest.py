@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -338,7 +339,16 @@ def test_a_rebuild_may_change_whose_a_collection_is(shell: Shell, tmp_path: Path
     assert "say --tenancy own too" in shell.here(*own[:2], "--tenant", "acme", expect=2)
     shell.here("delete", "rebuilt-own", "--id", "a", "--tenant", "other")
     shell.here(*own, "--tenant", "acme")
+    status = shell.status("rebuilt-own")
+    assert status["building"] == {"generation": 2, "documents": 1, "of": 1}
+    assert (status["previous"], status["lag_seconds"]) == (None, 0.0)
+    assert datetime.fromisoformat(status["published_at"]) <= datetime.now(UTC)
+    shown = shell.here("status", "rebuilt-own")
+    assert "  generation   1 serves, 2 is being made (1 of 1 documents)\n" in shown
+    assert "  lag          0 s (0 commits wait for the index)\n" in shown
     shell.here("promote", "rebuilt-own")
+    assert shell.status("rebuilt-own")["building"] is None
+    assert "  generation   2 serves, 1 served before\n" in shell.here("status", "rebuilt-own")
     assert shell.status("rebuilt-own")["spec"]["owner"] == "acme"
     assert "1 unchanged" in shell.here(*run, "acme")
     shell.here("purge", "rebuilt-own")

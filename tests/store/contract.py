@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -276,9 +277,12 @@ class StoreContract:
         assert {tuple(c.metadata["tags"]) for c in found.rows.chunks} == {("y",)}
 
     def test_status_counts(self, collection, rng):
+        before = collection.status()
         collection.replace([document_rows(rng, "a", chunks=3), document_rows(rng, "b")])
         status = collection.status()
         assert (status.documents, status.chunks, status.unpublished) == (2, 4, 0)
+        assert (status.lag_seconds, before.published_at) == (0.0, None)
+        assert timedelta() <= datetime.now(UTC) - status.published_at < timedelta(minutes=5)
         assert status.bytes > 0
         assert status.spec == SPEC
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +47,18 @@ def found_texts(collection, rng, depth=100):
 def test_an_unpublished_commit_is_not_seen_until_the_next_writer_comes(collection, rng):
     collection.replace([document_rows(rng, "a", word="old")])
     commit_without_publishing(collection, document_rows(rng, "a", word="new", chunks=2))
-    assert collection.status().unpublished == 1
+    time.sleep(0.3)
+    commit_without_publishing(collection, document_rows(rng, "c", word="newest"))
+    waiting = collection.status()
+    assert waiting.unpublished == 2
+    assert 0.3 <= waiting.lag_seconds < 60, "of the older one"
     assert found_texts(collection, rng) == ["old-0"]
     assert [c.text for c in collection.document(key("a")).chunks] == ["old-0"]
     collection.replace([document_rows(rng, "b", word="other")])
-    assert found_texts(collection, rng) == ["new-0", "new-1", "other-0"]
-    assert collection.status().unpublished == 0
+    assert found_texts(collection, rng) == ["new-0", "new-1", "newest-0", "other-0"]
+    published = collection.status()
+    assert (published.unpublished, published.lag_seconds) == (0, 0.0)
+    assert published.published_at > waiting.published_at
 
 
 def test_an_unpublished_commit_counts_as_stored(collection, rng):
