@@ -14,7 +14,7 @@ from pymilvus import MilvusClient
 from m3.settings import Settings
 from store.contract import Collection, CollectionSpec, Store
 from store.filters import parse
-from store.index import _schema
+from store.index import index_schema
 from store.memory import MemoryStore
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
 
@@ -39,7 +39,7 @@ def collection(request: pytest.FixtureRequest, store: Store) -> Collection:
 
 def partition_key(spec: CollectionSpec, *, embedded: bool) -> str | None:
     """The column by which Milvus keeps the rows of an index apart."""
-    schema = _schema(spec, embedded=embedded).to_dict()
+    schema = index_schema(spec, embedded=embedded).to_dict()
     keys = [field["name"] for field in schema["fields"] if field.get("is_partition_key")]
     return keys[0] if keys else None
 
