@@ -21,9 +21,9 @@ from bench.ingest import corpus
 from bench.measure import Result
 from bench.node import Node, cores, node, pinned
 from embedder.client import EmbedderClient
-from ingest.chunkers import Chunkers
-from ingest.pipeline import ingest
-from ingest.report import Report
+from ingest.cutting.chunkers import Chunkers
+from ingest.running.pipeline import ingest
+from ingest.running.report import Report
 from ingest.sources import Fields, Reject, discover, read
 from m3.settings import load_settings
 from m3.types import OUTPUTS, Codec, EmbeddingBatch

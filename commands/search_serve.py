@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from commands.search_parts import open_service
 from embedder.client import EmbedderClient
-from ingest.chunkers import Chunkers
-from ingest.pipeline import ingest
+from ingest.cutting.chunkers import Chunkers
+from ingest.running.pipeline import ingest
 from ingest.sources import Reject
 from m3.errors import InvalidInput
 from m3.settings import Settings

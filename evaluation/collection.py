@@ -7,8 +7,8 @@ import re
 
 from embedder.client import EmbedderClient
 from evaluation.beir import TestCollection
-from ingest.pipeline import OnReject, ingest
-from ingest.report import Progress
+from ingest.running.pipeline import OnReject, ingest
+from ingest.running.report import Progress
 from m3.errors import InvalidInput, NotFound
 from m3.types import Codec, ModelInfo
 from search.collections import Collections
@@ -43,7 +43,7 @@ async def prepare(
     Raises:
         InvalidInput: a corpus that cannot be read, or documents of another one in its own
             collection, which would be found too.
-        M3Error: as `ingest.pipeline.ingest`.
+        M3Error: as `ingest.running.pipeline.ingest`.
     """
     model = await client.model()
     chosen = name or own_name(judged, model, codec)

@@ -1,1 +1,1 @@
-"""Documents into a store, as a library: sources, chunking, the pipeline between them."""
+"""Documents into a store, as a library: read from sources, cut, embedded and written in a run."""

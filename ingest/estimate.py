@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.report import Report
+from ingest.running.report import Report
 from ingest.sizing import vector_bytes
 from store.contract import CollectionSpec
 

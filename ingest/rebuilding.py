@@ -12,8 +12,8 @@ from dataclasses import replace
 from anyio import to_thread
 
 from embedder.client import EmbedderClient
-from ingest.pipeline import OnReject, ingest
-from ingest.report import Progress, Report
+from ingest.running.pipeline import OnReject, ingest
+from ingest.running.report import Progress, Report
 from m3.types import Document, DocumentKey
 from store.contract import Collection
 from store.differences import unlike
@@ -37,7 +37,7 @@ async def follow(
 
     Raises:
         InvalidInput: documents that were stored without their texts.
-        M3Error: as `ingest.pipeline.ingest`.
+        M3Error: as `ingest.running.pipeline.ingest`.
     """
     report = await ingest(
         _lacking(source, target),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from ingest.limits import number_or_share
+from ingest.running.limits import number_or_share
 from ingest.sharding import Shard
 from ingest.sources import Parsed, Reject
 from m3.errors import NotSynced

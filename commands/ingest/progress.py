@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ingest.report import Report
+from ingest.running.report import Report
 from m3.settings import Settings
 from serving import logs
 

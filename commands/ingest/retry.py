@@ -38,8 +38,8 @@ def retry(
 
     from commands.ingest.running import Feed, Wish, run_ingest  # noqa: PLC0415
     from ingest.deadletters import read_letters  # noqa: PLC0415
-    from ingest.limits import MaxErrors  # noqa: PLC0415
     from ingest.retrying import Origins, again  # noqa: PLC0415
+    from ingest.running.limits import MaxErrors  # noqa: PLC0415
 
     settings = load_settings(home=home, embedder_url=embedder_url)
     limit = MaxErrors.parsed(max_errors) if max_errors else None

@@ -153,7 +153,7 @@ def run(
 
     from commands.ingest.running import Feed, Wish, run_ingest  # noqa: PLC0415
     from ingest.deadletters import Origin  # noqa: PLC0415
-    from ingest.limits import MaxErrors  # noqa: PLC0415
+    from ingest.running.limits import MaxErrors  # noqa: PLC0415
     from ingest.sharding import Shard  # noqa: PLC0415
     from ingest.sources import discover, read, without_secrets  # noqa: PLC0415
     from ingest.syncing import MaxDeletes, Reading, Sync  # noqa: PLC0415

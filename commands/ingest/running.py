@@ -15,12 +15,12 @@ from commands.ingest.speed import tokens_per_second
 from commands.opened import store_and_nodes
 from embedder.api.memory import return_large_buffers
 from embedder.client import EmbedderClient
-from ingest.chunkers import Chunkers
-from ingest.chunking import Chunker
+from ingest.cutting.chunkers import Chunkers
+from ingest.cutting.chunking import Chunker
 from ingest.deadletters import DeadLetters, Origin
-from ingest.limits import MaxErrors
-from ingest.pipeline import ingest, survey
-from ingest.report import Report
+from ingest.running.limits import MaxErrors
+from ingest.running.pipeline import ingest, survey
+from ingest.running.report import Report
 from ingest.sources import Parsed, Reject
 from ingest.syncing import Sync
 from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound, NotSynced
@@ -144,7 +144,7 @@ async def run_ingest(
     Raises:
         InvalidInput: a flag contradicts the collection.
         ModelMismatch: the collection holds vectors of a model that no node serves.
-        M3Error: as `ingest.pipeline.ingest`.
+        M3Error: as `ingest.running.pipeline.ingest`.
     """
     # Answers of megabytes come and go for as long as the run lasts.
     return_large_buffers()

@@ -10,7 +10,7 @@ from commands.ingest.progress import display
 from commands.opened import store_and_nodes
 from embedder.client import EmbedderClient
 from ingest.rebuilding import follow
-from ingest.report import Report
+from ingest.running.report import Report
 from ingest.sources import Reject
 from m3.errors import InvalidInput, StoredDataError
 from m3.settings import Settings

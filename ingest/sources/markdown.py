@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import yaml
 
-from ingest.headings import outline
+from ingest.cutting.headings import outline
 from ingest.sources.base import Parsed, Reject, SourceFile, Stream, whole_file
 from ingest.sources.fields import Fields, plain
 from m3.errors import InvalidInput

@@ -4,7 +4,7 @@ import pytest
 
 from commands.ingest import progress
 from commands.ingest.progress import counted, display
-from ingest.report import Report
+from ingest.running.report import Report
 
 
 @pytest.fixture

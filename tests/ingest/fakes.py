@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import numpy as np
 
-from ingest.pipeline import Item, ingest
-from ingest.report import Report
+from ingest.running.pipeline import Item, ingest
+from ingest.running.report import Report
 from ingest.sources import Reject
 from m3.codec import encode_tokens
 from m3.errors import InvalidInput, M3Error

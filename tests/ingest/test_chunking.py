@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from ingest.chunking import MIN_TOKENS, Chunker, Passage
-from ingest.headings import outline
+from ingest.cutting.chunking import MIN_TOKENS, Chunker, Passage
+from ingest.cutting.headings import outline
 from m3.errors import InvalidInput
 from m3.types import Context, Document
 from store.contract import Chunking
@@ -219,7 +219,7 @@ def test_megabytes_are_cut_in_seconds(wordpiece: str, text: str):
 
 
 def test_a_document_beyond_one_write_is_refused(wordpiece: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ingest.chunking.MAX_DOCUMENT_TOKENS", 1000)
+    monkeypatch.setattr("ingest.cutting.chunking.MAX_DOCUMENT_TOKENS", 1000)
     with pytest.raises(InvalidInput, match=r"1,\d+ tokens; at most 1,000: split it"):
         cut(wordpiece, SENTENCES * 60, Chunking())
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from embedder.client import Load
-from ingest.fleet import REQUEST_TOKENS, Fleet, Leave
+from ingest.running.fleet import REQUEST_TOKENS, Fleet, Leave
 
 pytestmark = pytest.mark.anyio
 TICK = 0.001

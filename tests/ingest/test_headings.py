@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.headings import outline
+from ingest.cutting.headings import outline
 
 PAGE = """# Guide to `m3`
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ingest.headings import outline
+from ingest.cutting.headings import outline
 from m3.types import Document
 from tests.ingest.formats import documents, of, reasons
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.limits import MaxErrors
-from ingest.report import Report
+from ingest.running.limits import MaxErrors
+from ingest.running.report import Report
 from m3.errors import InvalidInput
 
 

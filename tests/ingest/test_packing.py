@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.chunking import Passage
-from ingest.fleet import REQUEST_TEXTS, REQUEST_TOKENS
-from ingest.packing import Embedded, Packer
-from ingest.planning import Work
+from ingest.cutting.chunking import Passage
+from ingest.running.fleet import REQUEST_TEXTS, REQUEST_TOKENS
+from ingest.running.packing import Embedded, Packer
+from ingest.running.planning import Work
 from ingest.sources import Parsed, Place
 from m3.types import Chunk, Document
 from tests.ingest.fakes import representation

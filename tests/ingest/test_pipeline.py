@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from embedder.client import EmbedderClient
-from ingest.chunkers import Chunkers
-from ingest.pipeline import Item, survey
+from ingest.cutting.chunkers import Chunkers
+from ingest.running.pipeline import Item, survey
 from ingest.sources import Parsed, Place, Reject
 from m3.types import Codec, Document
 from store.contract import Chunking, Collection, CollectionSpec

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from embedder.client import EmbedderClient
-from ingest import embedding
-from ingest.pipeline import Item
+from ingest.running import embedding
+from ingest.running.pipeline import Item
 from ingest.sources import Reject
 from m3.errors import (
     EmbedderUnreachable,

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 import anyio
 import pytest
 
-from ingest import fleet, packing, passes, pipeline
-from ingest.pipeline import Item
-from ingest.report import Report
+from ingest.running import fleet, packing, passes, pipeline
+from ingest.running.pipeline import Item
+from ingest.running.report import Report
 from ingest.sources import Parsed, Place, Reject
 from m3.errors import EmbedderUnreachable, InvalidInput, StorageFull
 from m3.types import Document

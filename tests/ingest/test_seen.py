@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.seen import Seen
+from ingest.running.seen import Seen
 from ingest.sources import Place
 
 PLACES = st.builds(Place, st.text(st.characters(), max_size=8), st.none() | st.integers(1, 2**40))

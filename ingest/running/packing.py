@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from ingest.fleet import REQUEST_TEXTS, REQUEST_TOKENS
-from ingest.planning import Work
+from ingest.running.fleet import REQUEST_TEXTS, REQUEST_TOKENS
+from ingest.running.planning import Work
 from m3.types import Representation
 from store.contract import DocumentRows
 

@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
-from ingest.headings import Outline
+from ingest.cutting.headings import Outline
 
 Span: TypeAlias = tuple[int, int]
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from ingest.report import Report
+from ingest.running.report import Report
 from m3.errors import InvalidInput
 
 _LEAST_READ = 100

@@ -10,15 +10,15 @@ import anyio
 from anyio import to_thread
 
 from embedder.client import EmbedderClient
-from ingest.chunkers import Chunkers
-from ingest.chunking import Chunker
-from ingest.embedding import Embedder, OnNote, Patience
-from ingest.fleet import Fleet
-from ingest.passes import Pass
-from ingest.planning import Plan, Planner
-from ingest.report import Progress, Report
+from ingest.cutting.chunkers import Chunkers
+from ingest.cutting.chunking import Chunker
+from ingest.running.embedding import Embedder, OnNote, Patience
+from ingest.running.fleet import Fleet
+from ingest.running.passes import Pass
+from ingest.running.planning import Plan, Planner
+from ingest.running.report import Progress, Report
+from ingest.running.tally import OnReject, Tally, written_report
 from ingest.sources import Parsed, Place, Reject
-from ingest.tally import OnReject, Tally, written_report
 from m3.types import Document
 from store.contract import Collection
 

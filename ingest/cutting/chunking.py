@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from ingest.headings import Outline, outline
-from ingest.splitting import (
+from ingest.cutting.headings import Outline, outline
+from ingest.cutting.splitting import (
     CHARACTERS_PER_TOKEN,
     Counts,
     ExactCounts,

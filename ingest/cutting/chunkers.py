@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embedder.client import EmbedderClient
-from ingest.chunking import Chunker
+from ingest.cutting.chunking import Chunker
 from store.contract import Chunking, CollectionSpec
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ingest.chunking import Chunker, Passage
-from ingest.seen import Seen
+from ingest.cutting.chunking import Chunker, Passage
+from ingest.running.seen import Seen
 from ingest.sources import Parsed, Place, Reject
 from m3.errors import InvalidInput
 from m3.types import Document, DocumentKey

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from ingest.planning import Plan, Work
-from ingest.report import Progress, Report
+from ingest.running.planning import Plan, Work
+from ingest.running.report import Progress, Report
 from ingest.sources import Reject
 
 OnReject: TypeAlias = Callable[[Reject], None]

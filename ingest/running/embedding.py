@@ -12,8 +12,8 @@ from typing import TypeVar
 import anyio
 
 from embedder.client import EmbedderClient
-from ingest.fleet import Fleet, Leave
-from ingest.planning import Work
+from ingest.running.fleet import Fleet, Leave
+from ingest.running.planning import Work
 from m3.errors import InvalidInput, M3Error, NotComputed, Overloaded, Unreachable, WorkerLost
 from m3.types import EmbeddingBatch, Representation, text_hash
 from store.contract import Collection, CollectionSpec

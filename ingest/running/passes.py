@@ -8,15 +8,15 @@ import anyio
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from ingest.embedding import Embedder, stored_vectors
-from ingest.fleet import REQUEST_TOKENS, Fleet, Leave
-from ingest.packing import Embedded, Packer
-from ingest.planning import Plan, Work
-from ingest.report import Report
+from ingest.running.embedding import Embedder, stored_vectors
+from ingest.running.fleet import REQUEST_TOKENS, Fleet, Leave
+from ingest.running.packing import Embedded, Packer
+from ingest.running.planning import Plan, Work
+from ingest.running.report import Report
+from ingest.running.tally import Tally, written_report
+from ingest.running.tasks import Budget, together, until
 from ingest.sources import Parsed
 from ingest.sources.base import Stage
-from ingest.tally import Tally, written_report
-from ingest.tasks import Budget, together, until
 from m3.errors import EmbedderUnreachable, GenerationChanged, InvalidInput, M3Error, ModelMismatch
 from store.contract import Collection, CollectionSpec
 

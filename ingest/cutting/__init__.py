@@ -1,0 +1,1 @@
+"""A document into passages: by tokens, sentences and headings."""
