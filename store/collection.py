@@ -188,8 +188,11 @@ class StoredCollection:
         filter: Filter | None = None,
         words: Words | None = None,
         spec: CollectionSpec | None = None,
+        within: float | None = None,
     ) -> Candidates:
-        return self._reader.candidates(legs, Question(query, depth, tenant, filter, words, spec))
+        ends = None if within is None else time.monotonic() + within
+        question = Question(query, depth, tenant, filter, words, spec, ends)
+        return self._reader.candidates(legs, question)
 
     def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
         return self._reader.rows(ids, tenant, snapshot)

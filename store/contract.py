@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+from m3.errors import M3Error
 from m3.types import (
     Chunk,
     Codec,
@@ -175,11 +176,13 @@ class Candidates:
         rows: the union, each row once, in no particular order.
         legs: for each leg asked, its row ids, best first, at most `depth`.
         snapshot: what it was read from.
+        failed: legs that were asked and did not answer, and why; they are not among `legs`.
     """
 
     rows: Rows
     legs: Mapping[Leg, Sequence[int]]
     snapshot: Snapshot
+    failed: Mapping[Leg, M3Error] = field(default_factory=dict[Leg, M3Error])
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,16 +368,20 @@ class Collection(Protocol):
         filter: Filter | None = None,
         words: Words | None = None,
         spec: CollectionSpec | None = None,
+        within: float | None = None,
     ) -> Candidates:
         """The `depth` best rows of each leg by exact inner product, and the union's rows.
 
         A query without sparse terms finds nothing on the sparse leg. Every row is of
-        `tenant`, meets `filter`, has the `words`, and is alive in the snapshot.
+        `tenant`, meets `filter`, has the `words`, and is alive in the snapshot. A leg that
+        fails while another one answers is left out, and `failed` says so.
 
         Args:
             spec: what the query was embedded for.
+            within: seconds that the legs have, less than a call of Milvus may take otherwise.
 
         Raises:
+            DeadlineExceeded: no leg answered within that.
             InvalidInput: a filter over fields that are not declared, or of the wrong type.
             GenerationChanged: a generation of another spec serves now.
         """

@@ -111,14 +111,37 @@ class Index:
             self._milvus.call(lambda client, timeout: client.compact(self.name, timeout=timeout))
 
     def search(
-        self, leg: Leg, query: Representation, *, depth: int, tenant: str, expression: str | None
+        self,
+        leg: Leg,
+        query: Representation,
+        *,
+        depth: int,
+        tenant: str,
+        expression: str | None,
+        within: float | None = None,
     ) -> list[int]:
-        """Row ids by inner product, best first, at most `depth`."""
-        found = self.scored(leg, query, depth=depth, tenant=tenant, expression=expression)
+        """Row ids by inner product, best first, at most `depth`.
+
+        Args:
+            within: seconds, where they are fewer than the setting's.
+
+        Raises:
+            DeadlineExceeded: it took longer than that.
+        """
+        found = self.scored(
+            leg, query, depth=depth, tenant=tenant, expression=expression, within=within
+        )
         return [row for row, _ in found]
 
     def scored(
-        self, leg: Leg, query: Representation, *, depth: int, tenant: str, expression: str | None
+        self,
+        leg: Leg,
+        query: Representation,
+        *,
+        depth: int,
+        tenant: str,
+        expression: str | None,
+        within: float | None = None,
     ) -> list[tuple[int, float]]:
         """Row ids as `search` gives them, each with the index's own inner product."""
         if leg == "sparse" and not len(query.sparse_ids):
@@ -139,7 +162,7 @@ class Index:
             )
             return [(int(hit["id"]), float(hit["distance"])) for hit in found[0]] if found else []
 
-        return self._milvus.call(run)
+        return self._milvus.call(run, within=within)
 
     def _leg(self, leg: Leg, query: Representation, depth: int) -> tuple[Any, dict[str, Any]]:
         if leg == "sparse":

@@ -16,6 +16,7 @@ from itertools import compress
 
 import pyarrow as pa
 
+from m3.errors import DeadlineExceeded, M3Error
 from store.contract import MAX_DEPTH, CollectionSpec, Leg, Rows, StoredChunk
 from store.index import Index
 from store.milvus_filters import to_milvus
@@ -35,30 +36,40 @@ class Legs:
     question: Question
     pool: ThreadPoolExecutor
 
-    def best(self, legs: Sequence[Leg]) -> tuple[dict[Leg, list[int]], Rows]:
-        """Row ids of each leg, best first, and the rows of their union."""
+    def best(self, legs: Sequence[Leg]) -> tuple[dict[Leg, list[int]], Rows, dict[Leg, M3Error]]:
+        """Row ids of each leg, best first, the rows of their union, and the legs that failed.
+
+        Raises:
+            M3Error: of a leg, where no other one has answered.
+        """
         asked = dict.fromkeys(legs, self.question.depth)
-        found = self._search(asked, None)
+        failed: dict[Leg, M3Error] = {}
+        found = self._search(asked, None, failed)
         table, chunks = self._rows(found)
         alive = {chunk.row for chunk in chunks}
         kept: dict[Leg, list[int]] = {leg: self._kept(ids, alive) for leg, ids in found.items()}
         lacking: list[Leg] = [
-            leg for leg in legs if self._may_lack(kept[leg], found[leg], asked[leg])
+            leg for leg in found if self._may_lack(kept[leg], found[leg], asked[leg])
         ]
         if lacking:
-            kept.update(self._deeper(lacking))
+            for leg in lacking:
+                del kept[leg]
+            kept.update(self._deeper(lacking, failed))
             table, chunks = self._rows(kept)
         wanted = set[int]().union(*kept.values())
         table, chunks = _only(table, chunks, [chunk.row in wanted for chunk in chunks])
-        return kept, Rows(chunks, to_embeddings(table, self.spec) if chunks else None)
+        rows = Rows(chunks, to_embeddings(table, self.spec) if chunks else None)
+        return kept, rows, failed
 
-    def _deeper(self, legs: Sequence[Leg]) -> dict[Leg, list[int]]:
+    def _deeper(self, legs: Sequence[Leg], failed: dict[Leg, M3Error]) -> dict[Leg, list[int]]:
         within = named(self.version, self.question, self.spec)
         depth = self.question.depth
         asked = dict.fromkeys(legs, depth if within else min(2 * depth, MAX_DEPTH))
         kept: dict[Leg, list[int]] = {}
         while asked:
-            found = self._search(asked, within)
+            found = self._search(asked, within, failed)
+            for leg in asked.keys() - found.keys():
+                del asked[leg]
             allowed = self._allowed(found)
             for leg, ids in found.items():
                 kept[leg] = self._kept(ids, allowed)
@@ -81,13 +92,20 @@ class Legs:
         question, best = self.question, list[tuple[int, float]]()
         for part in in_parts(self.version, question, self.spec):
             best += self.index.scored(
-                leg, question.query, depth=question.depth, tenant=question.tenant, expression=part
+                leg,
+                question.query,
+                depth=question.depth,
+                tenant=question.tenant,
+                expression=part,
+                within=question.within(),
             )
             best = sorted(best, key=lambda found: (-found[1], found[0]))[: question.depth]
         return [row for row, _ in best]
 
-    def _search(self, asked: Mapping[Leg, int], within: str | None) -> dict[Leg, list[int]]:
-        """All legs at once."""
+    def _search(
+        self, asked: Mapping[Leg, int], within: str | None, failed: dict[Leg, M3Error]
+    ) -> dict[Leg, list[int]]:
+        """All legs at once. One that fails goes to `failed`, as long as another one can answer."""
         question = self.question
         said = None if question.filter is None else to_milvus(question.filter)
         parts = [f"({part})" for part in (within, said) if part is not None]
@@ -99,10 +117,31 @@ class Legs:
                 depth=depth,
                 tenant=question.tenant,
                 expression=" and ".join(parts) or None,
+                within=question.within(),
             )
             for leg, depth in asked.items()
         }
-        return {leg: search.result() for leg, search in searches.items()}
+        found: dict[Leg, list[int]] = {}
+        for leg, search in searches.items():
+            try:
+                found[leg] = self._result(leg, search)
+            except M3Error as error:
+                failed[leg] = error
+        if failed and not self._answering(found):
+            raise next(iter(failed.values()))
+        return found
+
+    def _result(self, leg: Leg, search: Future[list[int]]) -> list[int]:
+        try:
+            return search.result(self.question.within())
+        except TimeoutError:
+            # One that a thread has begun with ends by itself, by the same clock.
+            search.cancel()
+            raise DeadlineExceeded(f"the {leg} search took longer than its time") from None
+
+    def _answering(self, legs: Iterable[Leg]) -> bool:
+        """Whether one of these has looked: without terms, sparse has nothing to look for."""
+        return any(leg != "sparse" or len(self.question.query.sparse_ids) for leg in legs)
 
     def _rows(self, found: Mapping[Leg, Sequence[int]]) -> tuple[pa.Table, list[StoredChunk]]:
         """Those found rows that the version has and the question allows."""

@@ -246,6 +246,7 @@ class MemoryCollection:
         filter: Filter | None = None,
         words: Words | None = None,
         spec: CollectionSpec | None = None,
+        within: float | None = None,  # noqa: ARG002 - nothing is waited for
     ) -> Candidates:
         with self._lock:
             self._refuse_other(spec)

@@ -11,7 +11,14 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from pymilvus import MilvusClient, MilvusException
 
-from m3.errors import IndexMissing, M3Error, MilvusRefused, MilvusUnreachable, StorageFull
+from m3.errors import (
+    DeadlineExceeded,
+    IndexMissing,
+    M3Error,
+    MilvusRefused,
+    MilvusUnreachable,
+    StorageFull,
+)
 from m3.settings import Settings
 from store.engine import Engine
 
@@ -134,20 +141,31 @@ class Milvus:
         """What a generation's record remembers of where its index is."""
         return self.place.identity()
 
-    def call(self, function: Callable[[Any, float], T]) -> T:
+    def call(self, function: Callable[[Any, float], T], *, within: float | None = None) -> T:
         """`function(client, timeout)`, its errors said in our words.
+
+        Args:
+            within: seconds that the caller has, where they are fewer than a call's own.
 
         Raises:
             MilvusUnreachable, IndexMissing, StorageFull, MilvusRefused
+            DeadlineExceeded: no answer within the caller's seconds.
         """
-        client = self._connected()
+        hurried = within is not None and within < self._timeout
+        timeout = within if within is not None and hurried else self._timeout
+        client = self._connected(timeout)
         try:
-            return function(client, self._timeout)
+            return function(client, timeout)
         except (MilvusException, grpc.RpcError) as error:
+            # That one caller could not wait says nothing of the connection that all share.
+            if hurried and "DEADLINE" in str(error):
+                raise DeadlineExceeded(f"Milvus did not answer within {timeout:.3g} s") from error
             raise self._translated(client, error) from error
 
-    def _connected(self) -> MilvusClient:
-        with self._lock:
+    def _connected(self, timeout: float) -> MilvusClient:
+        if not self._lock.acquire(timeout=timeout):
+            raise MilvusUnreachable(self.place.lost())
+        try:
             if self._client is None:
                 address = self.place.attach()
                 try:
@@ -163,6 +181,8 @@ class Milvus:
                     raise MilvusUnreachable(self.place.lost()) from error
                 self.connections += 1
             return self._client
+        finally:
+            self._lock.release()
 
     def _translated(self, client: MilvusClient, error: Exception) -> M3Error:
         text = " ".join(str(error).split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from m3.types import Metadata, Representation
@@ -12,7 +13,11 @@ from store.words import Words
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a search wants, apart from its legs."""
+    """What a search wants, apart from its legs.
+
+    Attributes:
+        ends: until when the legs may take, of the monotonic clock.
+    """
 
     query: Representation
     depth: int
@@ -20,6 +25,11 @@ class Question:
     filter: Filter | None = None
     words: Words | None = None
     spec: CollectionSpec | None = None
+    ends: float | None = None
+
+    def within(self) -> float | None:
+        """Seconds that are left."""
+        return None if self.ends is None else max(self.ends - time.monotonic(), 0.0)
 
     def allows(self, chunk: StoredChunk, spec: CollectionSpec) -> bool:
         return chunk.tenant == self.tenant and self.admits(

@@ -79,8 +79,8 @@ class Reader:
         generation, version = snapshot.generation, snapshot.version
         index = self._generations.index(generation)
         searched = Legs(index, version, generation.spec, question, self._pool)
-        found, rows = searched.best(legs)
-        return Candidates(rows, found, Snapshot(generation.table, version.number))
+        found, rows, failed = searched.best(legs)
+        return Candidates(rows, found, Snapshot(generation.table, version.number), failed)
 
     def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> Rows:
         """Those of these rows that a snapshot has of a tenant."""

@@ -1,0 +1,152 @@
+"""A leg that fails or hangs drops out if the other one answers, and takes no thread with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m3.errors import DeadlineExceeded, MilvusUnreachable, Unreachable
+from m3.settings import load_settings
+from m3.types import Representation
+from store.contract import Collection, Leg, Store
+from store.engine import Engine
+from store.index import Index
+from store.opening import open_store
+from tests.store.examples import SPEC, document_rows, query
+
+LEGS: tuple[Leg, ...] = ("dense", "sparse")
+ASKED: Any = {"depth": 5, "tenant": "default"}
+
+
+@pytest.fixture(scope="module")
+def opened(engine_home: Path) -> Iterator[Store]:
+    store = open_store(load_settings(home=engine_home, tables=str(engine_home / "failing")))
+    yield store
+    store.drop("docs")
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def collection(opened: Store) -> Collection:
+    return filled(opened)
+
+
+def filled(store: Store) -> Collection:
+    collection = store.create("docs", SPEC)
+    rng = np.random.default_rng(3)
+    collection.replace([document_rows(rng, f"d{i:02}") for i in range(20)])
+    return collection
+
+
+@pytest.fixture
+def asked() -> Representation:
+    return query(np.random.default_rng(4))
+
+
+@contextmanager
+def failing(*legs: Leg, until: threading.Event | None = None) -> Iterator[None]:
+    """These legs fail; given an event, only when it comes, as if they hung till then."""
+    search = Index.search
+
+    def broken(self: Index, leg: Leg, *args: Any, **options: Any) -> list[int]:
+        if leg not in legs:
+            return search(self, leg, *args, **options)
+        if until is not None:
+            until.wait(60)
+        raise MilvusUnreachable("it is broken")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Index, "search", broken)
+        yield
+
+
+@pytest.mark.parametrize(("broken", "left"), [("dense", "sparse"), ("sparse", "dense")])
+def test_the_other_leg_answers(
+    broken: Leg, left: Leg, collection: Collection, asked: Representation
+) -> None:
+    alone = collection.candidates(asked, legs=[left], **ASKED)
+    with failing(broken):
+        found = collection.candidates(asked, legs=LEGS, **ASKED)
+    assert found.legs == alone.legs
+    assert {chunk.row for chunk in found.rows.chunks} == set(alone.legs[left])
+    assert list(found.failed) == [broken]
+    assert isinstance(found.failed[broken], MilvusUnreachable)
+
+
+def test_without_another_answer_it_is_an_error(
+    collection: Collection, asked: Representation
+) -> None:
+    with failing("dense", "sparse"), pytest.raises(MilvusUnreachable):
+        collection.candidates(asked, legs=LEGS, **ASKED)
+    with failing("dense"), pytest.raises(MilvusUnreachable):
+        collection.candidates(asked, legs=["dense"], **ASKED)
+
+
+def test_a_leg_that_has_nothing_to_look_for_is_no_answer(
+    collection: Collection, asked: Representation
+) -> None:
+    none = np.empty(0)
+    dumb = replace(asked, sparse_ids=none.astype(np.int32), sparse_weights=none.astype(np.float32))
+    assert not collection.candidates(dumb, legs=LEGS, **ASKED).failed
+    with failing("dense"), pytest.raises(MilvusUnreachable):
+        collection.candidates(dumb, legs=LEGS, **ASKED)
+
+
+def test_a_leg_that_hangs_is_waited_for_as_long_as_it_was_given(
+    collection: Collection, asked: Representation
+) -> None:
+    over = threading.Event()
+    try:
+        with failing("sparse", until=over):
+            found = collection.candidates(asked, legs=LEGS, within=1.0, **ASKED)
+            assert not over.is_set()
+            assert isinstance(found.failed["sparse"], DeadlineExceeded)
+            assert found.legs["dense"]
+            with pytest.raises(DeadlineExceeded):
+                collection.candidates(asked, legs=["sparse"], within=0.2, **ASKED)
+    finally:
+        over.set()
+
+
+def test_a_stopped_engine_takes_no_thread_for_longer_than_it_was_given(
+    tmp_path: Path, asked: Representation
+) -> None:
+    settings = load_settings(home=tmp_path)
+    store = open_store(settings)
+    engine = Engine.of(settings)
+    try:
+        collection = filled(store)
+        before = collection.candidates(asked, legs=LEGS, **ASKED)
+        pid = engine.status().pid
+        assert pid is not None
+
+        def hopeless(_: int) -> None:
+            with pytest.raises(Unreachable):
+                collection.candidates(asked, legs=LEGS, within=0.5, **ASKED)
+
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with ThreadPoolExecutor(10) as callers:
+                began = time.monotonic()
+                list(callers.map(hopeless, range(40)))
+                assert time.monotonic() - began < 60
+            assert store._pool.submit(len, "free").result(timeout=10) == 4
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        after = collection.candidates(asked, legs=LEGS, **ASKED)
+        assert after.legs == before.legs
+        assert not after.failed
+    finally:
+        store.close()
+        engine.stop()
