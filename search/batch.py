@@ -27,7 +27,7 @@ class BatchBody(Body):
     searches: list[dict[str, Any]] = Field(
         min_length=1,
         max_length=MOST_SEARCHES,
-        json_schema_extra={"items": {"$ref": "#/components/schemas/SearchBody"}},
+        description="A `SearchBody` each; one that is none has a problem for its answer.",
     )
 
 

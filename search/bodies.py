@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, DocumentKey
 from scoring.fusion import PRESETS, Method, Weights, preset_named
 from search.page import Page
 from search.ranking import GroupBy, Rank
-from search.request import MAX_CANDIDATES, MAX_NEIGHBOURS, SearchRequest
+from search.request import (
+    MAX_CANDIDATES,
+    MAX_NEIGHBOURS,
+    MAX_QUERY_CHARACTERS,
+    SearchRequest,
+)
 from store.words import MAX_CHARACTERS, MAX_WORDS
 
 
@@ -24,7 +37,12 @@ def _bounds(least: int, most: int) -> dict[str, Any]:
     return {"minimum": least, "maximum": most}
 
 
-Whole = Annotated[int, Field(strict=True)]
+def whole_number(value: Any) -> Any:
+    # JSON Schema, and some languages' writers, count 5.0 among the integers.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(whole_number)]
 Number = Annotated[float, Field(strict=True)]
 Phrases = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]],
@@ -153,7 +171,10 @@ class SearchOptions(Body):
 class SearchBody(SearchOptions):
     """A search as JSON."""
 
-    query: str = Field(description="At most 20,000 characters, and what the model reads at once.")
+    query: str = Field(
+        description="At most 20,000 characters, and what the model reads at once.",
+        json_schema_extra={"pattern": r"\S", "maxLength": MAX_QUERY_CHARACTERS},
+    )
 
     def request(self, tenant: str = DEFAULT_TENANT) -> SearchRequest:
         """Raises InvalidInput for values out of their range."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from m3.errors import InvalidInput
 from m3.types import Codec, Context, ModelInfo, Tenancy
-from search.bodies import Body, Whole
+from search.bodies import Body, whole_number
+from store.checks import MAX_FIELDS
 from store.contract import Chunking, CollectionSpec
 from store.filters import FieldType
 
@@ -16,11 +17,11 @@ from store.filters import FieldType
 class ChunkingBody(Body):
     """How documents are cut; `whole`: one chunk each, cut off at the model's limit."""
 
-    max_tokens: Whole | None = Field(
-        default=None, ge=16, description="Default: 512, or the model's limit where that is less."
+    max_tokens: Annotated[int, Field(strict=True, ge=16), BeforeValidator(whole_number)] | None = (
+        Field(default=None, description="Default: 512, or the model's limit where that is less.")
     )
-    overlap: Whole | None = Field(
-        default=None, ge=0, description="Default: 64, or half of max_tokens where that is less."
+    overlap: Annotated[int, Field(strict=True, ge=0), BeforeValidator(whole_number)] | None = Field(
+        default=None, description="Default: 64, or half of max_tokens where that is less."
     )
     whole: bool = Field(default=False, strict=True)
     context: Context = Field(
@@ -33,10 +34,17 @@ class ChunkingBody(Body):
 class CollectionBody(Body):
     """A new collection, for the model that the node serves."""
 
-    name: str = Field(description="Letters, digits, '-' and '_', up to 64.")
+    name: str = Field(
+        description="Letters, digits, '-' and '_', up to 64.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    )
     fields: dict[str, FieldType] = Field(
         default_factory=dict[str, FieldType],
         description="Metadata fields that may be filtered on, by name.",
+        json_schema_extra={
+            "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"},
+            "maxProperties": MAX_FIELDS,
+        },
     )
     codec: Codec | None = Field(
         default=None, description="How ColBERT vectors are stored. Default: the server's setting."

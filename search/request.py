@@ -89,6 +89,11 @@ class SearchRequest:
         _check_range("top_k", self.top_k, 1, MAX_CANDIDATES)
         _check_range("offset", self.offset, 0, MAX_CANDIDATES - 1)
         _check_range("candidates", self.depth, 1, MAX_CANDIDATES)
+        if self.offset + self.top_k > MAX_CANDIDATES:
+            raise InvalidInput(
+                f"offset + top_k is {self.offset + self.top_k}: at most {MAX_CANDIDATES} hits of a "
+                "search are shown; ask for less, or for something more precise"
+            )
         if self.offset + self.top_k > self.depth:
             raise InvalidInput(
                 f"offset + top_k is {self.offset + self.top_k}, but only {self.depth} candidates "

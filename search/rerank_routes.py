@@ -25,8 +25,10 @@ class RerankBody(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    query: str
-    documents: list[str | dict[str, Any]] = Field(description='Texts, or `{"text": …}` each.')
+    query: str = Field(json_schema_extra={"pattern": r"\S"})
+    documents: list[str | dict[str, Any]] = Field(
+        min_length=1, description='Texts, or `{"text": …}` each.'
+    )
 
 
 def routes() -> APIRouter:

@@ -128,13 +128,18 @@ def parse(value: Any, fields: Mapping[str, FieldType]) -> Filter:
     """
     filter_ = _parse(value, fields, depth=1)
     if (terms := _terms(filter_)) > MAX_TERMS:
-        raise InvalidInput(f"filter: {terms} values, more than {MAX_TERMS}")
+        raise InvalidInput(
+            f"filter: it has {terms} values to compare with; send at most {MAX_TERMS}"
+        )
     return filter_
 
 
 def _parse(node: Any, fields: Mapping[str, FieldType], depth: int) -> Filter:
     if depth > MAX_DEPTH:
-        raise InvalidInput(f"filter: nested deeper than {MAX_DEPTH}")
+        raise InvalidInput(
+            f"filter: nested deeper than {MAX_DEPTH}: `and` and `or` take lists, so that it can be "
+            "written flatter"
+        )
     if not isinstance(node, dict):
         raise InvalidInput(f"filter: expected an object, got {node!r}")
     match cast(dict[str, Any], node):

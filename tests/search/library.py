@@ -67,8 +67,8 @@ class KnownQueries:
         """The documents in their order; refuses none, as a node does."""
         if self.down:
             raise EmbedderUnreachable("no node answers")
-        if not body["documents"]:
-            raise InvalidInput("documents: there are none")
+        if not body["query"].strip():
+            raise InvalidInput("query: the text is empty")
         self.reranked.append(dict(body))
         results = [
             {"index": i, "relevance_score": 0.5, "scores": dict.fromkeys(REPRESENTATIONS, 0.5)}

@@ -20,6 +20,18 @@ async def search(api: httpx.AsyncClient, **fields: Any) -> httpx.Response:
     return await api.post("/v1/search", json={"query": "q", "collection": COLLECTION, **fields})
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """A filter of that depth."""
+    filter_: dict[str, Any] = {"field": "shelf", "op": "exists"}
+    for _ in range(depth - 1):
+        filter_ = {"not": filter_}
+    return filter_
+
+
+def one_of(values: int) -> dict[str, Any]:
+    return {"field": "shelf", "op": "in", "value": list(range(values))}
+
+
 def reason(answer: httpx.Response, status: int) -> str:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -84,6 +96,22 @@ async def test_explain_names_shares_and_terms(api):
         ({"top_k": "10"}, 400, "top_k: Input should be a valid integer"),
         ({"candidates": 5}, 400, "set candidates"),
         ({"offset": 95}, 400, "offset + top_k is 105"),
+        ({"top_k": 2.5}, 400, "top_k: Input should be a valid integer"),
+        ({"top_k": True}, 400, "top_k: Input should be a valid integer"),
+        ({"offset": 995, "candidates": 1000}, 400, "offset + top_k is 1005: at most 1000 hits"),
+        ({"query": "x" * 20_001}, 400, "query has 20001 characters: send at most 20000"),
+        ({"query": 5}, 400, "query: Input should be a valid string"),
+        ({"rank": "best"}, 400, "rank: Input should be 'weighted' or 'rrf'"),
+        ({"rank": "rrf", "weights": "mldr"}, 400, "weights count where rank is weighted"),
+        ({"min_score": "0.5"}, 400, "min_score: Input should be a valid number"),
+        ({"group_by": "source"}, 400, "group_by: Input should be 'document'"),
+        ({"neighbours": 6}, 400, "neighbours must be from 0 to 5, got 6"),
+        ({"page": "AQ"}, 400, "page: send that of the answer before"),
+        ({"filter": nested(9)}, 400, "filter: nested deeper than 8: "),
+        ({"filter": one_of(201)}, 400, "filter: it has 201 values to compare with; send at most"),
+        ({"filter": {"field": "shelf", "op": "eq", "value": "1"}}, 400, "is not of type int"),
+        ({"filter": {"field": "shelf", "op": "eq"}}, 400, "is not of type int"),
+        ({"filter": {"and": []}}, 400, "takes a list of at least one filter"),
         ({"topk": 5}, 400, "topk: Extra inputs are not permitted"),
         ({"filter": {"field": "x", "op": "eq", "value": 1}}, 400, "'x' is not declared"),
         ({"filter": {"field": "shelf", "op": "like", "value": 1}}, 400, "these do: "),
@@ -97,7 +125,37 @@ async def test_explain_names_shares_and_terms(api):
     ],
 )
 async def test_bad_input_is_refused_with_what_to_change(api, fields, status, words):
-    assert words in reason(await search(api, **fields), status)
+    answer = await search(api, **fields)
+    assert words in reason(answer, status)
+    assert answer.json()["code"] == {400: "invalid_input", 404: "not_found"}[status]
+
+
+async def test_the_limits_themselves_are_fine(api):
+    for fields in (
+        {"query": "q", "top_k": 10.0, "candidates": 1000, "offset": 990},
+        {"filter": nested(8)},
+        {"filter": one_of(200)},
+    ):
+        assert (await search(api, **fields)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/search", "POST"),
+        ("/v1/search/batch", "POST"),
+        ("/v1/similar", "POST"),
+        ("/v1/rerank", "POST"),
+        ("/v1/collections", "GET, POST"),
+        (f"{DOCUMENTS}/d003", "GET, PUT, DELETE"),
+    ],
+)
+async def test_other_methods_are_told_which_there_are(api, path, allowed):
+    answer = await api.request("PATCH", path, json={})
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed
+    if path != "/v1/rerank":
+        assert f"PATCH is not for {path}" in reason(answer, 405)
 
 
 async def test_nan_weights_are_refused(api):

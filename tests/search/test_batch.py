@@ -154,8 +154,11 @@ async def test_a_real_node_is_asked_as_it_would_be_directly(node):
 
 async def test_reranks_refusals_are_those_that_coheres_clients_know(api, known):
     empty = await api.post("/v1/rerank", json={"query": "q", "documents": []})
-    assert (empty.status_code, empty.json()["message"]) == (400, "documents: there are none")
+    assert empty.status_code == 400
+    assert empty.json()["message"].startswith("documents: List should have at least 1 item")
     assert empty.headers["content-type"] == "application/json"
+    blank = await api.post("/v1/rerank", json={"query": " ", "documents": ["a"]})
+    assert (blank.status_code, blank.json()["message"]) == (400, "query: the text is empty")
     wrong = await api.post("/v1/rerank", json={"query": 5, "documents": ["a"]})
     assert (wrong.status_code, wrong.json()["message"]) == (
         400,

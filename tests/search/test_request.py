@@ -28,7 +28,7 @@ REQUEST = SearchRequest(query="q", collection="c")
         ({"candidates": 1001}, "candidates must be from 1 to 1000, got 1001"),
         ({"candidates": 9}, "set candidates"),
         ({"offset": 91}, "offset \\+ top_k is 101, but only 100 candidates"),
-        ({"offset": 995, "candidates": 1000}, "offset \\+ top_k is 1005"),
+        ({"offset": 995, "candidates": 1000}, "offset \\+ top_k is 1005: at most 1000 hits"),
     ],
 )
 def test_values_out_of_range_are_refused(change: dict, reason: str) -> None:

@@ -1,0 +1,77 @@
+"""The search API does what its OpenAPI document says, for right and for wrong requests alike."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from m3.settings import Settings
+from m3.types import Codec, Representation
+from search.app import create
+from search.parts import Parts
+from search.service import SearchService
+from tests.processes import COMMANDS
+from tests.search.library import KnownQueries, Notes, example, library, passages_of
+
+HOOKS = Path(__file__).with_name("beyond_schemas.py")
+
+
+class AnyQuery(dict[str, Representation]):
+    """Every query has an embedding."""
+
+    def __missing__(self, query: str) -> Representation:
+        return example(len(query), Codec.FP32)
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """The API over a library in memory, at a port of this machine."""
+
+    @asynccontextmanager
+    async def parts():
+        known = KnownQueries(AnyQuery())
+        service = SearchService(library(passages_of(30)), known)
+        yield Parts(service, known, Notes(), node_ready=known.model)
+
+    config = uvicorn.Config(create(Settings(), parts), port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_every_operation_keeps_its_word(url: str, tmp_path: Path):
+    command = [COMMANDS / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
+    command += [
+        "--workers",
+        "1",
+        "--max-examples",
+        "25",
+        "--continue-on-failure",
+        "--generation-deterministic",
+    ]
+    env = {"SCHEMATHESIS_HOOKS": str(HOOKS), "NO_PROXY": "127.0.0.1"}
+    run = subprocess.run(
+        command,
+        cwd=tmp_path,  # It leaves notes of its own where it runs.
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
