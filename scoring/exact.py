@@ -14,18 +14,24 @@ def all_scores(query: Representation, passages: EmbeddingBatch) -> F32:
 
     A row's bits do not depend on the other rows, so that equal passages tie.
     """
-    return np.stack(
-        [
-            _dense_scores(query, passages),
-            _sparse_scores(query, passages),
-            maxsim(
-                decode_tokens(query.codes, query.codec),
-                passages.codes,
-                passages.token_offsets,
-                passages.codec,
-            ),
-        ],
-        axis=1,
+    return np.column_stack([first_scores(query, passages), colbert_scores(query, passages)])
+
+
+def first_scores(query: Representation, passages: EmbeddingBatch) -> F32:
+    """[n, 2] fp32: dense and sparse score of each passage."""
+    return np.stack([_dense_scores(query, passages), _sparse_scores(query, passages)], axis=1)
+
+
+def colbert_scores(
+    query: Representation, passages: EmbeddingBatch, start: int = 0, stop: int | None = None
+) -> F32:
+    """[stop - start] fp32: ColBERT score of each of these passages."""
+    offsets = passages.token_offsets[start : len(passages) + 1 if stop is None else stop + 1]
+    return maxsim(
+        decode_tokens(query.codes, query.codec),
+        passages.codes[offsets[0] : offsets[-1]],
+        offsets - offsets[0],
+        passages.codec,
     )
 
 

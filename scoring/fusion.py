@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -38,6 +38,13 @@ class Weights:
 
     def as_tuple(self) -> tuple[float, float, float]:
         return (self.dense, self.sparse, self.colbert)
+
+    def without(self, names: Collection[str]) -> Weights | None:
+        """These scores count nothing; None if nothing is left that counts."""
+        left = Weights.__dataclass_fields__.keys() - set(names)
+        if not any(getattr(self, name) for name in left):
+            return None
+        return replace(self, **dict.fromkeys(names, 0.0))
 
     def normalised(self) -> tuple[float, float, float]:
         """wᵢ / Σwᵢ."""

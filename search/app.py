@@ -34,11 +34,13 @@ def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
         InvalidConfiguration: a keys file that cannot be used.
     """
     registry = CollectorRegistry()
+    metrics = SearchMetrics(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with open_parts() as parts:
             app.state.parts = parts
+            metrics.watch(parts.service.breakers)
             yield
 
     async def ready() -> None:
@@ -55,7 +57,7 @@ def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
         registry=registry,
         error_shapes={rerank.PATH: cohere.error_shape},
     )
-    app.include_router(routes(SearchMetrics(registry)))
+    app.include_router(routes(metrics))
     app.include_router(rerank.routes())
     app.include_router(collection_routes(settings))
     app.include_router(document_routes())

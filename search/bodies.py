@@ -23,6 +23,7 @@ from search.request import (
     MAX_CANDIDATES,
     MAX_NEIGHBOURS,
     MAX_QUERY_CHARACTERS,
+    MAX_TIMEOUT_MS,
     SearchRequest,
 )
 from store.words import MAX_CHARACTERS, MAX_WORDS
@@ -132,6 +133,13 @@ class SearchOptions(Body):
         default=False, strict=True, description="Each score's share, and the terms that matched."
     )
 
+    timeout_ms: Whole | None = Field(
+        default=None,
+        description="Milliseconds. A leg or ColBERT that is late by then is left out, and "
+        "`degraded` names it; 504 where nothing was found.",
+        json_schema_extra=_bounds(1, MAX_TIMEOUT_MS),
+    )
+
     def asking(self, query: str | DocumentKey, tenant: str) -> SearchRequest:
         """Raises InvalidInput for values out of their range."""
         page = None if self.page is None else Page.read(self.page)
@@ -155,6 +163,7 @@ class SearchOptions(Body):
             neighbours=self.neighbours,
             explain=self.explain,
             page=page,
+            timeout_ms=self.timeout_ms,
             tenant=tenant,
         )
 

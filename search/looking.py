@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from embedder.client import EmbedderClient
-from m3.errors import GenerationChanged, NotFound
+from m3.errors import GenerationChanged, M3Error, NotFound
 from m3.types import Representation
 from search.collections import Collections
+from search.degrade import Breakers, Budget
 from search.embed import QueryEmbedder
 from search.request import SearchRequest
 from search.rerank import ScoredCandidates, score
@@ -19,6 +24,8 @@ from store.contract import MAX_DEPTH, Collection, CollectionSpec, Leg, Snapshot
 from store.filters import Filter, parse
 
 _ATTEMPTS = 3
+_THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""Looks at a time. They are apart from other threads, which go on when all looks wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +61,10 @@ class Looker:
     def __init__(self, collections: Collections, client: EmbedderClient) -> None:
         self._collections = collections
         self._embedder = QueryEmbedder(client)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="m3-look")
+        self.breakers = Breakers()
 
-    async def look(self, request: SearchRequest, legs: Sequence[Leg]) -> Look:
+    async def look(self, request: SearchRequest, legs: Sequence[Leg], budget: Budget) -> Look:
         """Embed the query and look. Where another generation comes to serve in between, again."""
         attempt = 0
         while True:
@@ -65,12 +74,46 @@ class Looker:
             like = await self.query(question)
             embedded = time.perf_counter() - began
             try:
-                look = await asyncio.to_thread(_look, question, like, legs)
+                look = await self._looked(question, like, legs, budget)
             except GenerationChanged:
                 if attempt == _ATTEMPTS:
                     raise
             else:
                 return replace(look, embed=embedded)
+
+    async def _looked(
+        self, question: Question, like: Likeness, legs: Sequence[Leg], budget: Budget
+    ) -> Look:
+        """With those legs that are worth asking; what comes of them is told to the breakers."""
+        name, within = question.request.collection, budget.legs()
+        refused = self.breakers.refused(name, legs)
+        asked: list[Leg] = [leg for leg in legs if leg not in refused]
+        outcomes: dict[Leg, M3Error | None] = {}
+        try:
+            if refused and not _can_answer(asked, like):
+                raise next(iter(refused.values()))
+            look = await self._in_thread(question, like, asked, refused, budget)
+            outcomes.update({leg: look.candidates.dropped.get(leg) for leg in asked})
+        except M3Error as error:
+            outcomes.update(dict.fromkeys(asked, error))
+            raise
+        else:
+            return look
+        finally:
+            self.breakers.release(name, asked)
+            self.breakers.tell(name, outcomes, within)
+
+    async def _in_thread(
+        self,
+        question: Question,
+        like: Likeness,
+        legs: Sequence[Leg],
+        refused: Mapping[Leg, M3Error],
+        budget: Budget,
+    ) -> Look:
+        look = partial(_look, question, like, legs, refused, budget)
+        run = partial(contextvars.copy_context().run, look)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     def accept(self, request: SearchRequest) -> Question:
         """Raises NotFound or InvalidInput for what its collection cannot answer."""
@@ -92,7 +135,17 @@ class Looker:
         return await asyncio.to_thread(likeness, question.collection, request.query)
 
 
-def _look(question: Question, like: Likeness, legs: Sequence[Leg]) -> Look:
+def _can_answer(legs: Sequence[Leg], like: Likeness) -> bool:
+    return any(leg != "sparse" or len(like.query.sparse_ids) for leg in legs)
+
+
+def _look(
+    question: Question,
+    like: Likeness,
+    legs: Sequence[Leg],
+    refused: Mapping[Leg, M3Error],
+    budget: Budget,
+) -> Look:
     """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
     began = time.perf_counter()
     request = question.request
@@ -104,6 +157,7 @@ def _look(question: Question, like: Likeness, legs: Sequence[Leg]) -> Look:
         filter=question.filter,
         words=request.words,
         spec=question.spec,
+        within=budget.legs(),
     )
     kept = found.legs
     if not isinstance(request.query, str):
@@ -112,7 +166,9 @@ def _look(question: Question, like: Likeness, legs: Sequence[Leg]) -> Look:
     return Look(
         question=question,
         query=like.query,
-        candidates=score(like.query, found.rows, kept),
+        candidates=score(
+            like.query, found.rows, kept, {**refused, **found.failed}, budget.colbert_ends()
+        ),
         snapshot=found.snapshot,
         embed=0.0,
         retrieve=retrieved - began,

@@ -31,7 +31,7 @@ class Page:
 
     Attributes:
         search: digest of what was asked, `SearchRequest.digest`.
-        snapshot: digest of what it read.
+        snapshot: digest of what it read, and what it went without.
         depth: candidates of each leg.
         offset: hits before this page.
     """
@@ -66,10 +66,19 @@ def digest(*facts: object) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """All hits of a search, best first, from one snapshot."""
+    """All hits of a search, best first, from one snapshot.
+
+    Attributes:
+        degraded: what the search went without, on all its pages.
+    """
 
     places: Sequence[Place]
     snapshot: Snapshot
+    degraded: tuple[str, ...] = ()
+
+    def digest(self) -> bytes:
+        """[12] bytes of what its pages have in common."""
+        return digest(self.snapshot.table, self.snapshot.version, *self.degraded)
 
 
 class Rankings:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -71,16 +71,32 @@ def reciprocal_ranks(
 
 def ranks(shares: Scores) -> Ranks:
     """The ranks that shares of `reciprocal_ranks` came from."""
-    dense, sparse = (round(1 / share) - RRF_K if share else None for share in astuple(shares)[:2])
-    return Ranks(dense, sparse)
+    return Ranks(_rank(shares.dense), _rank(shares.sparse))
+
+
+def _rank(share: float | None) -> int | None:
+    return round(1 / share) - RRF_K if share else None
 
 
 def places(
-    chunks: Sequence[StoredChunk], scores: F32, fused: F64, shares: F64, least: float | None
+    chunks: Sequence[StoredChunk],
+    scores: F32,
+    fused: F64,
+    shares: F64,
+    *,
+    least: float | None,
+    lacking: Collection[int] = (),
 ) -> list[Place]:
-    """The rows in order, best first, equal scores by their ids, without those under `least`."""
+    """The rows in order, best first, equal scores by their ids, without those under `least`.
+
+    Args:
+        lacking: columns of `scores` that are not known.
+    """
     order = ranked(fused, [chunk.id for chunk in chunks])
     raw, parts = scores.tolist(), shares.tolist()
+    for row in raw if lacking else ():
+        for column in lacking:
+            row[column] = None
     return [
         Place(
             row=chunks[i].row,

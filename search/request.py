@@ -21,6 +21,7 @@ MAX_CANDIDATES = 1_000
 DEFAULT_CANDIDATES = 100
 MAX_QUERY_CHARACTERS = 20_000
 MAX_NEIGHBOURS = 5
+MAX_TIMEOUT_MS = 600_000
 
 _LEGS: Mapping[Method, tuple[Leg, ...]] = {
     Method.DENSE: ("dense",),
@@ -43,6 +44,7 @@ class SearchRequest:
         group_by: `document`: hits are documents, by their best chunk; top_k and offset count them.
         neighbours: chunks before and after each hit to show with it.
         page: the search to go on with: its depth and its snapshot.
+        timeout_ms: the search goes without what is not there by then, or fails.
         filter: the JSON form that `store.filters` defines.
         must, must_not: words or phrases that a passage has all of, and none of, as `store.words`
             defines it.
@@ -67,6 +69,7 @@ class SearchRequest:
     neighbours: int = 0
     explain: bool = False
     page: Page | None = None
+    timeout_ms: int | None = None
     tenant: str = DEFAULT_TENANT
 
     def __post_init__(self) -> None:
@@ -78,6 +81,8 @@ class SearchRequest:
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise InvalidInput(f"min_score must be a finite number, got {self.min_score}")
         _check_range("neighbours", self.neighbours, 0, MAX_NEIGHBOURS)
+        if self.timeout_ms is not None:
+            _check_range("timeout_ms", self.timeout_ms, 1, MAX_TIMEOUT_MS)
         self._check_depth()
         if self.page is not None and self.page.search != self.digest():
             raise InvalidInput(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from m3.types import F32, Representation
-from scoring.exact import all_scores
+from m3.errors import DeadlineExceeded, M3Error
+from m3.types import F32, EmbeddingBatch, Representation
+from scoring.exact import colbert_scores, first_scores
+from scoring.fusion import F64
+from search.degrade import PARTS, Part, in_order
 from search.ranking import Place, Rank, by_document, places, reciprocal_ranks, weighted
 from search.request import SearchRequest
-from store.contract import Leg, Rows
+from store.contract import Leg, Rows, StoredChunk
+
+_AT_ONCE = 64
+"""Passages that ColBERT scores between two looks at the clock: some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,38 +26,91 @@ class ScoredCandidates:
     """Candidates of one query with their exact scores: any request of their legs ranks them.
 
     Attributes:
-        scores: [n, 3] fp32, dense, sparse and ColBERT of row i.
-        legs: what each leg found, row ids.
+        scores: [n, 3] fp32, dense, sparse and ColBERT of row i; 0 in the columns of `dropped`.
+        legs: what each leg found, row ids; those that dropped out are not among them.
+        dropped: the parts that the search goes without, and why.
     """
 
     rows: Rows
     scores: F32
     legs: Mapping[Leg, Sequence[int]]
+    dropped: Mapping[Part, M3Error]
+
+    @property
+    def degraded(self) -> tuple[Part, ...]:
+        """The parts that dropped out."""
+        return in_order(self.dropped)
 
     def ranking(self, request: SearchRequest) -> Sequence[Place]:
-        """What the request's own legs found, all of it, as it asks."""
-        legs: dict[Leg, set[int]] = {leg: set(self.legs[leg]) for leg in request.legs}
+        """What the request's own legs found, all of it, as it asks.
+
+        Raises:
+            M3Error: why a part dropped out without which nothing is left that counts.
+        """
+        legs: dict[Leg, set[int]] = {
+            leg: set(self.legs[leg]) for leg in request.legs if leg in self.legs
+        }
         found = set[int]().union(*legs.values())
         kept = [i for i, chunk in enumerate(self.rows.chunks) if chunk.row in found]
+        weights = request.scoring_weights.without(self.degraded)
+        if weights is None:
+            needed = request.scoring_weights
+            raise next(self.dropped[part] for part in self.degraded if getattr(needed, part))
         if not kept:
             return []
         chunks, scores = [self.rows.chunks[i] for i in kept], self.scores[kept]
         if request.rank is Rank.RRF:
-            among: dict[Leg, list[int]] = {
-                leg: [i for i, chunk in enumerate(chunks) if chunk.row in ids]
-                for leg, ids in legs.items()
-            }
-            fused, shares = reciprocal_ranks(scores, [chunk.id for chunk in chunks], among)
+            fused, shares = _by_ranks(chunks, scores, legs)
         else:
-            fused, shares = weighted(scores, request.scoring_weights)
-        ordered = places(chunks, scores, fused, shares, request.min_score)
+            fused, shares = weighted(scores, weights)
+        lacking = [PARTS.index(part) for part in self.degraded]
+        ordered = places(chunks, scores, fused, shares, least=request.min_score, lacking=lacking)
         return by_document(ordered) if request.group_by else ordered
 
 
+def _by_ranks(
+    chunks: Sequence[StoredChunk], scores: F32, legs: Mapping[Leg, set[int]]
+) -> tuple[F64, F64]:
+    among: dict[Leg, list[int]] = {
+        leg: [i for i, chunk in enumerate(chunks) if chunk.row in ids] for leg, ids in legs.items()
+    }
+    return reciprocal_ranks(scores, [chunk.id for chunk in chunks], among)
+
+
 def score(
-    query: Representation, candidates: Rows, legs: Mapping[Leg, Sequence[int]]
+    query: Representation,
+    candidates: Rows,
+    legs: Mapping[Leg, Sequence[int]],
+    failed: Mapping[Leg, M3Error],
+    ends: float | None,
 ) -> ScoredCandidates:
-    """All three exact scores of every candidate."""
-    if candidates.embeddings is None:
-        return ScoredCandidates(candidates, np.zeros((0, 3), np.float32), legs)
-    return ScoredCandidates(candidates, all_scores(query, candidates.embeddings), legs)
+    """All three exact scores of every candidate, but for parts that dropped out.
+
+    Args:
+        failed: legs that dropped out.
+        ends: until when ColBERT may be computed, of the monotonic clock.
+    """
+    dropped: dict[Part, M3Error] = {**failed}
+    passages = candidates.embeddings
+    if passages is None:
+        return ScoredCandidates(candidates, np.zeros((0, 3), np.float32), legs, dropped)
+    scores = np.zeros((len(passages), 3), np.float32)
+    scores[:, :2] = first_scores(query, passages)
+    if not _colbert(query, passages, ends, out=scores[:, 2]):
+        dropped["colbert"] = DeadlineExceeded("there was no time left for the ColBERT scores")
+    for part in dropped:
+        scores[:, PARTS.index(part)] = 0
+    return ScoredCandidates(candidates, scores, legs, dropped)
+
+
+def _colbert(query: Representation, passages: EmbeddingBatch, ends: float | None, out: F32) -> bool:
+    """Whether there was time for all of them."""
+    if ends is None:
+        out[:] = colbert_scores(query, passages)
+        return True
+    for start in range(0, len(passages), _AT_ONCE):
+        if time.monotonic() >= ends:
+            return False
+        stop = min(start + _AT_ONCE, len(passages))
+        out[start:stop] = colbert_scores(query, passages, start, stop)
+    return True

@@ -16,11 +16,14 @@ Span: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Dense, sparse and ColBERT: raw scores, or what each contributes to a fused one."""
+    """Dense, sparse and ColBERT: raw scores, or what each contributes to a fused one.
 
-    dense: float
-    sparse: float
-    colbert: float
+    A raw score is null where its part of the search dropped out.
+    """
+
+    dense: float | None
+    sparse: float | None
+    colbert: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ class SearchResponse:
     """Hits, best first.
 
     Attributes:
-        degraded: the parts that dropped out.
+        degraded: parts that dropped out: dense, sparse, colbert. Their scores are null.
         page: to be sent with the same search for the hits after these; null after the last.
     """
 

@@ -9,15 +9,16 @@ from dataclasses import replace
 from functools import partial
 
 from embedder.client import EmbedderClient
-from m3.errors import PageExpired, SnapshotGone
+from m3.errors import DeadlineExceeded, PageExpired, SnapshotGone
 from m3.types import Representation
 from scoring.fusion import Method
 from search.collections import Collections
+from search.degrade import Budget
 from search.explain.explainer import Explainer
 from search.explain.tokens import Tokens
 from search.hits import hits
 from search.looking import Looker, Question
-from search.page import Page, Ranking, Rankings, digest
+from search.page import Page, Ranking, Rankings
 from search.ranking import Place, Rank
 from search.request import SearchRequest, legs_of
 from search.response import Hit, SearchResponse, Timings
@@ -36,6 +37,7 @@ class SearchService:
         self.collections = Collections(store)
         self._client = client
         self._looker = Looker(self.collections, client)
+        self.breakers = self._looker.breakers
         self._rankings = Rankings()
         self._tokens: dict[str, Tokens] = {}
 
@@ -48,12 +50,22 @@ class SearchService:
             PageExpired: what the page is of is kept no longer, and the collection has gone on.
             ModelMismatch: no node serves the collection's model.
             Unreachable: the node or Milvus; each by its own class.
+            DeadlineExceeded: there was nothing to show within `timeout_ms`.
         """
-        began = time.perf_counter()
+        began, budget = time.perf_counter(), Budget.of(request.timeout_ms)
+        limit = asyncio.timeout(budget.left())
         try:
-            response = await self._kept_page(request) or await self._fresh_page(request)
+            async with limit:
+                response = await self._kept_page(request)
+                response = response or await self._fresh_page(request, budget)
         except SnapshotGone as error:
             raise _expired() from error
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(
+                f"nothing was found within timeout_ms ({request.timeout_ms}): give it more"
+            ) from error
         total = _ms(time.perf_counter() - began)
         return replace(response, timings_ms=replace(response.timings_ms, total=total))
 
@@ -63,10 +75,12 @@ class SearchService:
         """The hits that `search` would give for each method, from one look at the collection.
 
         Raises:
-            As `search` does.
+            As `search` does, and for parts that failed, which `search` does without.
         """
         legs: dict[Leg, None] = dict.fromkeys(leg for m in methods for leg in legs_of(m))
-        look = await self._looker.look(request, tuple(legs))
+        look = await self._looker.look(request, tuple(legs), Budget.of(None))
+        for error in look.candidates.dropped.values():
+            raise error
         page = slice(request.offset, request.offset + request.top_k)
         asked = {method: replace(request, method=method, weights=None) for method in methods}
         return {
@@ -74,13 +88,14 @@ class SearchService:
             for method, one in asked.items()
         }
 
-    async def _fresh_page(self, request: SearchRequest) -> SearchResponse:
+    async def _fresh_page(self, request: SearchRequest, budget: Budget) -> SearchResponse:
         """From a look at the collection; for a page of another snapshot there is none."""
-        look = await self._looker.look(request, request.legs)
-        if request.page is not None and request.page.snapshot != _digest(look.snapshot):
-            raise _expired()
+        look = await self._looker.look(request, request.legs, budget)
         scored = time.perf_counter()
-        ranking = Ranking(look.candidates.ranking(request), look.snapshot)
+        places = look.candidates.ranking(request)
+        ranking = Ranking(places, look.snapshot, look.candidates.degraded)
+        if request.page is not None and request.page.snapshot != ranking.digest():
+            raise _expired()
         ranking_seconds = time.perf_counter() - scored
         found = await self._hits(look.question, ranking, look.candidates.rows, look.query)
         timings = Timings(
@@ -89,7 +104,7 @@ class SearchService:
             rerank=_ms(look.rerank + ranking_seconds),
             total=0.0,
         )
-        return SearchResponse(found, timings, page=self._next(request, ranking))
+        return SearchResponse(found, timings, ranking.degraded, self._next(request, ranking))
 
     async def _kept_page(self, request: SearchRequest) -> SearchResponse | None:
         """From the ranking that another page has left, if it is there."""
@@ -110,14 +125,16 @@ class SearchService:
         embedded = time.perf_counter()
         found = await self._hits(question, ranking, rows, query)
         timings = Timings(_ms(embedded - read), _ms(read - began), 0.0, 0.0)
-        return SearchResponse(found, timings, page=self._next(request, ranking))
+        return SearchResponse(found, timings, ranking.degraded, self._next(request, ranking))
 
     async def _hits(
         self, question: Question, ranking: Ranking, rows: Rows, query: Representation | None
     ) -> Sequence[Hit]:
         request = question.request
         places = _cut(request, ranking)
-        explainer = await self._explainer(question, query) if request.explain and query else None
+        explainer = None
+        if request.explain and query is not None:
+            explainer = await self._explainer(question, query, ranking.degraded)
         around = None
         if request.neighbours:
             around = await asyncio.to_thread(
@@ -131,16 +148,19 @@ class SearchService:
         after = request.offset + request.top_k
         if after >= min(request.depth, len(ranking.places)):
             return None
-        page = Page(request.digest(), _digest(ranking.snapshot), request.depth, after)
+        page = Page(request.digest(), ranking.digest(), request.depth, after)
         self._rankings.keep(page, ranking)
         return page.token()
 
-    async def _explainer(self, question: Question, query: Representation) -> Explainer:
+    async def _explainer(
+        self, question: Question, query: Representation, degraded: Sequence[str]
+    ) -> Explainer:
         spec, request = question.spec, question.request
         if spec.fingerprint not in self._tokens:
             tokenizer = await self._client.tokenizer(spec.fingerprint)
             self._tokens[spec.fingerprint] = await asyncio.to_thread(Tokens, tokenizer)
-        weights = None if request.rank is Rank.RRF else request.scoring_weights
+        weights = request.scoring_weights.without(degraded)
+        weights = None if request.rank is Rank.RRF else weights
         return Explainer(query, self._tokens[spec.fingerprint], spec.chunking.context, weights)
 
 
@@ -154,10 +174,6 @@ def _around(
     wanted = set(ids)
     chunks = [chunk for chunk in rows.chunks if chunk.row in wanted]
     return question.collection.around(chunks, question.request.neighbours, snapshot)
-
-
-def _digest(snapshot: Snapshot) -> bytes:
-    return digest(snapshot.table, snapshot.version)
 
 
 def _expired() -> PageExpired:

@@ -1,0 +1,340 @@
+"""Searches that go without what fails or is late, say so, and never without a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection as Names
+from collections.abc import Mapping
+from dataclasses import astuple, replace
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3.errors import DeadlineExceeded, M3Error, MilvusUnreachable, PageExpired, StoredDataError
+from m3.types import Codec, EmbeddingBatch, Representation
+from scoring import definition
+from scoring.fusion import METHOD_WEIGHTS, Method, Weights
+from search import degrade, rerank
+from search.degrade import PARTS, Breakers, Budget
+from search.page import Page
+from search.ranking import RRF_K, Rank
+from search.request import SearchRequest
+from search.service import SearchService
+from store.contract import Candidates, Leg
+from store.memory import MemoryCollection, MemoryStore
+from tests.search.library import (
+    COLLECTION,
+    KnownQueries,
+    example,
+    libraries,
+    library,
+    passages_of,
+)
+
+REQUEST = SearchRequest(query="q", collection=COLLECTION)
+BROKEN = MilvusUnreachable("it is broken")
+FLAWS = ("dense", "sparse", "colbert")
+
+
+class Flawed(MemoryCollection):
+    """Its broken legs fail, as those of the real one do."""
+
+    broken: Mapping[Leg, M3Error]
+    asked: list[tuple[Leg, ...]]
+    within: float | None = None
+
+    def candidates(self, query: Representation, *, legs: Any, **options: Any) -> Candidates:
+        self.asked.append(tuple(legs))
+        self.within = options.get("within")
+        left = [leg for leg in legs if leg not in self.broken]
+        failed = {leg: self.broken[leg] for leg in legs if leg in self.broken}
+        if failed and not left:
+            raise next(iter(failed.values()))
+        found = super().candidates(query, legs=left, **options)
+        return replace(found, failed=failed)
+
+
+class FlawedStore:
+    """A store whose one collection has flaws."""
+
+    def __init__(self, store: MemoryStore, broken: Mapping[Leg, M3Error]) -> None:
+        self.collection = Flawed(store._record(COLLECTION))
+        self.collection.broken = broken
+        self.collection.asked = []
+
+    def open(self, name: str) -> Flawed:
+        assert name == COLLECTION
+        return self.collection
+
+    def names(self) -> list[str]:
+        return [COLLECTION]
+
+
+def flawed(
+    passages: Mapping[str, Representation], query: Representation, flaws: Names[str], codec: Codec
+) -> tuple[SearchService, Flawed]:
+    store = FlawedStore(
+        library(passages, codec), {leg: BROKEN for leg in ("dense", "sparse") if leg in flaws}
+    )
+    return SearchService(store, KnownQueries({"q": query})), store.collection
+
+
+def ask(service: SearchService, request: SearchRequest) -> Any:
+    return asyncio.run(service.search(request))
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No ColBERT is in time, for whoever has a limit."""
+    monkeypatch.setattr(degrade, "_COLBERT_SHARE", 0.0)
+
+
+@given(libraries(), st.sampled_from(Method), st.sets(st.sampled_from(FLAWS)), st.integers(3, 16))
+@settings(max_examples=150, deadline=None)
+def test_what_is_left_is_ranked_by_renormalised_weights(
+    world, method: Method, flaws: set[str], depth: int
+) -> None:
+    query, passages, codec = world
+    request = replace(REQUEST, method=method, candidates=depth, top_k=depth, explain=True)
+    if "colbert" in flaws:
+        request = replace(request, timeout_ms=600_000)
+    service, _ = flawed(passages, query, flaws, codec)
+    raw = {id_: definition.scores(query, passage) for id_, passage in passages.items()}
+    legs = [leg for leg in request.legs if leg not in flaws]
+    dropped = {part for part in flaws if part == "colbert" or part in request.legs}
+    weights = [
+        0.0 if part in dropped else weight
+        for part, weight in zip(PARTS, METHOD_WEIGHTS[method].as_tuple(), strict=True)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(degrade, "_COLBERT_SHARE", 0.0)
+        unanswered = not [leg for leg in legs if leg == "dense" or len(query.sparse_ids)]
+        if (dropped and unanswered) or not any(weights):
+            if legs and unanswered:
+                return  # the store's own affair: tests/store/test_failing_legs.py
+            with pytest.raises((MilvusUnreachable, DeadlineExceeded)):
+                ask(service, request)
+            return
+        answer = ask(service, request)
+    found = set[str]()
+    for leg in legs:
+        column = PARTS.index(leg)
+        ids = sorted(raw, key=lambda id_: -raw[id_][column])
+        found |= {id_ for id_ in ids if leg == "dense" or raw[id_][1] > 0} & set(
+            [id_ for id_ in ids if leg == "dense" or raw[id_][1] > 0][:depth]
+        )
+    fused = {
+        id_: sum(w * s for w, s in zip(weights, raw[id_], strict=True)) / sum(weights)
+        for id_ in found
+    }
+    if not found and "colbert" in dropped:
+        dropped -= {"colbert"}  # nothing was to be scored
+    assert list(answer.degraded) == [part for part in PARTS if part in dropped]
+    assert [hit.document_id for hit in answer.hits] == sorted(
+        fused, key=lambda id_: (-fused[id_], id_)
+    )[:depth]
+    for hit in answer.hits:
+        assert hit.score == pytest.approx(fused[hit.document_id], abs=2e-6)
+        for part, score in zip(PARTS, raw[hit.document_id], strict=True):
+            shown = getattr(hit.scores, part)
+            assert shown is None if part in dropped else shown == pytest.approx(score, abs=2e-6)
+        assert sum(astuple(hit.explain.contributions)) == pytest.approx(hit.score, abs=1e-6)
+        assert astuple(hit.explain.weights) == pytest.approx(
+            [weight / sum(weights) for weight in weights]
+        )
+
+
+def service_with(*flaws: str, count: int = 30) -> tuple[SearchService, Flawed]:
+    return flawed(passages_of(count), example(1, Codec.FP32), flaws, Codec.INT8)
+
+
+@pytest.mark.parametrize("broken", ["dense", "sparse"])
+def test_ranks_are_of_the_legs_that_answered(broken: Leg) -> None:
+    service, _ = service_with(broken)
+    answer = ask(service, replace(REQUEST, rank=Rank.RRF))
+    assert list(answer.degraded) == [broken]
+    assert [hit.score for hit in answer.hits] == [1 / (RRF_K + 1 + i) for i in range(10)]
+    assert all(getattr(hit.scores, broken) is None for hit in answer.hits)
+    assert all(hit.scores.colbert is not None for hit in answer.hits)
+
+
+def test_a_method_without_its_only_leg_is_an_error() -> None:
+    for leg in ("dense", "sparse"):
+        with pytest.raises(MilvusUnreachable):
+            ask(service_with(leg)[0], replace(REQUEST, method=Method(leg)))
+    with pytest.raises(MilvusUnreachable):
+        ask(service_with("dense", "sparse")[0], REQUEST)
+    with pytest.raises(MilvusUnreachable):
+        ask(service_with("dense")[0], replace(REQUEST, weights=Weights(1, 0, 0)))
+
+
+@pytest.mark.usefixtures("late")
+def test_colbert_that_is_late_drops_out_but_where_nothing_else_counts() -> None:
+    service, _ = service_with()
+    answer = ask(service, replace(REQUEST, timeout_ms=600_000))
+    assert answer.degraded == ("colbert",)
+    assert {hit.scores.colbert for hit in answer.hits} == {None}
+    without = ask(service, replace(REQUEST, method=Method.DENSE_SPARSE))
+    assert [hit.id for hit in answer.hits] == [hit.id for hit in without.hits]
+    assert not ask(service, REQUEST).degraded
+    with pytest.raises(DeadlineExceeded):
+        ask(service, replace(REQUEST, method=Method.COLBERT, timeout_ms=600_000))
+
+
+def test_colbert_in_parts_has_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rerank, "_AT_ONCE", 7)
+    service, _ = service_with()
+    whole, parts = ask(service, REQUEST), ask(service, replace(REQUEST, timeout_ms=600_000))
+    assert [astuple(hit.scores) for hit in parts.hits] == [
+        astuple(hit.scores) for hit in whole.hits
+    ]
+
+
+def test_colbert_is_given_up_between_passages(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, collection = service_with()
+    query = example(1, Codec.FP32)
+    found = collection.candidates(query, legs=["dense"], depth=30, tenant="default")
+    parts = list[int]()
+
+    def slow(_: Any, passages: EmbeddingBatch, start: int, stop: int) -> float:
+        parts.append(start)
+        time.sleep(1.1)
+        return 0.5
+
+    monkeypatch.setattr(rerank, "_AT_ONCE", 7)
+    monkeypatch.setattr(rerank, "colbert_scores", slow)
+    scored = rerank.score(query, found.rows, found.legs, {}, time.monotonic() + 1)
+    assert scored.degraded == ("colbert",)
+    assert parts == [0]
+
+
+def test_legs_get_a_share_of_the_time() -> None:
+    service, collection = service_with()
+    ask(service, REQUEST)
+    assert collection.within is None
+    ask(service, replace(REQUEST, timeout_ms=100_000))
+    assert collection.within is not None
+    assert 0 < collection.within <= 60
+
+
+def test_a_query_that_no_node_embeds_in_time_is_an_error() -> None:
+    class Slow(KnownQueries):
+        async def encode(self, *args: Any, **options: Any) -> EmbeddingBatch:
+            await asyncio.sleep(60)
+            raise AssertionError(args, options)
+
+    service = SearchService(library(passages_of(3)), Slow({}))
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="timeout_ms"):
+        ask(service, replace(REQUEST, timeout_ms=100))
+    assert time.monotonic() - began < 30
+
+
+def test_measuring_does_without_nothing() -> None:
+    service, _ = service_with("sparse")
+    with pytest.raises(MilvusUnreachable):
+        asyncio.run(service.search_by(REQUEST, [Method.FUSION, Method.DENSE]))
+
+
+def test_pages_of_a_degraded_search_stay_degraded() -> None:
+    service, collection = service_with("sparse")
+    first = ask(service, REQUEST)
+    page = Page.read(first.page)
+    next_ = replace(REQUEST, page=page, offset=10)
+    collection.broken = {}
+    assert list(ask(service, next_).degraded) == ["sparse"]
+    # Where the ranking is kept no longer, a whole one must not go on from half of one.
+    service, collection = service_with()
+    with pytest.raises(PageExpired):
+        ask(service, next_)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_leg_that_keeps_failing_is_tried_once_in_a_while() -> None:
+    clock = Clock()
+    breakers = Breakers(clock)
+    for _ in range(3):
+        assert not breakers.refused("c", ["dense", "sparse"])
+        breakers.tell("c", {"dense": BROKEN, "sparse": None}, None)
+    assert breakers.open("dense") == 1
+    assert list(breakers.refused("c", ["dense", "sparse"])) == ["dense"]
+    assert not breakers.refused("other", ["dense"])
+    clock.now += 6
+    assert not breakers.refused("c", ["dense"])
+    assert breakers.refused("c", ["dense"]), "one probe at a time"
+    breakers.tell("c", {"dense": BROKEN}, None)
+    assert breakers.refused("c", ["dense"])
+    clock.now += 6
+    assert not breakers.refused("c", ["dense"])
+    breakers.release("c", ["dense"])
+    assert not breakers.refused("c", ["dense"]), "a probe that was given up is free again"
+    breakers.tell("c", {"dense": None}, None)
+    assert not breakers.refused("c", ["dense"])
+    assert not breakers.open("dense")
+
+
+@pytest.mark.parametrize(
+    ("error", "within"),
+    [
+        (DeadlineExceeded("late"), 0.1),
+        (StoredDataError("the table is"), None),
+    ],
+)
+def test_what_says_nothing_of_milvus_closes_no_leg(error: M3Error, within: float | None) -> None:
+    breakers = Breakers()
+    for _ in range(9):
+        breakers.tell("c", {"dense": error}, within)
+    assert not breakers.refused("c", ["dense"])
+
+
+def test_failures_far_apart_close_no_leg() -> None:
+    clock = Clock()
+    breakers = Breakers(clock)
+    for _ in range(9):
+        breakers.tell("c", {"dense": BROKEN}, None)
+        clock.now += 40
+    assert not breakers.refused("c", ["dense"])
+
+
+def test_a_search_goes_without_a_leg_that_is_not_tried() -> None:
+    service, collection = service_with("sparse")
+    for _ in range(5):
+        assert list(ask(service, REQUEST).degraded) == ["sparse"]
+    assert collection.asked == [("dense", "sparse")] * 3 + [("dense",)] * 2
+    with pytest.raises(MilvusUnreachable, match="in a row"):
+        ask(service, replace(REQUEST, method=Method.SPARSE))
+
+
+def test_without_an_end_there_is_no_hurry() -> None:
+    budget = Budget.of(None)
+    assert (budget.left(), budget.legs(), budget.colbert_ends()) == (None, None, None)
+
+
+@pytest.mark.anyio
+async def test_the_api_tells_what_dropped_out(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(degrade, "_COLBERT_SHARE", 0.0)
+    body = {"query": "q", "collection": COLLECTION, "timeout_ms": 600_000, "explain": True}
+    answer = await api.post("/v1/search", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["degraded"] == ["colbert"]
+    assert {hit["scores"]["colbert"] for hit in answer.json()["hits"]} == {None}
+    metrics = (await api.get("/metrics")).text
+    assert 'm3_search_degraded_total{part="colbert"} 1.0' in metrics
+    assert 'm3_search_legs_given_up{leg="dense"} 0.0' in metrics
+    late = await api.post("/v1/search", json={**body, "method": "colbert"})
+    assert (late.status_code, late.json()["code"]) == (504, "deadline_exceeded")
+    for timeout_ms in (0, 600_001):
+        refused = await api.post("/v1/search", json={**body, "timeout_ms": timeout_ms})
+        assert refused.status_code == 400
