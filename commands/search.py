@@ -66,7 +66,9 @@ def serve(
     epilog="Examples:\n\n`m3-search query 'Who won Super Bowl 50?' --collection xquad-en`\n\n"
     "`m3-search query 'vector index' --collection docs --method dense --top-k 3 --json`\n\n"
     "`m3-search query 'install' --collection docs --weights 0.4,0.2,0.4 "
-    '--filter \'{"field": "lang", "op": "eq", "value": "en"}\'`'
+    '--filter \'{"field": "lang", "op": "eq", "value": "en"}\'`\n\n'
+    "`m3-search query 'tune recall' --collection docs --must HNSW --must 'index type' "
+    "--group-by document --neighbours 1`"
 )
 def query(
     text: Annotated[str, typer.Argument(help="What to ask.")],
@@ -96,6 +98,37 @@ def query(
             show_default=False,
         ),
     ] = None,
+    must: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A word or phrase that hits have; may be repeated.",
+            metavar="WORD",
+            show_default=False,
+        ),
+    ] = None,
+    must_not: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One that no hit has; may be repeated.", metavar="WORD", show_default=False
+        ),
+    ] = None,
+    rank: Annotated[
+        str, typer.Option(help="weighted, or rrf: by the ranks in dense and sparse.")
+    ] = "weighted",
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out hits below it.", show_default=False)
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="document: hits are documents, by their best passage.",
+            metavar="document",
+            show_default=False,
+        ),
+    ] = None,
+    neighbours: Annotated[
+        int, typer.Option(help="Passages before and after each hit to show with it, up to 5.")
+    ] = 0,
     explain: Annotated[bool, typer.Option("--explain", help="Why each hit is one.")] = False,
     json: Json = False,
     url: Annotated[
@@ -114,6 +147,12 @@ def query(
         "top_k": top_k,
         "candidates": candidates,
         "filter": _filter(filter),
+        "must": must or [],
+        "must_not": must_not or [],
+        "rank": rank,
+        "min_score": min_score,
+        "group_by": group_by,
+        "neighbours": neighbours,
         "explain": explain,
     }
     answer, stand_in = _ask_api(url, body, settings) if url else _ask_here(body, settings)

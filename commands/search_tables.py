@@ -23,6 +23,8 @@ def show_hits(answer: dict[str, Any], *, stand_in: bool) -> None:
     for hit in hits:
         if "explain" in hit:
             screen.print(_explanation(hit), markup=False)
+        if hit.get("neighbours"):
+            screen.print(_in_place(hit), markup=False)
     timings = "  ".join(f"{name} {ms:.1f}" for name, ms in answer["timings_ms"].items())
     screen.print(f"ms: {timings}")
     if answer["degraded"]:
@@ -41,11 +43,25 @@ def _hits_table(hits: list[dict[str, Any]]) -> Table:
         scores = [hit["score"], *(hit["scores"][leg] for leg in LEGS)]
         text = " ".join(f"{hit['title']} {hit['text']}".split())
         table.add_row(*map(_score, scores), Text(hit["id"]), Text(text))
+        for chunk in hit.get("chunks", ()):
+            scores = [chunk["score"], *(chunk["scores"][leg] for leg in LEGS)]
+            table.add_row(*map(_score, scores), Text(f"  #{chunk['position']}"), "")
     return table
 
 
 def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
+
+
+def _in_place(hit: dict[str, Any]) -> str:
+    """The hit among its neighbours, in the order of the document."""
+    passages = sorted([hit, *hit["neighbours"]], key=lambda passage: passage["position"])
+    lines = [
+        f"  {'>' if passage is hit else ' '} #{passage['position']} "
+        f"{' '.join(passage['text'].split())}"
+        for passage in passages
+    ]
+    return "\n".join([hit["id"], *lines])
 
 
 def _explanation(hit: dict[str, Any]) -> str:

@@ -156,6 +156,71 @@ def test_the_command_answers_what_the_api_answers(
     assert ours["hits"][0]["explain"]["terms"][0]["term"] == "sour"
 
 
+@pytest.fixture
+def manual(api: httpx.Client) -> Iterator[str]:
+    """A collection of two documents of many short chunks."""
+    chunking = {"max_tokens": 24, "overlap": 0}
+    made = api.post("/v1/collections", json={"name": "manual", "chunking": chunking})
+    assert made.status_code == 201, made.text
+    for number, texts in enumerate((list(TEXTS.values()), list(TEXTS.values())[::-1])):
+        body = {"text": "\n\n".join(texts), "title": ""}
+        written = api.put(f"/v1/collections/manual/documents/m{number}", json=body)
+        assert written.json()["chunks"] > 4
+    yield "manual"
+    api.delete("/v1/collections/manual")
+
+
+def test_the_command_asks_for_all_that_the_api_knows(
+    api: httpx.Client, environment: Mapping[str, str], manual: str
+) -> None:
+    arguments = ["query", QUESTION, "-c", manual, "--must", "SOURDOUGH bread", "--must-not", "lamp"]
+    arguments += ["--rank", "rrf", "--min-score", "0.001", "--group-by", "document"]
+    arguments += ["--neighbours", "1"]
+    here = ask(environment, *arguments, "--json")
+    assert here.returncode == 0, here.stderr
+    found = json.loads(here.stdout)["hits"]
+    assert {hit["document_id"] for hit in found} == {"m0", "m1"}
+    for hit in found:
+        assert "Sourdough bread" in hit["text"]
+        assert [abs(near["position"] - hit["position"]) for near in hit["neighbours"]] == [1, 1]
+        assert hit["chunks"] == []
+    there = ask(environment, *arguments, "--json", "--url", str(api.base_url))
+    assert json.loads(there.stdout)["hits"] == found
+    shown = ask(environment, *arguments)
+    assert "> #" in shown.stdout
+    assert "Fishing boats" in shown.stdout
+    nowhere = ask(environment, "query", QUESTION, "-c", manual, "--must", "nowhere")
+    assert "no hits" in nowhere.stdout
+
+
+def test_pages_are_of_one_snapshot_whatever_is_written(api: httpx.Client, manual: str) -> None:
+    body = {"query": QUESTION, "collection": manual, "top_k": 50}
+    whole = api.post("/v1/search", json=body).json()
+    assert whole["page"] is None
+    first = api.post("/v1/search", json={**body, "top_k": 3}).json()
+    for number in range(2):
+        new = {"text": "Nothing of what was there before.", "title": ""}
+        api.put(f"/v1/collections/manual/documents/m{number}", json=new)
+    answer = api.post("/v1/search", json={**body, "top_k": 40, "page": first["page"]}).json()
+    assert first["hits"] + answer["hits"] == whole["hits"]
+    assert len(api.post("/v1/search", json=body).json()["hits"]) == 2
+
+
+def test_many_searches_similar_documents_and_reranking(api: httpx.Client) -> None:
+    search = {"query": QUESTION, "collection": "notes", "top_k": 2}
+    answer = api.post("/v1/search/batch", json={"searches": [search, {**search, "top_k": 0}]})
+    first, second = answer.json()["results"]
+    assert first["hits"][0]["document_id"] == "bread"
+    assert second["code"] == "invalid_input"
+    body = {"collection": "notes", "document_id": "bread", "explain": True}
+    similar = api.post("/v1/similar", json=body).json()["hits"]
+    assert similar[0]["document_id"] == "guide/oven"
+    assert "bread" not in {hit["document_id"] for hit in similar}
+    body = {"query": QUESTION, "documents": list(TEXTS.values())}
+    ranked = api.post("/v1/rerank", json=body).json()["results"]
+    assert [*TEXTS][ranked[0]["index"]] == "bread"
+
+
 def test_people_see_scores_timings_and_the_stand_in(
     api: httpx.Client, environment: Mapping[str, str]
 ) -> None:
