@@ -116,7 +116,9 @@ def stored(shell: Shell, name: str, key: DocumentKey) -> tuple[str, Any, list[st
 
 def test_documents_are_ingested_once(shell: Shell, some: Path):
     first = shell("run", some, "--collection", "once")
-    assert first.stdout.startswith("once: 60 documents, 60 written, 0 unchanged, 0 failed; ")
+    assert first.stdout.startswith(
+        "once: 60 documents, 60 written (0 in place of older), 0 unchanged, 0 failed; "
+    )
     assert "English-only stand-in" in first.stdout
     assert f"state directory {shell.home}" in first.stderr
     again = shell.report(some, "--collection", "once")
@@ -369,7 +371,10 @@ def test_a_limit_of_deletions_without_sync_is_refused(shell: Shell, tmp_path: Pa
 def test_a_dry_run_leaves_no_trace(shell: Shell, tmp_path: Path):
     path = jsonl(tmp_path / "rows.jsonl", doc("a"), doc("b"), doc("a"))
     done = shell("run", path, "--collection", "dry", "--dry-run", expect=1)
-    assert "dry: 3 documents, would be 2 written, 0 unchanged, 1 failed" in done.stdout
+    assert (
+        "dry: 3 documents, would be 2 written (0 in place of older), 0 unchanged, 1 failed"
+        in done.stdout
+    )
     assert "id 'a' was given before" in done.stderr
     assert "dry" not in shell.here("collections")
     assert not list((shell.home / "dead-letters").glob("dry-*"))
