@@ -7,11 +7,13 @@ accents that stand alone. A text with one of those is let through, and looked at
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from itertools import groupby
 
-from store.words import Words, fold, is_mark, ranges
+from store.words import Words, fold, is_mark
 
 _STABLE = 0x530
 """Below, all versions of Unicode that are in use agree on upper and lower case."""
@@ -55,13 +57,13 @@ def _piece(word: str) -> str:
 @cache
 def _other() -> str:
     """Characters whose lower case may not be what they fold to, as far as that has letters."""
-    return ranges(code for code in range(0x80, _IDEOGRAPHS) if _is_other(code)) + _BEYOND
+    return _ranges(code for code in range(0x80, _IDEOGRAPHS) if _is_other(code)) + _BEYOND
 
 
 @cache
 def _other_ascii() -> str:
     """Characters that fold to ASCII letters and digits, and are none."""
-    return ranges(
+    return _ranges(
         code
         for code in range(0x80, _IDEOGRAPHS)
         if any(c.isascii() and c.isalnum() for c in fold(chr(code)))
@@ -80,3 +82,18 @@ def _is_other(code: int) -> bool:
     folded = fold(character)
     same = character if code >= _STABLE else character.lower()
     return folded != same and any(c.isalnum() or is_mark(c) for c in folded)
+
+
+def _ranges(codes: Iterable[int]) -> str:
+    """Ascending code points as the inside of a character class."""
+    spans: list[list[int]] = []
+    for code in codes:
+        if spans and spans[-1][1] == code - 1:
+            spans[-1][1] = code
+        else:
+            spans.append([code, code])
+    return "".join(f"{_quoted(first)}-{_quoted(last)}" for first, last in spans)
+
+
+def _quoted(code: int) -> str:
+    return re.escape(chr(code))

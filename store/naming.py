@@ -30,12 +30,12 @@ def named(version: Version, question: Question, spec: CollectionSpec) -> str | N
     """
     if question.words is None:
         return None
-    if question.words.must:
-        rows, relation = _wanted(version, question, spec), "in"
-    else:
-        rows, relation = _unwanted(version, question), "not in"
-    few = list(islice(rows, MOST_NAMED + 1))
-    return None if len(few) > MOST_NAMED else _expression(few, relation)
+    if not question.words.must:
+        few = _few(_unwanted(version, question))
+        if few is not None:
+            return _expression(few, "not in")
+    few = _few(_wanted(version, question, spec))
+    return None if few is None else _expression(few, "in")
 
 
 def in_parts(version: Version, question: Question, spec: CollectionSpec) -> Iterator[str]:
@@ -43,6 +43,11 @@ def in_parts(version: Version, question: Question, spec: CollectionSpec) -> Iter
     rows = iter(_wanted(version, question, spec))
     while part := list(islice(rows, MOST_NAMED)):
         yield _expression(part, "in")
+
+
+def _few(rows: Iterable[int]) -> list[int] | None:
+    few = list(islice(rows, MOST_NAMED + 1))
+    return few if len(few) <= MOST_NAMED else None
 
 
 def _expression(rows: Sequence[int], relation: str) -> str:

@@ -11,21 +11,17 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from m3.errors import InvalidInput
 
 MAX_WORDS = 64
 MAX_CHARACTERS = 200
 
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005\u3007\u3040-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\U00020000-\U0003ffff"
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005\u3007\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-
-_PLANES = 0x20000
-_SELECTORS = "\U000e0100-\U000e01ef"
-"""The only marks beyond the first two planes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,44 +71,37 @@ def fold(text: str) -> str:
 
 def _held(folded: Iterable[str], word: str) -> bool:
     pattern = _pattern(word)
-    return any(pattern.search(text) for text in folded)
+    return any(_has(text, pattern) for text in folded)
+
+
+def _has(text: str, pattern: re.Pattern[str]) -> bool:
+    found = pattern.search(text)
+    while found and not _is_whole(text, found.start(), found.end()):
+        found = pattern.search(text, found.start() + 1)
+    return found is not None
 
 
 @lru_cache(maxsize=1_024)
 def _pattern(word: str) -> re.Pattern[str]:
-    parts = fold(word).split()
-    first, last = parts[0][0], parts[-1][-1]
-    touching = rf"(?![{_UNSPACED}])[\w{marks()}]"
-    before = "" if _is_unspaced(first) else f"(?<!{touching})"
+    # Nothing but the letters: looking around at each place of a text takes far longer.
+    return re.compile(r"\s+".join(map(re.escape, fold(word).split())))
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    before, after = text[start - 1 : start], text[end : end + 1]
     # A mark belongs to the letter before it, in every script.
-    after = f"(?![{marks()}])" if _is_unspaced(last) else f"(?!{touching})(?![{marks()}])"
-    return re.compile(before + r"\s+".join(map(re.escape, parts)) + after)
+    return not (_touch(before, text[start]) or _touch(after, text[end - 1]) or is_mark(after))
 
 
-def _is_unspaced(character: str) -> bool:
-    return re.fullmatch(f"[{_UNSPACED}]", character) is not None
-
-
-@cache
-def marks() -> str:
-    """Every mark (accents, vowel signs), as the inside of a character class."""
-    return ranges(code for code in range(_PLANES) if is_mark(chr(code))) + _SELECTORS
+def _touch(beyond: str, edge: str) -> bool:
+    """Whether a character beside a word's first or last one makes it part of a longer word."""
+    return (
+        beyond != ""
+        and (beyond == "_" or beyond.isalnum() or is_mark(beyond))
+        and not (_UNSPACED.match(beyond) or _UNSPACED.match(edge))
+    )
 
 
 def is_mark(character: str) -> bool:
-    return unicodedata.category(character).startswith("M")
-
-
-def ranges(codes: Iterable[int]) -> str:
-    """Ascending code points as the inside of a character class, for Python and for Rust."""
-    spans: list[list[int]] = []
-    for code in codes:
-        if spans and spans[-1][1] == code - 1:
-            spans[-1][1] = code
-        else:
-            spans.append([code, code])
-    return "".join(f"{_quoted(first)}-{_quoted(last)}" for first, last in spans)
-
-
-def _quoted(code: int) -> str:
-    return re.escape(chr(code))
+    """Whether it is an accent, a vowel sign or the like; nothing is none."""
+    return character != "" and unicodedata.category(character).startswith("M")
