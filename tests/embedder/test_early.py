@@ -279,7 +279,8 @@ def _head(length: int, more: str = "") -> bytes:
 
 async def _status(reader: asyncio.StreamReader) -> tuple[int, str]:
     """An answer's status, and what becomes of the connection."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines()
+    async with asyncio.timeout(10):
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines()
     fields = dict(line.split(": ", 1) for line in head[1:] if line)
     await reader.readexactly(int(fields["content-length"]))
     return int(head[0].split()[1]), fields.get("connection", "keep-alive")
@@ -297,5 +298,5 @@ async def served(app: FastAPI) -> AsyncIterator[int]:
         try:
             yield listener.getsockname()[1]
         finally:
-            server.should_exit = True
+            server.should_exit = server.force_exit = True
             await serving
