@@ -95,10 +95,12 @@ class Rankings:
         return kept[2] if kept and time.monotonic() - kept[0] < _SECONDS else None
 
     def keep(self, page: Page, ranking: Ranking) -> None:
-        """Keep what this and other pages are of."""
+        """Keep what this and other pages are of, from when it was found."""
+        found, _, before = self._kept.get(_key(page), (0.0, 0, None))
+        since = found if before is ranking else time.monotonic()
         self._forget(_key(page))
         size = _PLACE_BYTES * sum(1 + len(place.rest) for place in ranking.places)
-        self._kept[_key(page)] = (time.monotonic(), size, ranking)
+        self._kept[_key(page)] = (since, size, ranking)
         self._bytes += size
         while self._bytes > _MAX_BYTES:
             self._forget(next(iter(self._kept)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -91,6 +92,19 @@ def test_a_page_that_is_kept_no_longer_is_found_again_or_refused(service, monkey
     with pytest.raises(PageExpired, match="search again from the first page") as refused:
         ask(service, top_k=5, page=second.page)
     assert (refused.value.status, refused.value.code) == (410, "page_expired")
+
+
+def test_reading_on_keeps_an_old_snapshot_no_longer(service, monkeypatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("search.page.time", SimpleNamespace(monotonic=lambda: now[0]))
+    page = ask(service, top_k=2).page
+    change(service)
+    for _ in range(3):
+        now[0] += 99.0
+        page = ask(service, top_k=2, page=page).page
+    now[0] += 99.0
+    with pytest.raises(PageExpired):
+        ask(service, top_k=2, page=page)
 
 
 def test_what_is_kept_has_bounded_memory(service, monkeypatch) -> None:
