@@ -24,6 +24,7 @@ NAMED = (
     "ingest-long",
     "ingest-unchanged",
     "int8-engines",
+    "rows",
     "tenancy",
 )
 """What needs a collection or more packages."""

@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     milvus_timeout: float = Field(
         default=30.0, gt=0, description="Seconds to wait for one Milvus call."
     )
+    row_cache_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="Bytes of rows that a search keeps in memory; 0 keeps none.",
+    )
     engine_idle: float = Field(
         default=120.0,
         gt=0,

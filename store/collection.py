@@ -34,6 +34,7 @@ from store.publication import Publisher
 from store.question import Question
 from store.reading import Reader
 from store.registry import Generation
+from store.row_cache import RowCache
 from store.rows import (
     EMBEDDING_COLUMNS,
     KEY_COLUMNS,
@@ -56,12 +57,16 @@ class StoredCollection:
     """A collection of the registry. A write is one table commit, then its publication."""
 
     def __init__(
-        self, generations: Generations, pool: ThreadPoolExecutor, publisher: Publisher
+        self,
+        generations: Generations,
+        pool: ThreadPoolExecutor,
+        cache: RowCache,
+        publisher: Publisher,
     ) -> None:
         self._generations = generations
         self._publisher = publisher
         self._compactor = Compactor(generations, publisher)
-        self._reader = Reader(generations, pool)
+        self._reader = Reader(generations, pool, cache)
 
     @property
     def name(self) -> str:

@@ -12,17 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import compress
-
-import pyarrow as pa
 
 from m3.errors import DeadlineExceeded, M3Error
-from store.contract import MAX_DEPTH, CollectionSpec, Leg, Rows, StoredChunk
+from store.contract import MAX_DEPTH, CollectionSpec, Leg, Rows
 from store.index import Index
 from store.milvus_filters import to_milvus
 from store.naming import in_parts, named
 from store.question import Question
-from store.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
+from store.row_reading import RowReader, only
 from store.table import Version
 
 
@@ -31,10 +28,17 @@ class Legs:
     """Searches an index for a question's rows of a version."""
 
     index: Index
-    version: Version
-    spec: CollectionSpec
+    reader: RowReader
     question: Question
     pool: ThreadPoolExecutor
+
+    @property
+    def version(self) -> Version:
+        return self.reader.version
+
+    @property
+    def spec(self) -> CollectionSpec:
+        return self.reader.spec
 
     def best(self, legs: Sequence[Leg]) -> tuple[dict[Leg, list[int]], Rows, dict[Leg, M3Error]]:
         """Row ids of each leg, best first, the rows of their union, and the legs that failed.
@@ -45,8 +49,8 @@ class Legs:
         asked = dict.fromkeys(legs, self.question.depth)
         failed: dict[Leg, M3Error] = {}
         found = self._search(asked, None, failed)
-        table, chunks = self._rows(found)
-        alive = {chunk.row for chunk in chunks}
+        rows = self._rows(found)
+        alive = {chunk.row for chunk in rows.chunks}
         kept: dict[Leg, list[int]] = {leg: self._kept(ids, alive) for leg, ids in found.items()}
         lacking: list[Leg] = [
             leg for leg in found if self._may_lack(kept[leg], found[leg], asked[leg])
@@ -55,10 +59,9 @@ class Legs:
             for leg in lacking:
                 del kept[leg]
             kept.update(self._deeper(lacking, failed))
-            table, chunks = self._rows(kept)
+            rows = self._rows(kept)
         wanted = set[int]().union(*kept.values())
-        table, chunks = _only(table, chunks, [chunk.row in wanted for chunk in chunks])
-        rows = Rows(chunks, to_embeddings(table, self.spec) if chunks else None)
+        rows = only(rows, [chunk.row in wanted for chunk in rows.chunks], self.spec)
         return kept, rows, failed
 
     def _deeper(self, legs: Sequence[Leg], failed: dict[Leg, M3Error]) -> dict[Leg, list[int]]:
@@ -151,25 +154,17 @@ class Legs:
         """Whether one of these has looked: without terms, sparse has nothing to look for."""
         return any(leg != "sparse" or len(self.question.query.sparse_ids) for leg in legs)
 
-    def _rows(self, found: Mapping[Leg, Sequence[int]]) -> tuple[pa.Table, list[StoredChunk]]:
+    def _rows(self, found: Mapping[Leg, Sequence[int]]) -> Rows:
         """Those found rows that the version has and the question allows."""
-        table = self.version.take(_union(found), [*TEXT_COLUMNS, *EMBEDDING_COLUMNS])
-        chunks = to_chunks(table)
-        return _only(table, chunks, [self.question.allows(chunk, self.spec) for chunk in chunks])
+        rows = self.reader.read(_union(found))
+        allowed = [self.question.allows(chunk, self.spec) for chunk in rows.chunks]
+        return only(rows, allowed, self.spec)
 
     def _allowed(self, found: Mapping[Leg, Sequence[int]]) -> set[int]:
         """The ids of those rows, without their vectors: a deep search finds many."""
-        chunks = to_chunks(self.version.take(_union(found), TEXT_COLUMNS))
+        chunks = self.reader.chunks(_union(found))
         return {chunk.row for chunk in chunks if self.question.allows(chunk, self.spec)}
 
 
 def _union(found: Mapping[Leg, Sequence[int]]) -> list[int]:
     return sorted(set[int]().union(*found.values()))
-
-
-def _only(
-    table: pa.Table, chunks: list[StoredChunk], keep: Sequence[bool]
-) -> tuple[pa.Table, list[StoredChunk]]:
-    if all(keep):
-        return table, chunks
-    return table.filter(pa.array(keep, pa.bool_())), list(compress(chunks, keep))

@@ -24,6 +24,7 @@ from store.milvus import Milvus
 from store.places import Place
 from store.publication import Deferred, Publisher
 from store.registry import Generation, Registry, new_generation
+from store.row_cache import RowCache
 from store.switching import closing, discard, serve
 from store.table import Table
 
@@ -42,7 +43,12 @@ def open_store(settings: Settings, *, defer_index: bool = False) -> StoredStore:
         InvalidConfiguration: the tables' place cannot be used.
     """
     publisher = Deferred if defer_index else Publisher
-    return StoredStore(Registry(place_of(settings.tables_path)), Milvus.of(settings), publisher)
+    return StoredStore(
+        Registry(place_of(settings.tables_path)),
+        Milvus.of(settings),
+        publisher,
+        row_cache_bytes=settings.row_cache_bytes,
+    )
 
 
 def collections_at(tables: str) -> Registry:
@@ -89,11 +95,17 @@ class StoredStore:
     """Collections in Lance tables with their indexes in one Milvus."""
 
     def __init__(
-        self, registry: Registry, milvus: Milvus, publisher: type[Publisher] = Publisher
+        self,
+        registry: Registry,
+        milvus: Milvus,
+        publisher: type[Publisher] = Publisher,
+        *,
+        row_cache_bytes: int = 0,
     ) -> None:
         self._registry = registry
         self._milvus = milvus
         self._publisher = publisher
+        self._cache = RowCache(row_cache_bytes)
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="m3-search")
 
     def create(self, name: str, spec: CollectionSpec) -> Collection:
@@ -133,7 +145,7 @@ class StoredStore:
     def open(self, name: str, generation: int | None = None) -> Collection:
         generations = Generations(name, self._registry, self._milvus, generation)
         generations.current()
-        return StoredCollection(generations, self._pool, self._publisher(generations))
+        return StoredCollection(generations, self._pool, self._cache, self._publisher(generations))
 
     def bulk(self, name: str) -> Bulk:
         """The bulk path of the generation that serves now. Raises NotFound."""

@@ -6,9 +6,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
-
-import pyarrow.compute
 
 from m3.errors import DeadlineExceeded, SnapshotGone, StoredDataError
 from m3.types import DocumentKey
@@ -19,12 +16,12 @@ from store.legs import Legs
 from store.publication import READER_SECONDS
 from store.question import Question
 from store.registry import Generation
-from store.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
+from store.row_cache import RowCache
+from store.row_reading import RowReader, only
+from store.rows import TEXT_COLUMNS, to_chunks
 from store.table import Version, literal
 
 _ATTEMPTS = 3
-_compute: Any = pyarrow.compute
-"""pyarrow leaves its functions untyped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +33,10 @@ class _Snapshot:
 class Reader:
     """Reads one collection; safe from many threads."""
 
-    def __init__(self, generations: Generations, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, generations: Generations, pool: ThreadPoolExecutor, cache: RowCache) -> None:
         self._generations = generations
         self._pool = pool
+        self._cache = cache
         self._kept: _Snapshot | None = None
 
     def document(self, key: DocumentKey) -> StoredDocument | None:
@@ -78,17 +76,19 @@ class Reader:
     def _find(self, snapshot: _Snapshot, legs: Sequence[Leg], question: Question) -> Candidates:
         generation, version = snapshot.generation, snapshot.version
         index = self._generations.index(generation)
-        searched = Legs(index, version, generation.spec, question, self._pool)
+        searched = Legs(index, self._rows(snapshot), question, self._pool)
         found, rows, failed = searched.best(legs)
         return Candidates(rows, found, Snapshot(generation.table, version.number), failed)
 
     def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> Rows:
         """Those of these rows that a snapshot has of a tenant."""
-        pinned = self._pinned(snapshot)
-        table = pinned.version.take(sorted(ids), [*TEXT_COLUMNS, *EMBEDDING_COLUMNS])
-        table = table.filter(_compute.equal(table["tenant"], tenant))
-        embeddings = to_embeddings(table, pinned.generation.spec) if len(table) else None
-        return Rows(to_chunks(table), embeddings)
+        reader = self._rows(self._pinned(snapshot))
+        rows = reader.read(sorted(ids))
+        return only(rows, [chunk.tenant == tenant for chunk in rows.chunks], reader.spec)
+
+    def _rows(self, snapshot: _Snapshot) -> RowReader:
+        of = snapshot.generation
+        return RowReader(of.table, snapshot.version, of.spec, self._cache)
 
     def around(
         self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot

@@ -1,0 +1,228 @@
+"""Rows kept in memory: the same answers as from the table, whatever is written; bounded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from m3.settings import Settings
+from store import row_reading
+from store.contract import Collection, Leg, Rows, StoredChunk
+from store.milvus import Milvus
+from store.opening import StoredStore, open_store, place_of
+from store.registry import Registry
+from store.row_cache import Row, RowCache
+from store.table import Version
+from tests.store.examples import SPEC, document_rows, embedding, key, query
+
+LEGS: tuple[Leg, ...] = ("dense", "sparse")
+_TINY = 3 * 5_000
+"""Three or four rows of the examples."""
+_numbers = itertools.count()
+
+writes = st.lists(
+    st.tuples(
+        st.sampled_from(("write", "write", "delete", "compact", "search")),
+        st.integers(0, 7),
+        st.sampled_from(("one", "two")),
+    ),
+    max_size=8,
+)
+
+
+@pytest.fixture(scope="module")
+def milvus(engine_home: Path) -> Iterator[Milvus]:
+    shared = Milvus.of(Settings(home=engine_home))
+    yield shared
+    shared.close()
+
+
+def opened(tables: Path, milvus: Milvus, budget: int) -> StoredStore:
+    return StoredStore(Registry(place_of(str(tables))), milvus, row_cache_bytes=budget)
+
+
+def facts(rows: Rows) -> dict[int, tuple[StoredChunk, list[bytes]]]:
+    """All that is known of each row."""
+    embeddings = rows.embeddings or ()
+    return {
+        chunk.row: (
+            chunk,
+            [
+                np.ascontiguousarray(column).tobytes()
+                for column in (
+                    own.dense,
+                    own.sparse_ids,
+                    own.sparse_weights,
+                    own.token_ids,
+                    own.codes,
+                )
+            ],
+        )
+        for chunk, own in zip(rows.chunks, embeddings, strict=True)
+    }
+
+
+def compared(plain: Collection, cached: Collection, rng: np.random.Generator, tenant: str) -> None:
+    asked = query(rng)
+    for depth in (3, 50):
+        options: Any = {"legs": LEGS, "depth": depth, "tenant": tenant}
+        expected = plain.candidates(asked, **options)
+        found = cached.candidates(asked, **options)
+        assert found.legs == expected.legs
+        assert facts(found.rows) == facts(expected.rows)
+        ids = [chunk.row for chunk in expected.rows.chunks]
+        for other in ("one", "two"):
+            again = cached.rows(ids, tenant=other, snapshot=found.snapshot)
+            assert facts(again) == (facts(expected.rows) if other == tenant else {})
+
+
+@pytest.mark.parametrize("budget", [_TINY, 10**8])
+@given(steps=writes, seed=st.integers(0, 99))
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_answers_are_those_of_the_table(
+    budget: int, steps: Sequence[Any], seed: int, milvus: Milvus, tmp_path: Path
+) -> None:
+    tables = tmp_path / str(next(_numbers))
+    rng = np.random.default_rng(seed)
+    bare, keeping = opened(tables, milvus, 0), opened(tables, milvus, budget)
+    plain = bare.create("docs", SPEC)
+    cached = keeping.open("docs")
+    try:
+        for number in range(6):
+            tenant = ("one", "two")[number % 2]
+            plain.replace([document_rows(rng, f"d{number}", chunks=2, tenant=tenant)])
+        for action, number, tenant in [*steps, ("search", 0, "one"), ("search", 0, "two")]:
+            match action:
+                case "write":
+                    rows = document_rows(rng, f"d{number}", chunks=1 + number % 3, tenant=tenant)
+                    plain.replace([rows])
+                case "delete":
+                    plain.delete([key(f"d{number}", tenant=tenant)])
+                case "compact":
+                    plain.settle()
+                case _:
+                    pass
+            compared(plain, cached, rng, tenant)
+            assert keeping._cache.bytes <= budget
+    finally:
+        bare.drop("docs")
+        for store in (bare, keeping):
+            store._pool.shutdown()
+
+
+def test_rows_that_are_kept_are_not_read_again(
+    milvus: Milvus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path, milvus, 10**8)
+    collection = store.create("docs", SPEC)
+    try:
+        rng = np.random.default_rng(1)
+        collection.replace([document_rows(rng, f"d{i}") for i in range(9)])
+        asked = query(rng)
+        options: Any = {"legs": LEGS, "depth": 9, "tenant": "default"}
+        before = collection.candidates(asked, **options)
+        read = list[int]()
+        take = Version.take
+
+        def noted(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
+            read.extend(ids)
+            return take(self, ids, columns)
+
+        monkeypatch.setattr(Version, "take", noted)
+        again = collection.candidates(asked, **options)
+        assert facts(again.rows) == facts(before.rows)
+        assert not read
+        collection.replace([document_rows(rng, "d3")])
+        after = collection.candidates(asked, **options)
+        new = {chunk.row for chunk in after.rows.chunks if chunk.document_id == "d3"}
+        assert set(read) >= new
+        assert not set(read) & {chunk.row for chunk in before.rows.chunks} - {
+            chunk.row for chunk in before.rows.chunks if chunk.document_id == "d3"
+        }
+    finally:
+        store.drop("docs")
+        store._pool.shutdown()
+
+
+class Numbered:
+    """A version of the rows that it is given."""
+
+    def __init__(self, number: int, ids: set[int]) -> None:
+        self.number = number
+        self.ids = ids
+
+    def over(self, other: Numbered) -> Any:
+        return np.array(sorted(self.ids - other.ids), np.int64)
+
+
+def row(id_: int, text: str = "") -> Row:
+    own = embedding(np.random.default_rng(id_))
+    return Row(StoredChunk(id_, "t", "s", "d", 0, 1, 0, 0, (), None, "", text, metadata={}), own)
+
+
+def ids(rows: Sequence[Row]) -> list[int]:
+    return sorted(each.chunk.row for each in rows)
+
+
+def test_a_version_has_what_is_alive_in_it_alone() -> None:
+    cache = RowCache(10**6)
+    first: Any = Numbered(1, {1, 2, 3})
+    second: Any = Numbered(2, {2, 3, 4})
+    assert cache.get("t", first, [1, 2]) == []
+    cache.put("t", first, [row(1), row(2)])
+    assert ids(cache.get("t", first, [1, 2, 3])) == [1, 2]
+    assert cache.get("other", first, [1, 2]) == []
+    assert ids(cache.get("t", second, [1, 2, 3])) == [2]
+    # A reader of the version before, still at work, neither takes nor leaves anything.
+    cache.put("t", first, [row(1)])
+    assert cache.get("t", first, [2]) == []
+    assert ids(cache.get("t", second, [1, 2])) == [2]
+
+
+def test_the_rows_used_last_stay_within_the_budget() -> None:
+    size = row(1).bytes()
+    cache = RowCache(3 * size + size // 2)
+    only: Any = Numbered(1, set(range(9)))
+    cache.get("t", only, [])
+    cache.put("t", only, [replace_id(i) for i in range(3)])
+    cache.get("t", only, [0])
+    cache.put("t", only, [replace_id(3)])
+    assert ids(cache.get("t", only, range(9))) == [0, 2, 3]
+    assert cache.bytes == 3 * size
+    cache.put("t", only, [Row(row(5, "x" * 10**6).chunk, row(5).embedding)])
+    assert cache.bytes == 0
+
+
+def replace_id(id_: int) -> Row:
+    one = row(1)
+    return Row(replace(one.chunk, row=id_), one.embedding)
+
+
+def test_what_is_kept_holds_nothing_else() -> None:
+    whole = np.zeros((1000, 20), np.uint8)
+    kept = Row(row(1).chunk, replace(row(1).embedding, codes=whole[:2])).owned()
+    assert kept.embedding.codes.base is None
+
+
+def test_it_can_be_turned_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_reading, "_each", None)
+    store = open_store(settings.model_copy(update={"row_cache_bytes": 0}))
+    collection = store.create("off", SPEC)
+    try:
+        collection.replace([document_rows(np.random.default_rng(1), "d")])
+        asked = query(np.random.default_rng(2))
+        found = collection.candidates(asked, legs=LEGS, depth=5, tenant="default")
+        assert len(found.rows.chunks) == 1
+    finally:
+        store.drop("off")
+        store.close()
