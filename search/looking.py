@@ -62,6 +62,8 @@ class Looker:
         self._collections = collections
         self._embedder = QueryEmbedder(client)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="m3-look")
+        # A leg is asked for, or not, by what is known when there is a thread for it.
+        self._free = asyncio.Semaphore(_THREADS)
         self.breakers = Breakers()
 
     async def look(self, request: SearchRequest, legs: Sequence[Leg], budget: Budget) -> Look:
@@ -74,7 +76,8 @@ class Looker:
             like = await self.query(question)
             embedded = time.perf_counter() - began
             try:
-                look = await self._looked(question, like, legs, budget)
+                async with self._free:
+                    look = await self._looked(question, like, legs, budget)
             except GenerationChanged:
                 if attempt == _ATTEMPTS:
                     raise
