@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from m3.errors import Corrupt, DeadlineExceeded, StorageFull, StoredDataError
+from m3.errors import Corrupt, DeadlineExceeded, StorageFull, StoredDataError, TablesUnreachable
 from m3.types import I64
 from store.contract import CollectionSpec
 from store.rows import ROW_ID, schema, values
@@ -37,6 +37,7 @@ _STORAGE_OPTIONS = {"allow_http": "true"}
 """For object storage, whose address and credentials come from the AWS_* variables: unencrypted
 only where AWS_ENDPOINT_URL says so."""
 _CONFLICT = "Retryable commit conflict"
+_BUCKET_FAILED = "Generic S3 error"
 
 _log = logging.getLogger("m3.store")
 
@@ -393,9 +394,19 @@ def _lance_errors() -> Generator[None]:
                 "the disk that holds the tables is full: free some room and run this again; "
                 "what was published is safe"
             ) from error
+        _refuse_unreachable(error)
         raise StoredDataError(f"the table cannot be used: {_first_line(text)}") from error
     except ValueError as error:
+        _refuse_unreachable(error)
         raise Corrupt(f"the table cannot be read: {_first_line(str(error))}") from error
+
+
+def _refuse_unreachable(error: Exception) -> None:
+    """A bucket that does not answer is no stored data that is wrong."""
+    if _BUCKET_FAILED in str(error):
+        raise TablesUnreachable(
+            f"the bucket of the tables does not answer as it should: {_first_line(str(error))}"
+        ) from error
 
 
 def _first_line(text: str) -> str:

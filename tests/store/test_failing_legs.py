@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m3.errors import DeadlineExceeded, MilvusUnreachable, Unreachable
+from m3.errors import DeadlineExceeded, MilvusUnreachable, TablesUnreachable, Unreachable
 from m3.settings import load_settings
 from m3.types import Representation
 from store.contract import Collection, Leg, Store
 from store.engine import Engine
 from store.index import Index
 from store.opening import open_store
+from store.table import Table
 from tests.store.examples import SPEC, document_rows, query
 
 LEGS: tuple[Leg, ...] = ("dense", "sparse")
@@ -150,3 +151,17 @@ def test_a_stopped_engine_takes_no_thread_for_longer_than_it_was_given(
     finally:
         store.close()
         engine.stop()
+
+
+def test_a_bucket_that_does_not_answer_is_not_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(TablesUnreachable) as raised:
+        Table("s3://tables/docs").latest()
+    assert raised.value.status == 503
+    assert "\n" not in raised.value.message
