@@ -26,7 +26,7 @@ class ScoredCandidates:
     """Candidates of one query with their exact scores: any request of their legs ranks them.
 
     Attributes:
-        scores: [n, 3] fp32, dense, sparse and ColBERT of row i; 0 in the columns of `dropped`.
+        scores: [n, 3] fp32, dense, sparse and ColBERT of row i; of no meaning for `dropped` ones.
         legs: what each leg found, row ids; those that dropped out are not among them.
         dropped: the parts that the search goes without, and why.
     """
@@ -98,8 +98,6 @@ def score(
     scores[:, :2] = first_scores(query, passages)
     if not _colbert(query, passages, ends, out=scores[:, 2]):
         dropped["colbert"] = DeadlineExceeded("there was no time left for the ColBERT scores")
-    for part in dropped:
-        scores[:, PARTS.index(part)] = 0
     return ScoredCandidates(candidates, scores, legs, dropped)
 
 

@@ -25,7 +25,7 @@ from search.ranking import RRF_K, Rank
 from search.request import SearchRequest
 from search.service import SearchService
 from store.contract import Candidates, Leg
-from store.memory import MemoryCollection, MemoryStore
+from store.memory import MemoryCollection
 from tests.search.library import (
     COLLECTION,
     KnownQueries,
@@ -61,10 +61,8 @@ class Flawed(MemoryCollection):
 class FlawedStore:
     """A store whose one collection has flaws."""
 
-    def __init__(self, store: MemoryStore, broken: Mapping[Leg, M3Error]) -> None:
-        self.collection = Flawed(store._record(COLLECTION))
-        self.collection.broken = broken
-        self.collection.asked = []
+    def __init__(self, collection: Flawed) -> None:
+        self.collection = collection
 
     def open(self, name: str) -> Flawed:
         assert name == COLLECTION
@@ -77,10 +75,10 @@ class FlawedStore:
 def flawed(
     passages: Mapping[str, Representation], query: Representation, flaws: Names[str], codec: Codec
 ) -> tuple[SearchService, Flawed]:
-    store = FlawedStore(
-        library(passages, codec), {leg: BROKEN for leg in ("dense", "sparse") if leg in flaws}
-    )
-    return SearchService(store, KnownQueries({"q": query})), store.collection
+    collection = Flawed(library(passages, codec)._record(COLLECTION))
+    collection.broken = {leg: BROKEN for leg in ("dense", "sparse") if leg in flaws}
+    collection.asked = []
+    return SearchService(FlawedStore(collection), KnownQueries({"q": query})), collection
 
 
 def ask(service: SearchService, request: SearchRequest) -> Any:
@@ -248,9 +246,11 @@ def test_pages_of_a_degraded_search_stay_degraded() -> None:
     collection.broken = {}
     assert list(ask(service, next_).degraded) == ["sparse"]
     # Where the ranking is kept no longer, a whole one must not go on from half of one.
-    service, collection = service_with()
+    service = SearchService(FlawedStore(collection), KnownQueries({"q": example(1, Codec.FP32)}))
     with pytest.raises(PageExpired):
         ask(service, next_)
+    collection.broken = {"sparse": BROKEN}
+    assert list(ask(service, next_).degraded) == ["sparse"]
 
 
 class Clock:
