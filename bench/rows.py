@@ -1,4 +1,4 @@
-"""`candidates()` with rows read from the table, and with rows kept in memory."""
+"""`candidates()` with rows read from the table, read and kept, and found in memory."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _QUERIES = 5
 """Few, so that all rows they find are kept."""
 _LEGS: tuple[Leg, ...] = ("dense", "sparse")
 _NAME = "rows"
+_BUDGETS = {"nothing is kept": 0, "cold": 1, "warm": 2**30}
+"""Bytes. With one, every row is read, copied to be kept, and dropped again."""
 
 
 def run(rows: int = 20_000, tokens: int = 60, repeats: int = 40) -> Result:
@@ -47,14 +49,16 @@ def run(rows: int = 20_000, tokens: int = 60, repeats: int = 40) -> Result:
 
 def _figures(settings: Settings, rows: int, tokens: int, repeats: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    table = open_store(settings.model_copy(update={"row_cache_bytes": 0}))
-    memory = open_store(settings.model_copy(update={"row_cache_bytes": 2**30}))
+    stores = {
+        what: open_store(settings.model_copy(update={"row_cache_bytes": budget}))
+        for what, budget in _BUDGETS.items()
+    }
     try:
-        _fill(table.create(_NAME, CollectionSpec("random", "0", "fp32", _DIMENSION)), rows, tokens)
+        spec = CollectionSpec("random", "0", "fp32", _DIMENSION)
+        _fill(stores["nothing is kept"].create(_NAME, spec), rows, tokens)
         asked = [_representation(rng, 8, Codec.FP32) for _ in range(_QUERIES)]
         looks = {
-            "from the table": timed(_each_query(table.open(_NAME), asked)),
-            "kept in memory": timed(_each_query(memory.open(_NAME), asked)),
+            what: timed(_each_query(store.open(_NAME), asked)) for what, store in stores.items()
         }
         timings = interleaved(looks, repeats=repeats, warmups=_QUERIES)
         return [
@@ -66,8 +70,8 @@ def _figures(settings: Settings, rows: int, tokens: int, repeats: int) -> list[d
             for each in timings
         ]
     finally:
-        table.close()
-        memory.close()
+        for store in stores.values():
+            store.close()
 
 
 def _each_query(collection: Collection, asked: list[Representation]) -> Callable[[], object]:
