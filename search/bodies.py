@@ -45,6 +45,8 @@ def whole_number(value: Any) -> Any:
 
 Whole = Annotated[int, Field(strict=True), BeforeValidator(whole_number)]
 Number = Annotated[float, Field(strict=True)]
+Weight = Annotated[float, Field(strict=True, json_schema_extra={"minimum": 0})]
+"""`Weights` is what holds it."""
 Phrases = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]],
     Field(max_length=MAX_WORDS),
@@ -54,9 +56,9 @@ Phrases = Annotated[
 class WeightsBody(Body):
     """How much each score counts; one that is left out counts as 0. Only ratios matter."""
 
-    dense: Number = 0.0
-    sparse: Number = 0.0
-    colbert: Number = 0.0
+    dense: Weight = 0.0
+    sparse: Weight = 0.0
+    colbert: Weight = 0.0
 
 
 def _kind_of_weights(value: Any) -> str | None:
