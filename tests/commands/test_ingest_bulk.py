@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,11 @@ def some(tmp_path: Path) -> Path:
     return path
 
 
+def still(shell: Shell) -> dict[str, Any]:
+    """What a collection's status says, but for what passes by itself."""
+    return {name: value for name, value in shell.status("docs").items() if name != "lag_seconds"}
+
+
 def test_deferring_then_writing_then_publishing(shell: Shell, some: Path, tmp_path: Path):
     ran = shell("run", some, "--collection", "docs", "--defer-index")
     assert ran.stdout.startswith("docs: 20 documents, 20 written")
@@ -34,18 +40,18 @@ def test_deferring_then_writing_then_publishing(shell: Shell, some: Path, tmp_pa
         "searches do not find this run's changes yet: next, `m3-ingest verify docs --repair`, or "
         "for a first load on a cluster `m3-ingest bulk write docs FOLDER`"
     )
-    before = shell.status("docs")
+    before = still(shell)
     assert (before["documents"], before["chunks"]) == (0, 0)
     assert before["unpublished"] > 0
 
     again = shell.report(some, "--collection", "docs", "--defer-index")
     assert (again["unchanged"], again["written"], again["tokens"]) == (20, 0, 0)
-    assert shell.status("docs") == before
+    assert still(shell) == before
 
     files = tmp_path / "files"
     written = json.loads(shell("bulk", "write", "docs", files, "--json").stdout)
     assert written["rows"] == sum(file["rows"] for file in written["files"]) == 20
-    assert shell.status("docs") == before
+    assert still(shell) == before
     refused = shell("bulk", "write", "docs", files, expect=2)
     assert "name another" in refused.stderr
     refused = shell("bulk", "import", "docs", files, "--at", "docs", expect=2)

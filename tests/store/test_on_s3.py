@@ -41,8 +41,9 @@ class TestOnS3(StoreContract):
     """`store` comes from conftest, over the settings above."""
 
 
+@pytest.mark.drill
 class TestGenerationsOnS3(GenerationsContract):
-    """As above."""
+    """As above; half a minute of it waits for readers to move on."""
 
 
 def test_nothing_of_a_dropped_collection_stays(store: Store, settings: Settings, s3: Any):
