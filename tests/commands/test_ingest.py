@@ -266,6 +266,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.drill
 def test_a_full_disk_is_said_and_a_rerun_completes(shell: Shell, small_disk: Path):
     tables = {"M3_TABLES": str(small_disk)}
     done = shell("run", SAMPLE, "--collection", "full", expect=3, **tables)
@@ -330,6 +331,7 @@ def test_a_collection_may_be_one_tenants_own(shell: Shell, tmp_path: Path):
     assert "nothing of tenant 'default'" in shell.here("delete", "acmes", "--id", "a", expect=2)
 
 
+@pytest.mark.drill
 def test_a_rebuild_may_change_whose_a_collection_is(shell: Shell, tmp_path: Path):
     path = jsonl(tmp_path / "rows.jsonl", doc("a"))
     run = ("run", path, "-c", "rebuilt-own", "--tenant")

@@ -42,7 +42,7 @@ def test_the_document_has_the_limits_of_the_model_once_it_is_loaded(stand_in):
 
 def test_every_operation_keeps_its_word(node: str, tmp_path: Path):
     command = [COMMANDS / "schemathesis", "run", f"{node}/openapi.json", "--no-color"]
-    command += ["--workers", "1", "--max-examples", "25", "--generation-deterministic"]
+    command += ["--workers", "1", "--max-examples", "15", "--generation-deterministic"]
     env = {"SCHEMATHESIS_HOOKS": str(HOOKS), "NO_PROXY": "127.0.0.1"}
     run = subprocess.run(
         command,

@@ -185,6 +185,7 @@ async def test_an_old_model_that_is_switched_off_after_a_switch_fails_nothing(fl
     assert counts(await run(items(), collection, flaky)) == (20, 20, 0, 0)
 
 
+@pytest.mark.drill
 async def test_a_node_killed_and_started_again_costs_no_document(
     stand_in: Path, collection: Collection
 ):

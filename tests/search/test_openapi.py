@@ -59,7 +59,7 @@ def test_every_operation_keeps_its_word(url: str, tmp_path: Path):
         "--workers",
         "1",
         "--max-examples",
-        "25",
+        "15",
         "--continue-on-failure",
         "--generation-deterministic",
     ]

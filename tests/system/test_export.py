@@ -6,6 +6,7 @@ from pathlib import Path
 
 import orjson
 import pyarrow.parquet as pq
+import pytest
 
 from tests.disks import small_disk
 from tests.system.conftest import Machine
@@ -14,6 +15,7 @@ SAMPLE = Path(__file__).parents[2] / "samples/xquad-en/corpus.jsonl"
 DOCUMENTS = 40
 
 
+@pytest.mark.drill
 def test_documents_and_vectors_are_exported(machine: Machine, tmp_path: Path):
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("\n".join(SAMPLE.read_text("utf-8").splitlines()[:DOCUMENTS]), "utf-8")

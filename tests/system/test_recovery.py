@@ -94,6 +94,7 @@ def test_all_is_lost_and_restored(ingested: Machine, corpus: Path, tmp_path: Pat
     assert (report["unchanged"], report["written"]) == (DOCUMENTS - 1, 1)
 
 
+@pytest.mark.drill
 def test_a_copy_and_a_backup_serve_where_they_lie(ingested: Machine, tmp_path: Path):
     machine, backup = ingested, tmp_path / "backup"
     other = Machine(tmp_path / "other", machine.node)
