@@ -150,7 +150,13 @@ def test_the_log_says_how_much_a_request_asked_for_under_the_callers_id(stand_in
         ):
             headers = {"X-Request-Id": f"mine-{path}"}
             httpx.post(f"{url}/v1/{path}", json=body, headers=headers, trust_env=False)
-        lines = [orjson.loads(line) for line in process.output().splitlines() if "mine-" in line]
+        lines: list[dict[str, Any]] = []
+        deadline = time.monotonic() + 10
+        # A line is written when its answer has been sent.
+        while len(lines) < 3 and time.monotonic() < deadline:
+            lines = [
+                orjson.loads(each) for each in process.output().splitlines() if "mine-" in each
+            ]
     told = [(line["request_id"], line["texts"], line["tokens"]) for line in lines]
     assert told == [("mine-encode", 2, 7), ("mine-embeddings", 2, 7), ("mine-rerank", 1, 7)]
 

@@ -81,7 +81,7 @@ def test_ingest_while_another_process_searches(machine, corpus, data):
     machine.run("m3-ingest", "run", corpus, "--collection", "docs")
     with server([COMMANDS / "m3-search", "serve", "--port", "0"], machine.environment) as (url, _):
         ingest = machine.start(
-            "m3-ingest", "run", data / "milvus-docs-md" / "userGuide", "--collection", "docs"
+            "m3-ingest", "run", data / "milvus-docs-md/userGuide/tools", "--collection", "docs"
         )
         seconds = []
         with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
