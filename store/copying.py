@@ -7,28 +7,20 @@ copy is registered once it is complete, table and index; what breaks off leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from m3.errors import AlreadyExists, Corrupt, M3Error
+from m3.errors import AlreadyExists, Corrupt
 from store.checks import check_name
 from store.contract import CollectionSpec
 from store.index import Index
+from store.making import undone_on_failure
 from store.milvus import Milvus
 from store.registry import NOWHERE, Generation, Registry, new_generation
-from store.rows import (
-    INDEX_COLUMNS,
-    KEY_COLUMNS,
-    checksum,
-    document_key,
-    schema,
-    to_embeddings,
-    values,
-)
+from store.rows import INDEX_COLUMNS, KEY_COLUMNS, corrupt, document_key, schema
 from store.table import Table, Version
 
 BATCH_BYTES = 16 * 2**20
@@ -102,7 +94,8 @@ class Target:
         """
         if self.taken([name]):
             raise AlreadyExists(f"collection {name!r} exists already")
-        with self._cleared(name, new_generation(name, published.spec)) as generation:
+        generation = new_generation(name, published.spec)
+        with undone_on_failure(name, generation, self.registry.place, self.milvus):
             table = self._table(name, generation)
             copied = table.at(_copy_rows(published, table, on_rows))
             if self.milvus is not None:
@@ -120,19 +113,6 @@ class Target:
 
     def _table(self, name: str, generation: Generation) -> Table:
         return Table(self.registry.place.table_uri(name, generation.table))
-
-    @contextmanager
-    def _cleared(self, name: str, generation: Generation) -> Generator[Generation]:
-        """Take away what was made of a generation if it does not come to its record."""
-        try:
-            yield generation
-        except BaseException:
-            with suppress(M3Error):
-                self.registry.place.remove_table(name, generation.table)
-            with suppress(M3Error):
-                if self.milvus is not None:
-                    Index(self.milvus, generation.index, generation.spec).drop()
-            raise
 
 
 def _copy_rows(published: Published, table: Table, on_rows: OnRows) -> int:
@@ -172,14 +152,12 @@ def _rows_at_once(published: Published) -> int:
 
 def _check(rows: pa.Table, spec: CollectionSpec) -> None:
     """Raises Corrupt for the first row whose representations do not match its checksum."""
-    stored = values(rows, "checksum")
-    for i, embedding in enumerate(to_embeddings(rows, spec)):
-        if checksum(embedding) != stored[i]:
-            key = document_key(rows.select(KEY_COLUMNS).slice(i, 1).to_pylist()[0])
-            raise Corrupt(
-                f"document {key.id!r} of source {key.source!r} and tenant {key.tenant!r} does not "
-                "match its checksum, so nothing was copied: delete it there, or ingest it again"
-            )
+    for i in corrupt(rows, spec):
+        key = document_key(rows.select(KEY_COLUMNS).slice(i, 1).to_pylist()[0])
+        raise Corrupt(
+            f"document {key.id!r} of source {key.source!r} and tenant {key.tenant!r} does not "
+            "match its checksum, so nothing was copied: delete it there, or ingest it again"
+        )
 
 
 def _fill(index: Index, version: Version, on_rows: OnRows) -> None:

@@ -119,8 +119,8 @@ class Index:
         tenant: str,
         expression: str | None,
         within: float | None = None,
-    ) -> list[int]:
-        """Row ids by inner product, best first, at most `depth`.
+    ) -> list[tuple[int, float]]:
+        """Row ids with their inner products in the index, best first, at most `depth`.
 
         Args:
             within: seconds, where they are fewer than the setting's.
@@ -128,22 +128,6 @@ class Index:
         Raises:
             DeadlineExceeded: it took longer than that.
         """
-        found = self.scored(
-            leg, query, depth=depth, tenant=tenant, expression=expression, within=within
-        )
-        return [row for row, _ in found]
-
-    def scored(
-        self,
-        leg: Leg,
-        query: Representation,
-        *,
-        depth: int,
-        tenant: str,
-        expression: str | None,
-        within: float | None = None,
-    ) -> list[tuple[int, float]]:
-        """Row ids as `search` gives them, each with the index's own inner product."""
         if leg == "sparse" and not len(query.sparse_ids):
             return []
         data, params = self._leg(leg, query, depth)

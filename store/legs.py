@@ -102,7 +102,7 @@ class Legs:
     def _of_parts(self, leg: Leg) -> list[int]:
         question, best = self.question, list[tuple[int, float]]()
         for part in in_parts(self.version, question, self.spec):
-            best += self.index.scored(
+            best += self.index.search(
                 leg,
                 question.query,
                 depth=question.depth,
@@ -120,7 +120,7 @@ class Legs:
         question = self.question
         said = None if question.filter is None else to_milvus(question.filter)
         parts = [f"({part})" for part in (within, said) if part is not None]
-        searches: dict[Leg, Future[list[int]]] = {
+        searches: dict[Leg, Future[list[tuple[int, float]]]] = {
             leg: self.pool.submit(
                 self.index.search,
                 leg,
@@ -142,13 +142,14 @@ class Legs:
             raise next(iter(failed.values()))
         return found
 
-    def _result(self, leg: Leg, search: Future[list[int]]) -> list[int]:
+    def _result(self, leg: Leg, search: Future[list[tuple[int, float]]]) -> list[int]:
         try:
-            return search.result(self.question.within())
+            found = search.result(self.question.within())
         except TimeoutError:
             # One that a thread has begun with ends by itself, by the same clock.
             search.cancel()
             raise DeadlineExceeded(f"the {leg} search took longer than its time") from None
+        return [row for row, _ in found]
 
     def _answering(self, legs: Iterable[Leg]) -> bool:
         """Whether one of these has looked: without terms, sparse has nothing to look for."""

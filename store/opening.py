@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from m3.errors import AlreadyExists, InvalidConfiguration, M3Error, NotFound
+from m3.errors import AlreadyExists, InvalidConfiguration, NotFound
 from m3.settings import Settings
 from store import contract
-from store.bucket import SCHEME, BucketPlace
+from store.bucket import BucketPlace
 from store.bulk.load import Bulk
 from store.checks import check_name, check_spec
 from store.collection import StoredCollection
@@ -20,7 +20,9 @@ from store.copying import Target
 from store.folder import FolderPlace
 from store.generations import Generations
 from store.index import Index
+from store.making import drop_index, undone_on_failure
 from store.milvus import Milvus
+from store.objects import SCHEME
 from store.places import Place
 from store.publication import Deferred, Publisher
 from store.registry import Generation, Registry, new_generation
@@ -128,19 +130,12 @@ class StoredStore:
         """A generation with its table and its index, to be registered; neither stays if not."""
         check_spec(spec)
         generation = new_generation(name, spec)
-        try:
-            version = Table(self._table_uri(name, generation)).create(spec)
+        with undone_on_failure(name, generation, self._registry.place, self._milvus):
+            version = Table(self._registry.place.table_uri(name, generation.table)).create(spec)
             Index(self._milvus, generation.index, spec).create()
             yield replace(
                 generation, published=version, swept=version, engine=self._milvus.identity
             )
-        except M3Error:
-            with suppress(M3Error):
-                self._remove(name, generation)
-            raise
-
-    def _table_uri(self, name: str, generation: Generation) -> str:
-        return self._registry.place.table_uri(name, generation.table)
 
     def open(self, name: str, generation: int | None = None) -> Collection:
         generations = Generations(name, self._registry, self._milvus, generation)
@@ -172,7 +167,7 @@ class StoredStore:
         self._remove(name, discard(self._registry, name, number))
 
     def _remove(self, name: str, generation: Generation) -> None:
-        Index(self._milvus, generation.index, generation.spec).drop()
+        drop_index(self._milvus, generation)
         self._registry.place.remove_table(name, generation.table)
 
     def names(self) -> list[str]:
@@ -181,7 +176,7 @@ class StoredStore:
     def drop(self, name: str) -> None:
         record = self._registry.read(name)
         for generation in record.generations.values():
-            Index(self._milvus, generation.index, generation.spec).drop()
+            drop_index(self._milvus, generation)
         self._registry.remove(name)
 
     def close(self) -> None:

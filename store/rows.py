@@ -223,6 +223,12 @@ def checksum(embedding: Representation) -> int:
     return digest.intdigest()
 
 
+def corrupt(table: pa.Table, spec: CollectionSpec) -> list[int]:
+    """Which rows, by their place, have representations that do not match their checksum."""
+    pairs = zip(to_embeddings(table, spec), values(table, "checksum"), strict=True)
+    return [i for i, (embedding, stored) in enumerate(pairs) if checksum(embedding) != stored]
+
+
 def to_chunks(table: pa.Table) -> list[StoredChunk]:
     """Chunks of a table that has the text columns and row ids."""
     records = table.select([ROW_ID, *TEXT_COLUMNS]).to_pylist()

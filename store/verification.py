@@ -10,7 +10,7 @@ from store.contract import CollectionSpec, Verification
 from store.generations import Generations
 from store.places import Lease
 from store.publication import Publisher, write_rows
-from store.rows import EMBEDDING_COLUMNS, ROW_ID, checksum, to_embeddings, values
+from store.rows import EMBEDDING_COLUMNS, ROW_ID, corrupt, values
 from store.table import Version, missing
 
 
@@ -69,13 +69,8 @@ def _compare(generations: Generations, lease: Lease, *, repair: bool) -> Verific
 
 def _corrupt_rows(version: Version, spec: CollectionSpec) -> list[int]:
     """Ids of rows whose representations do not match their checksum."""
-    corrupt: list[int] = []
+    found: list[int] = []
     for rows in version.scan([*EMBEDDING_COLUMNS, "checksum"]):
-        embeddings = to_embeddings(rows, spec)
-        expected = zip(values(rows, ROW_ID), values(rows, "checksum"), strict=True)
-        corrupt += [
-            row
-            for (row, stored), embedding in zip(expected, embeddings, strict=True)
-            if checksum(embedding) != stored
-        ]
-    return corrupt
+        ids = values(rows, ROW_ID)
+        found += [ids[i] for i in corrupt(rows, spec)]
+    return found

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from m3.errors import InvalidConfiguration, StorageFull
-from store.bucket import SCHEME, BucketPlace
+from store.objects import SCHEME, Objects
 
 
 class Files(Protocol):
@@ -93,10 +93,9 @@ class Bucket:
     """
 
     def __init__(self, uri: str) -> None:
-        bucket, _, prefix = uri.removeprefix(SCHEME).strip("/").partition("/")
-        self._place = BucketPlace(f"{SCHEME}{bucket}")
+        self._objects = Objects(uri)
         self.address = uri.rstrip("/")
-        self.path = prefix
+        self.path = self._objects.prefix
 
     def drafts(self) -> AbstractContextManager[str]:
         return tempfile.TemporaryDirectory(prefix="m3-bulk-")
@@ -107,11 +106,7 @@ class Bucket:
         return len(data)
 
     def write(self, name: str, data: bytes) -> None:
-        key = self._key(name)
-        while self._place.put(key, None, data) is None:
-            there = self._place.get(key)
-            if there is not None and self._place.put(key, there.tag, data) is not None:
-                break
+        self._objects.write(name, data)
 
     def open(self, name: str) -> pa.NativeFile:
         data = self.read(name)
@@ -120,11 +115,8 @@ class Bucket:
         return pa.BufferReader(data)
 
     def read(self, name: str) -> bytes | None:
-        there = self._place.get(self._key(name))
+        there = self._objects.get(name)
         return there.data if there else None
-
-    def _key(self, name: str) -> str:
-        return f"{self.path}/{name}" if self.path else name
 
 
 def files_at(address: str) -> Files:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import httpx
 from embedder.api.app import create_node_app
 from m3.settings import Settings
 from tests.processes import COMMANDS, running, wait_for_server
+from tests.schemathesis_runs import assert_keeps_its_word
 
 HOOKS = Path(__file__).with_name("beyond_schemas.py")
 
@@ -41,17 +40,4 @@ def test_the_document_has_the_limits_of_the_model_once_it_is_loaded(stand_in):
 
 
 def test_every_operation_keeps_its_word(node: str, tmp_path: Path):
-    command = [COMMANDS / "schemathesis", "run", f"{node}/openapi.json", "--no-color"]
-    command += ["--workers", "1", "--max-examples", "15", "--generation-deterministic"]
-    env = {"SCHEMATHESIS_HOOKS": str(HOOKS), "NO_PROXY": "127.0.0.1"}
-    run = subprocess.run(
-        command,
-        cwd=tmp_path,  # It leaves notes of its own where it runs.
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout
+    assert_keeps_its_word(node, HOOKS, tmp_path)

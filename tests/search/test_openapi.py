@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from m3.types import Codec, Representation
 from search.app import create
 from search.parts import Parts
 from search.service import SearchService
-from tests.processes import COMMANDS
+from tests.schemathesis_runs import assert_keeps_its_word
 from tests.search.library import KnownQueries, Notes, example, library, passages_of
 
 HOOKS = Path(__file__).with_name("beyond_schemas.py")
@@ -54,24 +52,4 @@ def url() -> Iterator[str]:
 
 
 def test_every_operation_keeps_its_word(url: str, tmp_path: Path):
-    command = [COMMANDS / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
-    command += [
-        "--workers",
-        "1",
-        "--max-examples",
-        "15",
-        "--continue-on-failure",
-        "--generation-deterministic",
-    ]
-    env = {"SCHEMATHESIS_HOOKS": str(HOOKS), "NO_PROXY": "127.0.0.1"}
-    run = subprocess.run(
-        command,
-        cwd=tmp_path,  # It leaves notes of its own where it runs.
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout
+    assert_keeps_its_word(url, HOOKS, tmp_path, "--continue-on-failure")

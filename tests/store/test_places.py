@@ -152,7 +152,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("short")
 def test_a_lease_whose_owner_died_is_taken_over(bucket: str):
     place = BucketPlace(f"s3://{bucket}")
-    place.put("docs/publish.json", None, b"of one who is no more")
+    place.objects.put("docs/publish.json", None, b"of one who is no more")
     began = time.monotonic()
     with place.publishing("docs"):
         assert time.monotonic() - began > 1.0
@@ -182,7 +182,7 @@ def test_one_who_stood_still_does_not_go_on(bucket: str, monkeypatch: pytest.Mon
     place = BucketPlace(f"s3://{bucket}")
     with place.publishing("docs") as lease:
         lease.check()
-        monkeypatch.setattr(place, "put", lambda *_: None)
+        monkeypatch.setattr(place.objects, "put", lambda *_: None)
         time.sleep(1.0)
         with pytest.raises(LeaseLost, match="try again"):
             lease.check()
