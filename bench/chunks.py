@@ -11,8 +11,8 @@ import numpy as np
 from m3.codec import encode_tokens
 from m3.types import F32, U8, Chunk, Codec, Document, EmbeddingBatch, Representation
 from store.contract import CollectionSpec, DocumentRows
-from store.rows import EMBEDDING_COLUMNS, to_arrow, to_embeddings
-from store.table import Table, Version
+from store.table.rows import EMBEDDING_COLUMNS, to_arrow, to_embeddings
+from store.table.table import Table, Version
 
 _AT_ONCE = 500
 _POOL = 40_000

@@ -27,7 +27,7 @@ from embedder.stand_in import build
 from m3.codec import encode_tokens
 from m3.settings import load_settings
 from m3.types import DEFAULT_TENANT, Codec, Representation
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 
 _COLLECTION = "bench"

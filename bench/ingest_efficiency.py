@@ -28,7 +28,7 @@ from ingest.sources import Fields, Reject, discover, read
 from m3.settings import load_settings
 from m3.types import OUTPUTS, Codec, EmbeddingBatch
 from store.contract import Chunking, Collection, CollectionSpec
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 
 _AT_ONCE = 4

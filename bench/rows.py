@@ -15,7 +15,7 @@ from m3.codec import encode_tokens
 from m3.settings import Settings, load_settings
 from m3.types import Chunk, Codec, Document, Representation
 from store.contract import Collection, CollectionSpec, DocumentRows, Leg
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 
 _DIMENSION, _TERMS, _VOCABULARY = 1024, 60, 30_000

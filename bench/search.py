@@ -17,7 +17,7 @@ from bench.measure import Result
 from commands.stack import Stack, command, stack
 from embedder.stand_in import build
 from m3.settings import load_settings
-from store.engine import Engine
+from store.index.engine import Engine
 
 _SAMPLE = Path(__file__).parents[1] / "samples/xquad-en"
 _METHODS = ("dense", "sparse", "colbert", "dense+sparse", "fusion")

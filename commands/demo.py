@@ -15,7 +15,7 @@ from commands.console import run
 from commands.stack import command, stack
 from commands.up import model_of
 from m3.settings import load_settings
-from store.engine import Engine
+from store.index.engine import Engine
 
 _SAMPLE = Path(__file__).parents[1] / "samples" / "xquad-en" / "corpus.jsonl"
 _COLLECTION = "xquad-en"

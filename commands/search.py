@@ -17,7 +17,7 @@ from m3.errors import InvalidInput
 from m3.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from store.engine import EngineStatus
+    from store.index.engine import EngineStatus
 
 app = typer.Typer(
     help="The search API: queries to hits, by dense, sparse and ColBERT.",
@@ -207,7 +207,7 @@ def evaluate(
 @engine.command("start", epilog="Example:\n\n`m3-search engine start --home ./state`")
 def engine_start(*, home: Home = None, json: Json = False) -> None:
     """Start it, if it does not run; unused, it ends by itself after M3_ENGINE_IDLE seconds."""
-    from store.engine import Engine  # noqa: PLC0415 - keeps --help quick
+    from store.index.engine import Engine  # noqa: PLC0415 - keeps --help quick
 
     started = Engine.of(_embedded(home))
     started.attach()
@@ -217,7 +217,7 @@ def engine_start(*, home: Home = None, json: Json = False) -> None:
 @engine.command("stop", epilog="Example:\n\n`m3-search engine stop`")
 def engine_stop(*, home: Home = None, json: Json = False) -> None:
     """End it, whoever uses it; the next command that needs it starts it again."""
-    from store.engine import Engine  # noqa: PLC0415 - keeps --help quick
+    from store.index.engine import Engine  # noqa: PLC0415 - keeps --help quick
 
     stopped = Engine.of(_embedded(home)).stop()
     if json:
@@ -229,7 +229,7 @@ def engine_stop(*, home: Home = None, json: Json = False) -> None:
 @engine.command("status", epilog="Example:\n\n`m3-search engine status --json`")
 def engine_status(*, home: Home = None, json: Json = False) -> None:
     """Whether it runs, and where."""
-    from store.engine import Engine  # noqa: PLC0415 - keeps --help quick
+    from store.index.engine import Engine  # noqa: PLC0415 - keeps --help quick
 
     _show_engine(Engine.of(_embedded(home)).status(), json=json)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from commands.console import run
 from commands.stack import command, stack
 from m3.settings import Settings, load_settings
-from store.engine import Engine
+from store.index.engine import Engine
 
 app = typer.Typer(add_completion=False, help=__doc__)
 

@@ -16,7 +16,7 @@ from ingest.running.pipeline import OnReject, ingest
 from ingest.running.report import Progress, Report
 from m3.types import Document, DocumentKey
 from store.contract import Collection
-from store.differences import unlike
+from store.generations.differences import unlike
 
 _DOCUMENTS = 64
 """Whose texts are read from the table at once."""

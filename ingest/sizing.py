@@ -17,7 +17,7 @@ _ROW_BYTES = 250
 _FP16 = 2
 _LINK_BYTES = 4
 _HNSW_LINKS = 2 * 30
-"""Neighbours of a vector in HNSW's lowest layer: twice `M` of store/index.py."""
+"""Neighbours of a vector in HNSW's lowest layer: twice `M` of store/index/index.py."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import pyarrow as pa
 from m3.errors import GenerationChanged
 from m3.types import Document, DocumentKey, Representation
 from store.checks import check_documents, check_tenants
-from store.compaction import Compactor
 from store.contract import (
     Candidates,
     CollectionSpec,
@@ -29,13 +28,15 @@ from store.contract import (
     Verification,
 )
 from store.filters import Filter, field_values, matches
-from store.generations import Generations
-from store.publication import Publisher
-from store.question import Question
-from store.reading import Reader
+from store.generations.compaction import Compactor
+from store.generations.generation import Generations
+from store.generations.publication import Publisher
+from store.generations.verification import verify
+from store.reading.question import Question
+from store.reading.reader import Reader
+from store.reading.row_cache import RowCache
 from store.registry import Generation
-from store.row_cache import RowCache
-from store.rows import (
+from store.table.rows import (
     EMBEDDING_COLUMNS,
     KEY_COLUMNS,
     ORIGINAL_COLUMNS,
@@ -48,8 +49,7 @@ from store.rows import (
     to_embeddings,
     values,
 )
-from store.table import literal
-from store.verification import verify
+from store.table.table import literal
 from store.words import Words
 
 

@@ -16,12 +16,12 @@ import pyarrow as pa
 from m3.errors import AlreadyExists, Corrupt
 from store.checks import check_name
 from store.contract import CollectionSpec
-from store.index import Index
-from store.making import undone_on_failure
-from store.milvus import Milvus
+from store.generations.making import undone_on_failure
+from store.index.index import Index
+from store.index.milvus import Milvus
 from store.registry import NOWHERE, Generation, Registry, new_generation
-from store.rows import INDEX_COLUMNS, KEY_COLUMNS, corrupt, document_key, schema
-from store.table import Table, Version
+from store.table.rows import INDEX_COLUMNS, KEY_COLUMNS, corrupt, document_key, schema
+from store.table.table import Table, Version
 
 BATCH_BYTES = 16 * 2**20
 """About so much is read at once, and a few times that held."""

@@ -11,24 +11,24 @@ from pathlib import Path
 from m3.errors import AlreadyExists, InvalidConfiguration, NotFound
 from m3.settings import Settings
 from store import contract
-from store.bucket import BucketPlace
 from store.bulk.load import Bulk
 from store.checks import check_name, check_spec
 from store.collection import StoredCollection
 from store.contract import Collection, CollectionSpec
 from store.copying import Target
-from store.folder import FolderPlace
-from store.generations import Generations
-from store.index import Index
-from store.making import drop_index, undone_on_failure
-from store.milvus import Milvus
-from store.objects import SCHEME
-from store.places import Place
-from store.publication import Deferred, Publisher
+from store.generations.generation import Generations
+from store.generations.making import drop_index, undone_on_failure
+from store.generations.publication import Deferred, Publisher
+from store.generations.switching import closing, discard, serve
+from store.index.index import Index
+from store.index.milvus import Milvus
+from store.places.bucket import BucketPlace
+from store.places.folder import FolderPlace
+from store.places.objects import SCHEME
+from store.places.place import Place
+from store.reading.row_cache import RowCache
 from store.registry import Generation, Registry, new_generation
-from store.row_cache import RowCache
-from store.switching import closing, discard, serve
-from store.table import Table
+from store.table.table import Table
 
 _SEARCH_THREADS = 8
 

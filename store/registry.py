@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from m3.errors import AlreadyExists, Corrupt, NewerFormat
 from store.checks import check_name, unknown_collection
 from store.contract import CollectionSpec
-from store.places import Place
+from store.places.place import Place
 
 FORMAT = 2
 """1 had tables without the documents' own texts."""

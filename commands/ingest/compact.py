@@ -58,7 +58,7 @@ def purge(
 
     Searches and writers go on; copies and rebuilds that run meanwhile have to be run again.
     """
-    from store.erasing import erase  # noqa: PLC0415 - keeps --help quick
+    from store.generations.erasing import erase  # noqa: PLC0415 - keeps --help quick
 
     with opened_store(home) as store:
         done = erase(store, name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ingest.sources.base import Opened
 from ingest.sources.resuming import Resuming
 from m3.errors import InvalidInput
-from store.objects import SCHEME, s3_store
+from store.places.objects import SCHEME, s3_store
 
 if TYPE_CHECKING:
     from obstore import GetOptions

@@ -16,9 +16,9 @@ from store.bulk.files import Files
 from store.bulk.manifest import File
 from store.contract import CollectionSpec
 from store.filters import FieldType, field_values
-from store.index import KEY, NO_TERM, TENANT
-from store.milvus_filters import column, columns_of, presence
-from store.rows import ROW_ID, dense_matrix, ragged, values
+from store.index.index import KEY, NO_TERM, TENANT
+from store.index.milvus_filters import column, columns_of, presence
+from store.table.rows import ROW_ID, dense_matrix, ragged, values
 
 _AT_ONCE = 1_000
 _VECTORS = ("dense", "sparse")

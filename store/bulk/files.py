@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from m3.errors import InvalidConfiguration, StorageFull
-from store.objects import SCHEME, Objects
+from store.places.objects import SCHEME, Objects
 
 
 class Files(Protocol):

@@ -15,9 +15,9 @@ from store.bulk.jobs import ImportJobs
 from store.bulk.loading import Part, load
 from store.bulk.manifest import Manifest
 from store.bulk.writing import write_files
-from store.generations import Generations
-from store.publication import Publisher, consistent_latest
-from store.rows import INDEX_COLUMNS
+from store.generations.generation import Generations
+from store.generations.publication import Publisher, consistent_latest
+from store.table.rows import INDEX_COLUMNS
 
 Counted = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Of what is done and of how many rows: what to tell of each few that are."""

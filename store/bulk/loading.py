@@ -17,12 +17,12 @@ from m3.errors import (
 )
 from store.bulk.jobs import MOST_FILES, ImportJobs, Job
 from store.bulk.manifest import File, Manifest
-from store.generations import Generations
-from store.index import Index
-from store.places import Lease
-from store.publication import Publisher
+from store.generations.generation import Generations
+from store.generations.publication import Publisher
+from store.index.index import Index
+from store.places.place import Lease
 from store.registry import Generation
-from store.table import Table, Version, missing
+from store.table.table import Table, Version, missing
 
 _POLL_SECONDS = 1.0
 _PATIENCE = 120.0

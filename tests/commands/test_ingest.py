@@ -22,7 +22,7 @@ from m3.errors import M3Error
 from m3.settings import load_settings
 from m3.types import Codec, DocumentKey
 from store.contract import CollectionSpec
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 from tests.processes import COMMANDS
 

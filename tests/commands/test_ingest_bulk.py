@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from m3.settings import load_settings
-from store.engine import Engine
+from store.index.engine import Engine
 from tests.commands.test_ingest import SAMPLE, Shell
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from commands.ingest import app
 from m3.errors import M3Error
 from m3.settings import load_settings
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 from tests.store.examples import SPEC, document_rows
 

@@ -18,7 +18,7 @@ import orjson
 
 from m3.settings import load_settings
 from m3.types import DEFAULT_TENANT
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 from tests.drills import versions
 from tests.drills.launcher import POINTS

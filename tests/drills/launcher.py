@@ -56,8 +56,8 @@ class _Killer(logging.Handler):
 
 def _reverse() -> None:
     """The wrong order: readers' pointer first, the index after it."""
-    from store import publication
-    from store.publication import Publisher
+    from store.generations import publication
+    from store.generations.publication import Publisher
 
     def publish(self: Publisher) -> None:
         generations = self._generations

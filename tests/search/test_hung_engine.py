@@ -20,7 +20,7 @@ from search.request import SearchRequest
 from search.service import SearchService
 from store.collection import StoredCollection
 from store.contract import Candidates
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import StoredStore, open_store
 from tests.search.library import COLLECTION, KnownQueries, books, example, spec
 

@@ -21,7 +21,7 @@ from search.request import SearchRequest
 from search.response import Hit, Neighbour
 from search.service import SearchService
 from store.contract import DocumentRows
-from store.engine import Engine
+from store.index.engine import Engine
 from store.memory import MemoryStore
 from store.opening import open_store
 from tests.search.library import COLLECTION, KnownQueries, example, spec

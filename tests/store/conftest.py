@@ -8,7 +8,7 @@ import pytest
 
 from m3.settings import Settings, load_settings
 from store.contract import Store
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 
 _numbers = itertools.count()

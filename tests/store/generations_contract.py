@@ -9,8 +9,8 @@ import pytest
 
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
 from store.contract import Collection, Store
-from store.erasing import erase
 from store.filters import parse
+from store.generations.erasing import erase
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
 
 OTHER = dataclasses.replace(SPEC, model="other", fingerprint="f1")

@@ -33,16 +33,16 @@ from m3.errors import (
 )
 from m3.settings import Settings, load_settings
 from m3.types import Codec
-from store import publication
 from store.bulk import load as bulk_load
 from store.bulk import loading, writing
 from store.bulk.files import Folder
 from store.bulk.jobs import ImportJobs
-from store.folder import FolderPlace
-from store.milvus import Milvus, ServerPlace
+from store.generations import publication
+from store.index.milvus import Milvus, ServerPlace
 from store.opening import StoredStore, open_store
+from store.places.folder import FolderPlace
 from store.registry import Registry
-from store.rows import to_arrow
+from store.table.rows import to_arrow
 from tests.buckets import s3_server
 from tests.store.examples import SPEC, document_rows, embedding, key, query
 from tests.store.fake_milvus import FakeClient, FakeServer, serving

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from m3.settings import Settings
-from store import compaction, table
 from store.contract import Collection, Store
-from store.engine import Engine
+from store.generations import compaction
+from store.index.engine import Engine
+from store.table import table
 from tests.store.examples import SPEC, document_rows, key, query
 
 NOW = timedelta(0)

@@ -24,7 +24,7 @@ from m3.settings import Settings, load_settings
 from m3.types import Codec
 from store.contract import Collection, Store
 from store.copying import Copied, Published
-from store.index import Index
+from store.index.index import Index
 from store.memory import MemoryStore
 from store.opening import backing_up_to, collections_at, copying_to, open_store
 from store.registry import NOWHERE
@@ -120,7 +120,7 @@ def test_a_copy_answers_as_its_original_and_is_a_collection_of_its_own(
 def test_a_copy_is_one_commit_in_files_that_compacting_leaves(
     settings: Settings, docs: Collection, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("store.table._FRAGMENT_ROWS", 10)
+    monkeypatch.setattr("store.table.table._FRAGMENT_ROWS", 10)
     copied(settings, "again")
     generations = store.open("again")._generations  # pyright: ignore[reportAttributeAccessIssue]
     table = generations.table(generations.current())
@@ -132,7 +132,7 @@ def test_what_is_not_published_is_not_copied(
     settings: Settings, docs: Collection, store: Store, rng: np.random.Generator
 ):
     generations = docs._generations  # pyright: ignore[reportAttributeAccessIssue]
-    from store.rows import to_arrow
+    from store.table.rows import to_arrow
 
     late = document_rows(rng, "late")
     table = generations.table(generations.current())
@@ -380,7 +380,7 @@ class TestBackups:
         def refused(*_: Any) -> Any:
             raise AssertionError("Milvus was called")
 
-        monkeypatch.setattr("store.milvus.Milvus.call", refused)
+        monkeypatch.setattr("store.index.milvus.Milvus.call", refused)
         made = backing_up_to(str(tmp_path)).write(_published(settings), "docs", silent)
         assert made.documents == 29
 

@@ -15,7 +15,7 @@ import pytest
 
 from m3.errors import MilvusUnreachable
 from m3.settings import load_settings
-from store.engine import Engine
+from store.index.engine import Engine
 from store.opening import open_store
 from tests.store.examples import SPEC, document_rows, query
 
@@ -38,7 +38,7 @@ def until(condition, seconds=20.0):
 ATTACH = """
 import sys
 from pathlib import Path
-from store.engine import Engine
+from store.index.engine import Engine
 engine = Engine(Path(sys.argv[1]), 60.0)
 engine.attach()
 print(engine.status().pid, flush=True)

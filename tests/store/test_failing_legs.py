@@ -20,10 +20,10 @@ from m3.errors import DeadlineExceeded, MilvusUnreachable, TablesUnreachable, Un
 from m3.settings import load_settings
 from m3.types import Representation
 from store.contract import Collection, Leg, Store
-from store.engine import Engine
-from store.index import Index
+from store.index.engine import Engine
+from store.index.index import Index
 from store.opening import open_store
-from store.table import Table
+from store.table.table import Table
 from tests.store.examples import SPEC, document_rows, query
 
 LEGS: tuple[Leg, ...] = ("dense", "sparse")

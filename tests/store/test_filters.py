@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from m3.errors import InvalidInput
 from store.filters import FieldType, field_values, matches, parse
-from store.milvus_filters import to_milvus
+from store.index.milvus_filters import to_milvus
 from tests.store.examples import FIELDS
 from tests.store.filter_strategies import filters
 

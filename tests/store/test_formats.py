@@ -14,7 +14,7 @@ import pytest
 from m3.errors import InvalidInput
 from m3.settings import Settings
 from store.contract import Collection, Store
-from store.rows import to_arrow
+from store.table.rows import to_arrow
 from tests.store.examples import SPEC, document_rows, key, query
 
 _ADDED_BY_FORMAT_2 = ["original", "markdown", "pages"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from m3.errors import AlreadyExists, DeadlineExceeded, GenerationChanged
-from store import switching
 from store.contract import Collection, Store
+from store.generations import switching
 from store.memory import MemoryStore
 from tests.store.examples import SPEC, document_rows, key
 from tests.store.generations_contract import OTHER, GenerationsContract

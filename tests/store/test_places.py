@@ -13,10 +13,10 @@ import obstore
 import pytest
 
 from m3.errors import InvalidConfiguration, LeaseLost, TablesUnreachable
-from store import bucket as bucket_module
-from store.bucket import BucketPlace
-from store.folder import FolderPlace
-from store.places import Place
+from store.places import bucket as bucket_module
+from store.places.bucket import BucketPlace
+from store.places.folder import FolderPlace
+from store.places.place import Place
 from tests.buckets import s3_server
 
 

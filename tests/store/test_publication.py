@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from m3.errors import IndexMissing
-from store import publication
 from store.collection import StoredCollection
 from store.contract import Collection, Store
-from store.index import Index
-from store.rows import to_arrow
+from store.generations import publication
+from store.index.index import Index
+from store.table.rows import to_arrow
 from tests.store.examples import SPEC, document_rows, key, query
 
 BOTH = ("dense", "sparse")
@@ -164,7 +164,7 @@ def test_a_reader_that_began_before_a_publication_misses_nothing(collection, rng
 
 def test_a_slow_reader_starts_over(collection, rng, monkeypatch):
     """It was overtaken by a publication and its sweep: what it found is not trusted."""
-    monkeypatch.setattr("store.reading.READER_SECONDS", 0.2)
+    monkeypatch.setattr("store.reading.reader.READER_SECONDS", 0.2)
     monkeypatch.setattr(publication, "READER_SECONDS", 0.2)
     collection.replace([document_rows(rng, "a", word="old", chunks=3)])
     search = Index.search

@@ -9,8 +9,8 @@ import pytest
 
 from m3.errors import Corrupt, InvalidConfiguration, NewerFormat, StorageFull
 from m3.settings import load_settings
-from store.folder import FolderPlace
 from store.opening import open_store
+from store.places.folder import FolderPlace
 from store.registry import FORMAT, Generation, Registry, new_generation
 from tests.store.examples import SPEC
 
@@ -68,7 +68,7 @@ def test_a_full_disk_keeps_the_record(registry, tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("store.folder.os.fsync", full)
+    monkeypatch.setattr("store.places.folder.os.fsync", full)
     with pytest.raises(StorageFull, match="No space left"):
         registry.update("docs", lambda r: r.with_generation(_next(r.generation)))
     assert registry.read("docs").generation.published == 1

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m3.settings import Settings
-from store import row_reading
 from store.contract import Collection, Leg, Rows, StoredChunk
-from store.milvus import Milvus
+from store.index.milvus import Milvus
 from store.opening import StoredStore, open_store, place_of
+from store.reading import rows as row_reading
+from store.reading.row_cache import Row, RowCache
 from store.registry import Registry
-from store.row_cache import Row, RowCache
-from store.table import Version
+from store.table.table import Version
 from tests.store.examples import SPEC, document_rows, embedding, key, query
 
 LEGS: tuple[Leg, ...] = ("dense", "sparse")

@@ -14,7 +14,7 @@ from pymilvus import MilvusClient
 from m3.settings import Settings
 from store.contract import Collection, CollectionSpec, Store
 from store.filters import parse
-from store.index import index_schema
+from store.index.index import index_schema
 from store.memory import MemoryStore
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
 

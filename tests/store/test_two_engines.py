@@ -16,8 +16,8 @@ import pytest
 from m3.errors import IndexMissing
 from m3.settings import Settings, load_settings
 from store.contract import Collection, Store
-from store.engine import Engine
-from store.milvus import Milvus
+from store.index.engine import Engine
+from store.index.milvus import Milvus
 from store.opening import open_store
 from tests.store.examples import SPEC, document_rows, key, query
 
@@ -104,7 +104,7 @@ def test_searches_go_on_while_the_index_is_moved(
 ):
     """Until it is whole elsewhere, the record says that it is here."""
     expected, there, seen = found(here), elsewhere.open("docs"), []
-    from store import verification
+    from store.generations import verification
 
     write = verification.write_rows
 
@@ -166,7 +166,7 @@ def test_a_generation_that_does_not_serve_is_rebuilt(
 
 def test_an_engine_has_one_identity_whoever_asks_first(tmp_path: Path):
     code = (
-        "import sys; from pathlib import Path; from store.engine import Engine\n"
+        "import sys; from pathlib import Path; from store.index.engine import Engine\n"
         "print(Engine(Path(sys.argv[1]), 1.0).identity())"
     )
     asking = [

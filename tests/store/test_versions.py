@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store.rows import schema, to_arrow
-from store.table import Table, missing
+from store.table.rows import schema, to_arrow
+from store.table.table import Table, missing
 from tests.store.examples import SPEC, document_rows
 
 writes = st.tuples(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
-from store import naming
 from store.contract import Collection, Store
 from store.filters import parse
 from store.memory import MemoryStore
+from store.reading import naming
 from store.words import Words
 from tests.store.examples import FIELDS, SPEC, document_rows, query
 from tests.store.filter_strategies import filters
@@ -75,8 +75,8 @@ def pair(store: Store) -> list[Collection]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Few rows are named to Milvus; many are looked at as they come, and in parts at the end."""
     if request.param == "part by part":
-        monkeypatch.setattr("store.naming.MOST_NAMED", 3)
-        monkeypatch.setattr("store.legs.MAX_DEPTH", 24)
+        monkeypatch.setattr("store.reading.naming.MOST_NAMED", 3)
+        monkeypatch.setattr("store.reading.legs.MAX_DEPTH", 24)
     return request.param
 
 
@@ -120,7 +120,7 @@ def test_rare_words_are_named_and_frequent_ones_are_not(store, monkeypatch):
     """The one passage with the word is the last that the query would find."""
     asked: list[str | None] = []
     monkeypatch.setattr(
-        "store.legs.named", lambda *given: asked.append(naming.named(*given)) or asked[-1]
+        "store.reading.legs.named", lambda *given: asked.append(naming.named(*given)) or asked[-1]
     )
     rng = np.random.default_rng(1)
     collection = store.create("rare", SPEC)

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from m3.errors import InvalidInput
-from store.lance_words import allowed, forbidden
+from store.table.lance_words import allowed, forbidden
 from store.words import Words, fold, holds
 from tests.store.word_strategies import texts, wordings, words
 

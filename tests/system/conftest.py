@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from m3.settings import load_settings
-from store.engine import Engine
+from store.index.engine import Engine
 from tests.processes import COMMANDS
 
 

@@ -13,7 +13,7 @@ import httpx
 import orjson
 import pytest
 
-from store.folder import FolderPlace
+from store.places.folder import FolderPlace
 from store.registry import Registry
 from tests.processes import COMMANDS, server
 

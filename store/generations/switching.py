@@ -1,9 +1,9 @@
 """From one serving generation to another, so that no acknowledged write is lost.
 
 A switch marks the collection's record, has what is left copied, and then moves the pointer. A
-writer reads the record after its commit (`store.generations.acknowledge`): without a mark, the
-commit came in time to be copied; with one, it waits and writes again. So neither takes a lock
-that the other could leave behind, and a mark that was left behind runs out.
+writer reads the record after its commit (`generation.acknowledge`): without a mark, the commit came
+in time to be copied; with one, it waits and writes again. So neither takes a lock that the other
+could leave behind, and a mark that was left behind runs out.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from m3.errors import Corrupt, DeadlineExceeded, StorageFull, StoredDataError, TablesUnreachable
 from m3.types import I64
 from store.contract import CollectionSpec
-from store.rows import ROW_ID, schema, values
+from store.table.rows import ROW_ID, schema, values
 
 _STORAGE_VERSION = "2.1"
 _CONFLICT_RETRIES = 50

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from m3.types import batch_of
 from store.contract import CollectionSpec, Rows, StoredChunk
-from store.row_cache import Row, RowCache
-from store.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
-from store.table import Version
+from store.reading.row_cache import Row, RowCache
+from store.table.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
+from store.table.table import Version
 
 
 @dataclass(frozen=True, slots=True)

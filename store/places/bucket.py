@@ -17,8 +17,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from m3.errors import LeaseLost, TablesUnreachable
-from store.objects import Objects
-from store.places import Lease, Stored
+from store.places.objects import Objects
+from store.places.place import Lease, Stored
 
 LEASE_SECONDS = 20.0
 """Unchanged for so long, a lease is its owner's no more."""
@@ -86,7 +86,7 @@ class _BucketLease:
 
 
 class BucketPlace:
-    """See `store.places.Place`; `s3://bucket/prefix`, a folder below it for each collection.
+    """See `store.places.place.Place`; `s3://bucket/prefix`, a folder below it for each collection.
 
     Raises:
         InvalidConfiguration: the extra is not installed, or no bucket is named.

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 from m3.errors import DeadlineExceeded, M3Error
 from store.contract import MAX_DEPTH, CollectionSpec, Leg, Rows
-from store.index import Index
-from store.milvus_filters import to_milvus
-from store.naming import in_parts, named
-from store.question import Question
-from store.row_reading import RowReader, only
-from store.table import Version
+from store.index.index import Index
+from store.index.milvus_filters import to_milvus
+from store.reading.naming import in_parts, named
+from store.reading.question import Question
+from store.reading.rows import RowReader, only
+from store.table.table import Version
 
 
 @dataclass(frozen=True, slots=True)

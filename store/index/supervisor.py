@@ -1,6 +1,6 @@
 """The process beside the embedded Milvus: starts it, watches its users, ends it when idle.
 
-Run by `store.engine` as `python -m store.supervisor DIRECTORY SOCKET IDLE_SECONDS`.
+Run by `store.index.engine` as `python -m store.index.supervisor DIRECTORY SOCKET IDLE_SECONDS`.
 """
 
 from __future__ import annotations

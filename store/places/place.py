@@ -1,7 +1,7 @@
 """Where records and tables live, and how those who write there exclude each other.
 
-`store.folder` is a folder of this machine or one that is mounted, `store.bucket` a prefix in a
-bucket of S3 or what speaks its language. Both pass `tests/store/test_places.py`.
+`folder` is a folder of this machine or one that is mounted, `bucket` a prefix in a bucket of S3 or
+what speaks its language. Both pass `tests/store/test_places.py`.
 """
 
 from __future__ import annotations

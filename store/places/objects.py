@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from m3.errors import InvalidConfiguration, TablesUnreachable
-from store.places import Stored
+from store.places.place import Stored
 
 if TYPE_CHECKING:
     from obstore import PutMode

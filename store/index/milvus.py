@@ -20,7 +20,7 @@ from m3.errors import (
     StorageFull,
 )
 from m3.settings import Settings
-from store.engine import Engine
+from store.index.engine import Engine
 
 # pymilvus logs every failed call with its traceback, before it raises it.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)

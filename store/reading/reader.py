@@ -11,15 +11,15 @@ from m3.errors import DeadlineExceeded, SnapshotGone, StoredDataError
 from m3.types import DocumentKey
 from store.checks import check_tenants
 from store.contract import Candidates, Leg, Rows, Snapshot, StoredChunk, StoredDocument
-from store.generations import Generations
-from store.legs import Legs
-from store.publication import READER_SECONDS
-from store.question import Question
+from store.generations.generation import Generations
+from store.generations.publication import READER_SECONDS
+from store.reading.legs import Legs
+from store.reading.question import Question
+from store.reading.row_cache import RowCache
+from store.reading.rows import RowReader, only
 from store.registry import Generation
-from store.row_cache import RowCache
-from store.row_reading import RowReader, only
-from store.rows import TEXT_COLUMNS, to_chunks
-from store.table import Version, literal
+from store.table.rows import TEXT_COLUMNS, to_chunks
+from store.table.table import Version, literal
 
 _ATTEMPTS = 3
 

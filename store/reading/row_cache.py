@@ -17,7 +17,7 @@ import orjson
 from m3.errors import StoredDataError
 from m3.types import Representation
 from store.contract import StoredChunk
-from store.table import Version
+from store.table.table import Version
 
 _ROW_BYTES = 3_000
 """Of the objects that hold a row, beside its text and its numbers."""

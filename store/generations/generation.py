@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 
 from m3.errors import GenerationChanged, IndexMissing, NotFound
 from store.contract import CollectionSpec
-from store.index import Index
-from store.milvus import Milvus
-from store.places import Lease
+from store.index.index import Index
+from store.index.milvus import Milvus
+from store.places.place import Lease
 from store.registry import NOWHERE, Generation, Record, Registry
-from store.table import Table
+from store.table.table import Table
 
 _POLL_SECONDS = 0.05
 

@@ -10,8 +10,8 @@ import time
 from datetime import timedelta
 
 from store.contract import Compaction
-from store.generations import Generations
-from store.publication import READER_SECONDS, Publisher
+from store.generations.generation import Generations
+from store.generations.publication import READER_SECONDS, Publisher
 from store.registry import Generation
 
 RETENTION = timedelta(days=7)

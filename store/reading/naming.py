@@ -10,11 +10,11 @@ import orjson
 import pyarrow as pa
 
 from store.contract import CollectionSpec
-from store.index import KEY
-from store.lance_words import allowed, forbidden
-from store.question import Question
-from store.rows import ROW_ID, values
-from store.table import Version, literal
+from store.index.index import KEY
+from store.reading.question import Question
+from store.table.lance_words import allowed, forbidden
+from store.table.rows import ROW_ID, values
+from store.table.table import Version, literal
 
 MOST_NAMED = 10_000
 """Rows of one Milvus expression: some 80 kB of digits."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from store.contract import CollectionSpec, Verification
-from store.generations import Generations
-from store.places import Lease
-from store.publication import Publisher, write_rows
-from store.rows import EMBEDDING_COLUMNS, ROW_ID, corrupt, values
-from store.table import Version, missing
+from store.generations.generation import Generations
+from store.generations.publication import Publisher, write_rows
+from store.places.place import Lease
+from store.table.rows import EMBEDDING_COLUMNS, ROW_ID, corrupt, values
+from store.table.table import Version, missing
 
 
 def verify(generations: Generations, publisher: Publisher, *, repair: bool) -> Verification:

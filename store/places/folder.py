@@ -13,7 +13,7 @@ from pathlib import Path
 import xxhash
 
 from m3.errors import InvalidConfiguration, StorageFull
-from store.places import Lease, Stored
+from store.places.place import Lease, Stored
 
 _RECORD = "collection.json"
 _RECORD_LOCK = "collection.lock"
@@ -28,7 +28,7 @@ class _FolderLease:
 
 
 class FolderPlace:
-    """See `store.places.Place`; a subfolder for each collection.
+    """See `store.places.place.Place`; a subfolder for each collection.
 
     Raises:
         InvalidConfiguration: the folder cannot be used.

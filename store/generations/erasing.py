@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from store.contract import Compaction, Store
-from store.differences import unlike
+from store.generations.differences import unlike
 
 
 def erase(store: Store, name: str) -> Compaction:

@@ -18,9 +18,9 @@ from m3.types import F32, I32, I64, Representation
 from store.checks import MAX_ARRAY_ITEMS, MAX_ID_BYTES, MAX_VARCHAR_BYTES
 from store.contract import CollectionSpec, Leg
 from store.filters import FieldType, field_values
-from store.milvus import Milvus
-from store.milvus_filters import column, columns_of, presence, quoted
-from store.rows import ROW_ID, dense_matrix, ragged
+from store.index.milvus import Milvus
+from store.index.milvus_filters import column, columns_of, presence, quoted
+from store.table.rows import ROW_ID, dense_matrix, ragged
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from m3.errors import M3Error
-from store.index import Index
-from store.milvus import Milvus
-from store.places import Place
+from store.index.index import Index
+from store.index.milvus import Milvus
+from store.places.place import Place
 from store.registry import Generation
 
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from m3.types import I64
-from store.generations import Generations
-from store.index import Index
-from store.places import Lease
+from store.generations.generation import Generations
+from store.index.index import Index
+from store.places.place import Lease
 from store.registry import Generation
-from store.rows import INDEX_COLUMNS, values
-from store.table import Table, Version
+from store.table.rows import INDEX_COLUMNS, values
+from store.table.table import Table, Version
 
 READER_SECONDS = 3.0
 """How long a reader may take to ask the index; one that takes longer starts over."""

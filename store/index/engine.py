@@ -34,7 +34,7 @@ from m3.errors import (
     StorageFull,
 )
 from m3.settings import Settings
-from store.supervisor import DATABASE, listening
+from store.index.supervisor import DATABASE, listening
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -128,7 +128,7 @@ class Engine:
             time.sleep(_POLL_SECONDS)
 
     def _supervisor(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "store.supervisor", str(self.directory)]
+        command = [sys.executable, "-m", "store.index.supervisor", str(self.directory)]
         command += [str(self.socket), str(self.idle_seconds)]
         with self.log.open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own module

@@ -1,0 +1,1 @@
+"""A collection's generations: made, published, switched, verified, compacted, erased."""

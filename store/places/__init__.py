@@ -1,0 +1,1 @@
+"""Where records and tables live: a folder, or a bucket of S3."""

@@ -1,0 +1,1 @@
+"""Reading a collection: candidates and rows, from one snapshot."""

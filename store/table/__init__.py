@@ -1,0 +1,1 @@
+"""The truth: one row a chunk, in Lance."""
