@@ -17,7 +17,7 @@ from pydantic import (
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, DocumentKey
 from scoring.fusion import PRESETS, Method, Weights, preset_named
-from search.page import Page
+from search.paging import Page
 from search.ranking import GroupBy, Rank
 from search.request import (
     MAX_CANDIDATES,

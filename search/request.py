@@ -11,7 +11,7 @@ from typing import Any
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_TENANT, DocumentKey
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
-from search.page import Page, digest
+from search.paging import Page, digest
 from search.ranking import GroupBy, Rank
 from store.contract import Leg
 from store.words import Words

@@ -18,7 +18,7 @@ from search.explain.explainer import Explainer
 from search.explain.tokens import Tokens
 from search.hits import hits
 from search.looking import Looker, Question
-from search.page import Page, Ranking, Rankings
+from search.paging import Page, Ranking, Rankings
 from search.ranking import Place, Rank
 from search.request import SearchRequest, legs_of
 from search.response import Hit, SearchResponse, Timings

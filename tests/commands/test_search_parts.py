@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from commands.search_parts import open_service
+from commands.search.parts import open_service
 from m3.settings import load_settings
 
 

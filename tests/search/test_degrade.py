@@ -20,7 +20,7 @@ from scoring import definition
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 from search import degrade, rerank
 from search.degrade import PARTS, Breakers, Budget
-from search.page import Page
+from search.paging import Page
 from search.ranking import RRF_K, Rank
 from search.request import SearchRequest
 from search.service import SearchService

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from m3.errors import InvalidInput, PageExpired
 from m3.types import Codec, DocumentKey
 from search.bodies import search_request
-from search.page import Page
+from search.paging import Page
 from search.request import SearchRequest
 from search.response import SearchResponse
 from search.service import SearchService
@@ -83,7 +83,7 @@ def test_pages_are_of_the_first_ones_snapshot(service, explain) -> None:
 
 
 def test_a_page_that_is_kept_no_longer_is_found_again_or_refused(service, monkeypatch) -> None:
-    monkeypatch.setattr("search.page._SECONDS", 0.0)
+    monkeypatch.setattr("search.paging._SECONDS", 0.0)
     whole = ask(service, top_k=60)
     first = ask(service, top_k=5)
     second = ask(service, top_k=5, page=first.page)
@@ -96,7 +96,7 @@ def test_a_page_that_is_kept_no_longer_is_found_again_or_refused(service, monkey
 
 def test_reading_on_keeps_an_old_snapshot_no_longer(service, monkeypatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("search.page.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("search.paging.time", SimpleNamespace(monotonic=lambda: now[0]))
     page = ask(service, top_k=2).page
     change(service)
     for _ in range(3):
@@ -108,7 +108,7 @@ def test_reading_on_keeps_an_old_snapshot_no_longer(service, monkeypatch) -> Non
 
 
 def test_what_is_kept_has_bounded_memory(service, monkeypatch) -> None:
-    monkeypatch.setattr("search.page._MAX_BYTES", 800 * 35)
+    monkeypatch.setattr("search.paging._MAX_BYTES", 800 * 35)
     first = [ask(service, top_k=5, min_score=least) for least in (-1.0, -2.0)]
     change(service)
     assert ask(service, page=first[1].page, min_score=-2.0).hits

@@ -16,7 +16,7 @@ from m3.errors import NotFound
 from m3.settings import load_settings
 from m3.types import Chunk, Codec, Document, DocumentKey
 from scoring.fusion import Method
-from search.page import Page
+from search.paging import Page
 from search.request import SearchRequest
 from search.response import Hit, Neighbour
 from search.service import SearchService

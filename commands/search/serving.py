@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from commands.search_parts import open_service
+from commands.search.parts import open_service
 from embedder.client import EmbedderClient
 from ingest.cutting.chunkers import Chunkers
 from ingest.running.pipeline import ingest

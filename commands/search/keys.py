@@ -1,4 +1,4 @@
-"""m3-search keys: who may call the servers, and what they may do."""
+"""`m3-search keys`: who may call the servers, and what they may do."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ keys = typer.Typer(
     help="Who may call the servers: keys with scopes, a tenant and limits.",
     no_args_is_help=True,
 )
+
+
+def add(app: typer.Typer) -> None:
+    app.add_typer(keys, name="keys")
+
 
 File = Annotated[
     Path | None,

@@ -13,7 +13,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from commands.ingest.progress import Display, display
-from commands.search_parts import open_service
+from commands.search.parts import open_service
 from evaluation.beir import TestCollection, load
 from evaluation.collection import prepare
 from evaluation.metrics import METRICS
