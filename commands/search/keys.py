@@ -35,11 +35,12 @@ File = Annotated[
 
 
 @keys.command(
+    "add",
     epilog="Examples:\n\n`m3-search keys add website --scopes read --tenant acme`\n\n"
     "`m3-search keys add nightly --scopes read,write --expires 2030-01-31 --rate 20 --burst 40`\n\n"
-    "`m3-search keys add operator --scopes read,write,admin --tenant '*'`"
+    "`m3-search keys add operator --scopes read,write,admin --tenant '*'`",
 )
-def add(
+def add_key(
     name: Annotated[str, typer.Argument(help="Letters, digits, '.', '-' and '_', up to 64.")],
     *,
     scopes: Annotated[
