@@ -1,0 +1,81 @@
+"""Nodes of a few lines, that answer as a test says: what a balancer makes of them is the test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Answer = Callable[["Request"], None]
+
+
+class Request(BaseHTTPRequestHandler):
+    """A request at a fake node, which its test's function answers."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_POST(self) -> None:
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.node.requests.append(self)
+        self.server.node.answer(self)
+
+    def do_GET(self) -> None:
+        self.body = b""
+        if self.path == "/readyz":
+            self.reply(200 if self.server.node.ready else 503)
+            return
+        self.server.node.requests.append(self)
+        self.server.node.answer(self)
+
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def hang_up(self) -> None:
+        """End the connection, whatever was written on it."""
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    node: FakeNode
+
+
+def fine(request: Request) -> None:
+    request.reply(200, b"fine")
+
+
+@dataclass
+class FakeNode:
+    """What it answers with, and what it was asked."""
+
+    answer: Answer = fine
+    ready: bool = True
+    address: str = ""
+    requests: list[Request] = field(default_factory=list)
+
+
+@contextmanager
+def fake_nodes(*nodes: FakeNode) -> Iterator[list[str]]:
+    """Their addresses (`127.0.0.1:port`), for the length of a block."""
+    servers = [_Server(("127.0.0.1", 0), Request) for _ in nodes]
+    for node, server in zip(nodes, servers, strict=True):
+        server.node = node
+        node.address = f"127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield [node.address for node in nodes]
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
