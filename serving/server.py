@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from m3.errors import InvalidConfiguration
 from m3.settings import Settings
+from serving import garbage
 from serving.application import lifecycle_of
 from serving.lifecycle import Lifecycle
 
@@ -87,6 +88,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        garbage.spare()
         if self.started and self.on_ready is not None:
             self.on_ready()
 

@@ -25,6 +25,7 @@ from embedder.page.desk import Desk
 from embedder.page.drawn import Drawn
 from embedder.page.notices import notice
 from m3.errors import InvalidInput, M3Error, NotFound
+from serving import garbage
 from serving.application import keys_of
 from serving.keys.ring import KeyRing
 
@@ -123,6 +124,7 @@ class Door:
 
             desk = Desk(self._node, self._keys)
             self._drawn = draw(desk, self._node.service.info, with_key=self._keys is not None)
+            garbage.spare()
         except Exception:  # noqa: BLE001 - the node answers on without its page
             _log.exception("the page could not be made")
             self._failed = True

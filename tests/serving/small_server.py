@@ -1,6 +1,7 @@
 """A server process for tests: `python -m tests.serving.small_server HOST PORT [--insecure]`."""
 
 import asyncio
+import gc
 import sys
 
 from m3.errors import InvalidCheckpoint, M3Error
@@ -19,6 +20,11 @@ def main() -> int:
     async def slow() -> str:
         await asyncio.sleep(0.5)
         return "done"
+
+    @app.get("/walked")
+    async def walked() -> int:
+        """Objects that a full collection looks at."""
+        return len(gc.get_objects())
 
     @app.post("/fail")
     async def fail() -> str:

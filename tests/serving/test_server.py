@@ -66,6 +66,12 @@ def test_an_unknown_host_is_refused():
     assert "no such address" in output
 
 
+def test_collecting_garbage_does_not_walk_through_all_that_was_imported():
+    with small("127.0.0.1", "0") as (url, _):
+        walked = httpx.get(f"{url}/walked", trust_env=False).json()
+    assert 0 < walked < 10_000
+
+
 def test_sigterm_finishes_what_is_under_way_and_ends_with_0():
     with small("127.0.0.1", "0") as (url, process):
         answers: list[httpx.Response] = []
