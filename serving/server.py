@@ -23,7 +23,7 @@ from serving.lifecycle import Lifecycle
 _BACKLOG = 2048
 _KEEP_ALIVE = 75
 """Seconds; more than a proxy keeps its end (nginx: 60), so that the server never hangs up first."""
-_GRACE = 90
+GRACE = 90
 """Seconds that requests under way get after the last connection was accepted: more than a node's
 queue may hold (`max_queue_seconds`)."""
 
@@ -63,7 +63,7 @@ def serve(
             access_log=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_GRACE,
+            timeout_graceful_shutdown=GRACE,
         )
         server = _Server(config, lifecycle, settings.drain_seconds)
         if on_ready is not None:

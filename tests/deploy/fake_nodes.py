@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = Callable[["Request"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that reached a node; `connection` tells those of one connection from others'."""
+
+    path: str
+    body: bytes
+    headers: Message
+    connection: object
 
 
 class Request(BaseHTTPRequestHandler):
@@ -19,15 +31,18 @@ class Request(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.node.requests.append(self)
-        self.server.node.answer(self)
+        self._serve()
 
     def do_GET(self) -> None:
         self.body = b""
         if self.path == "/readyz":
             self.reply(200 if self.server.node.ready else 503)
             return
-        self.server.node.requests.append(self)
+        self._serve()
+
+    def _serve(self) -> None:
+        asked = Asked(self.path, self.body, self.headers, self.client_address)
+        self.server.node.requests.append(asked)
         self.server.node.answer(self)
 
     def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -50,6 +65,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     node: FakeNode
 
+    def handle_error(self, *_: object) -> None:
+        """A caller that hung up is no news; all else is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*_)
+
 
 def fine(request: Request) -> None:
     request.reply(200, b"fine")
@@ -62,7 +82,7 @@ class FakeNode:
     answer: Answer = fine
     ready: bool = True
     address: str = ""
-    requests: list[Request] = field(default_factory=list)
+    requests: list[Asked] = field(default_factory=list)
 
 
 @contextmanager

@@ -1,0 +1,47 @@
+"""What the code has: names of settings, ports, routes. Deployment files may name nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from typer.main import get_command
+
+from commands import embedder, ingest
+from commands.search import serve as search_serve
+from m3.settings import Settings
+
+SETTINGS = frozenset(f"M3_{name.upper()}" for name in Settings.model_fields)
+THEIRS = frozenset({"HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN", "HOME"})
+"""Variables of libraries, which docs/settings.md names."""
+AWS = "AWS_"
+EMBEDDER_PORT: int = inspect.signature(embedder.serve).parameters["port"].default
+SEARCH_PORT: int = inspect.signature(search_serve.serve).parameters["port"].default
+PORTS = {
+    "embedder": EMBEDDER_PORT,
+    "search": SEARCH_PORT,
+    "milvus": 19530,
+    "milvus metrics": 9091,
+    "prometheus": 9090,
+    "grafana": 3000,
+}
+
+
+def options_of(app: str, command: str) -> frozenset[str]:
+    """The options of `m3-embedder COMMAND` and of `m3-ingest COMMAND`."""
+    group = get_command({"m3-embedder": embedder.app, "m3-ingest": ingest.app}[app])
+    found = group.commands[command]  # type: ignore[attr-defined]
+    return frozenset(name for each in found.params for name in each.opts)
+
+
+def paths_of(app: FastAPI) -> frozenset[str]:
+    return frozenset(route.path for route in app.routes if isinstance(route, APIRoute))
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Those that neither our settings nor the libraries beneath read."""
+    return sorted(
+        name for name in names if name not in SETTINGS | THEIRS and not name.startswith(AWS)
+    )
