@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from embedder.stand_in import build
-from tests.embedder.browser import browser, missing
+from tests.browser import browser, missing
 from tests.processes import COMMANDS, server
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ Scheme = Literal["light", "dark"]
 
 
 def main() -> int:
-    if missing():
-        print(f"not installed: {missing()}", file=sys.stderr)
+    if lacking := missing("gradio"):
+        print(f"not installed: {lacking}", file=sys.stderr)
         return 2
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,15 @@ import pytest
 
 from scoring.definition import colbert_score, dense_score, fused_score, sparse_score
 from scoring.fusion import PRESETS
-from tests.embedder.browser import browser, missing
+from tests.browser import Visit, browser, missing, visit
 from tests.processes import COMMANDS, server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.skipif(missing() != "", reason=f"not installed: {missing()}")
+pytestmark = pytest.mark.skipif(
+    missing("gradio") != "", reason=f"not installed: {missing('gradio')}"
+)
 
 QUERY = "Who discovered radium?"
 PASSAGES = [
@@ -36,19 +37,6 @@ HOSTILE = (
 )
 LOAD_MS = 90_000
 TABS = ("Similarity", "Term weights", "ColBERT alignment", "Node")
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """A page that is open, and what its browser complained of."""
-
-    page: Page
-    url: str
-    complaints: list[str] = field(default_factory=list)
-    requested: list[str] = field(default_factory=list)
-
-    def hosts(self) -> set[str]:
-        return {urlsplit(url).netloc for url in self.requested if url.startswith("http")}
 
 
 @pytest.fixture(scope="module")
@@ -70,41 +58,31 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def visit(url: str, chromium: Browser) -> Visit:
+def opened(url: str, chromium: Browser) -> Visit:
     return open_page(chromium, url)
 
 
 @pytest.fixture
-def page(visit: Visit) -> Page:
+def page(opened: Visit) -> Page:
     """The open page, reloaded."""
-    visit.page.reload()
-    visit.page.get_by_role("button", name="Compare").wait_for(timeout=LOAD_MS)
-    return visit.page
+    opened.page.reload()
+    opened.page.get_by_role("button", name="Compare").wait_for(timeout=LOAD_MS)
+    return opened.page
 
 
 @pytest.fixture
-def http(visit: Visit) -> Iterator[httpx.Client]:
+def http(opened: Visit) -> Iterator[httpx.Client]:
     """A client of a node whose page has been loaded."""
-    with httpx.Client(base_url=visit.url, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=opened.url, trust_env=False, timeout=60) as client:
         yield client
 
 
 def open_page(chromium: Browser, url: str) -> Visit:
-    page = chromium.new_page(viewport={"width": 1200, "height": 900})
-    page.set_default_timeout(15_000)
-    visit = Visit(page, url)
-    page.on("request", lambda request: visit.requested.append(request.url))
-    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: (
-            visit.complaints.append(message.text) if message.type in {"error", "warning"} else None
-        ),
-    )
-    page.goto(url)
+    made = visit(chromium, url)
+    made.page.goto(url)
     # The first visit has the page made, and looks again by itself until it is.
-    page.get_by_role("button", name="Compare").wait_for(timeout=LOAD_MS)
-    return visit
+    made.page.get_by_role("button", name="Compare").wait_for(timeout=LOAD_MS)
+    return made
 
 
 def send(page: Page, tab: str, button: str, texts: Mapping[str, str]) -> None:
@@ -316,14 +294,14 @@ def test_the_keyboard_is_enough(page):
     page.locator("table.m3-terms").wait_for()
 
 
-def test_a_browser_asks_nobody_else_and_has_nothing_to_complain_of(page, visit):
+def test_a_browser_asks_nobody_else_and_has_nothing_to_complain_of(page, opened):
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
     page.wait_for_timeout(500)
-    assert visit.hosts() == {urlsplit(visit.url).netloc}
-    assert visit.complaints == []
+    assert opened.hosts() == {urlsplit(opened.url).netloc}
+    assert opened.complaints == []
     # Nothing stays open that a draining node would have to wait for.
-    assert not [url for url in visit.requested if "heartbeat" in url or "queue" in url]
+    assert not [url for url in opened.requested if "heartbeat" in url or "queue" in url]
 
 
 def gradio_routes() -> list[tuple[str, str]]:

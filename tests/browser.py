@@ -1,0 +1,73 @@
+"""A headless Chromium for tests and pictures of pages for people."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CHROMIUM = shutil.which("chromium")
+_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def missing(*modules: str) -> str:
+    """What a browser test lacks here, of Chromium and modules; empty where it lacks nothing."""
+    lacks = [name for name in ("playwright", *modules) if find_spec(name) is None]
+    if CHROMIUM is None:
+        lacks.append("chromium")
+    return ", ".join(lacks)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A page that is open, what its browser asked for, and what it complained of."""
+
+    page: Page
+    url: str
+    complaints: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+    def hosts(self) -> set[str]:
+        return {urlsplit(url).netloc for url in self.requested if url.startswith("http")}
+
+
+def visit(chromium: Browser, url: str, **options: Any) -> Visit:
+    """A page of its own, which nothing has been loaded into yet; `options` as Playwright's."""
+    page = chromium.new_page(**{"viewport": {"width": 1200, "height": 900}, **options})
+    page.set_default_timeout(15_000)
+    made = Visit(page, url)
+    page.on("request", lambda request: made.requested.append(request.url))
+    page.on("pageerror", lambda error: made.complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: (
+            made.complaints.append(message.text) if message.type in {"error", "warning"} else None
+        ),
+    )
+    return made
