@@ -7,19 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from tests.processes import Running, running, wait_until
 
-ROOT = Path(__file__).parents[1]
-DEPLOY = ROOT / "deploy"
+DEPLOY = Path(__file__).parents[1] / "deploy"
 LISTEN = "listen 127.0.0.1:{} backlog=2048 so_keepalive=on;\n"
 SERVER = "server {} max_fails=3 fail_timeout={};\n"
+Changes: TypeAlias = Sequence[tuple[str, str]]
+"""What is replaced in the configuration, to take a protection out; each must be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +30,14 @@ class Edge:
 
     Attributes:
         folder: its configuration, this run's own copy.
-        program: that reads it.
+        log: the access log so far.
+        list_nodes: have it serve these `address:port` from now on.
     """
 
     url: str
     folder: Path
-    program: Running
-    kind: str
-
-    def list_nodes(self, nodes: Sequence[str]) -> None:
-        """Other nodes, for the program that watches the list."""
-        (self.folder / "nodes.txt").write_text(_lines(nodes))
-
-    def log(self) -> str:
-        return (self.folder.parent / "logs/access.log").read_text()
+    log: Callable[[], str]
+    list_nodes: Callable[[Sequence[str]], object]
 
 
 def free_ports(count: int) -> list[int]:
@@ -61,40 +57,6 @@ def needs(program: str) -> str:
     return found
 
 
-def nginx_prefix(
-    folder: Path,
-    nodes: Sequence[str],
-    *,
-    port: int,
-    fail_timeout: str = "1s",
-    changes: Sequence[tuple[str, str]] = (),
-    keys: str | None = None,
-) -> Path:
-    """A copy of deploy/nginx with its own port and nodes.
-
-    Args:
-        nodes: `address:port` each.
-        changes: what is replaced in nginx.conf, to take a protection out; each must be there.
-        keys: lines of keys.conf; with them the edge speaks TLS.
-    """
-    conf = folder / "conf"
-    shutil.copytree(DEPLOY / "nginx", conf)
-    (folder / "logs").mkdir()
-    # The workers' user is another than root, and temporary folders of tests are closed to it.
-    folder.chmod(0o755)
-    (conf / "listen.conf").write_text(LISTEN.format(port))
-    if keys is not None:
-        _secure(conf, port, keys)
-    (conf / "nodes.txt").write_text(_lines(nodes))
-    (conf / "nodes.conf").write_text("".join(SERVER.format(node, fail_timeout) for node in nodes))
-    text = (conf / "nginx.conf").read_text()
-    for old, new in changes:
-        assert old in text, old
-        text = text.replace(old, new)
-    (conf / "nginx.conf").write_text(text)
-    return conf
-
-
 @contextmanager
 def nginx(
     folder: Path,
@@ -102,49 +64,98 @@ def nginx(
     *,
     watched: bool = False,
     fail_timeout: str = "1s",
-    changes: Sequence[tuple[str, str]] = (),
+    changes: Changes = (),
     keys: str | None = None,
 ) -> Iterator[Edge]:
-    """nginx in front of nodes, for the length of a block; `watched`: by watch_nodes.py too."""
-    (port,) = free_ports(1)
-    program = needs("nginx")
-    conf = nginx_prefix(
-        folder, nodes, port=port, fail_timeout=fail_timeout, changes=changes, keys=keys
-    )
+    """deploy/nginx in front of nodes, for the length of a block.
+
+    Args:
+        watched: watch_nodes.py runs beside it.
+        keys: lines of keys.conf; with them the edge speaks TLS.
+    """
+    program, (port,) = needs("nginx"), free_ports(1)
+    conf, logs = folder / "conf", folder / "logs"
+    shutil.copytree(DEPLOY / "nginx", conf)
+    logs.mkdir()
+    (conf / "listen.conf").write_text(LISTEN.format(port))
+    listed, served = conf / "nodes.txt", conf / "nodes.conf"
+    listed.write_text(_lines(nodes))
+    served.write_text("".join(SERVER.format(node, fail_timeout) for node in nodes))
+    if keys is not None:
+        _replace([conf / "listen-tls.conf"], [("listen 7870", f"listen 127.0.0.1:{port}")])
+        (conf / "listen-tls.conf").replace(conf / "listen.conf")
+        (conf / "keys.conf").write_text(keys)
+        _certify(conf / "certificate.key", conf / "certificate.crt")
+    _replace([conf / "nginx.conf"], changes)
     command = [program, "-p", folder, "-c", "conf/nginx.conf", "-e", "logs/error.log"]
     with ExitStack() as stack:
         process = stack.enter_context(running([*command, "-g", "daemon off;"]))
         _until_listening(port, process)
         if watched:
-            lists = [conf / "nodes.txt", conf / "nodes.conf"]
-            watch = [
-                sys.executable,
-                conf / "watch_nodes.py",
-                *lists,
-                "--",
-                *command,
-                "-s",
-                "reload",
-            ]
-            stack.enter_context(running(watch))
-        scheme = "http" if keys is None else "https"
-        yield Edge(f"{scheme}://127.0.0.1:{port}", conf, process, "nginx")
+            watch = [sys.executable, conf / "watch_nodes.py", listed, served]
+            stack.enter_context(running([*watch, "--", *command, "-s", "reload"]))
+        yield Edge(
+            f"{'http' if keys is None else 'https'}://127.0.0.1:{port}",
+            conf,
+            (logs / "access.log").read_text,
+            lambda nodes: listed.write_text(_lines(nodes)),
+        )
         process.signal(signal.SIGTERM)
 
 
-def _secure(conf: Path, port: int, keys: str) -> None:
-    """listen-tls.conf in place of listen.conf, with a certificate of its own."""
-    secure = (conf / "listen-tls.conf").read_text()
-    assert "listen 7870 " in secure
-    secure = secure.replace("listen 7870 ", f"listen 127.0.0.1:{port} ")
-    (conf / "listen.conf").write_text(secure)
-    (conf / "keys.conf").write_text(keys)
-    names = ["-subj", "/CN=edge", "-addext", "subjectAltName=IP:127.0.0.1"]
+@contextmanager
+def haproxy(
+    folder: Path, nodes: Sequence[str], *, changes: Changes = (), keys: str | None = None
+) -> Iterator[Edge]:
+    """deploy/haproxy in front of nodes, as `nginx`."""
+    program, (port,) = needs("haproxy"), free_ports(1)
+    conf = folder / "conf"
+    shutil.copytree(DEPLOY / "haproxy", conf)
+    if keys is not None:
+        _replace([conf / "listen-tls.cfg"], [("bind :", "bind 127.0.0.1:")])
+        (conf / "listen-tls.cfg").replace(conf / "listen.cfg")
+        (conf / "keys.lst").write_text(keys)
+        # One file holds both for HAProxy.
+        _certify(conf / "certificate.pem", conf / "certificate.crt")
+        whole = (conf / "certificate.pem").read_text() + (conf / "certificate.crt").read_text()
+        (conf / "certificate.pem").write_text(whole)
+    _replace([conf / "listen.cfg"], [("127.0.0.1:7870", f"127.0.0.1:{port}")])
+    _replace([conf / "haproxy.cfg", conf / "nodes.cfg"], changes)
+    _serve(conf / "nodes.cfg", nodes)
+    files = ["-f", "haproxy.cfg", "-f", "nodes.cfg", "-f", "listen.cfg"]
+    with running([program, "-W", "-C", conf, *files]) as process:
+        _until_listening(port, process)
+
+        def list_nodes(nodes: Sequence[str]) -> None:
+            _serve(conf / "nodes.cfg", nodes)
+            process.signal(signal.SIGUSR2)
+
+        scheme = "http" if keys is None else "https"
+        yield Edge(f"{scheme}://127.0.0.1:{port}", conf, process.output, list_nodes)
+        process.signal(signal.SIGTERM)
+
+
+def _serve(file: Path, nodes: Sequence[str]) -> None:
+    kept = [line for line in file.read_text().splitlines() if not line.startswith("    server ")]
+    servers = [f"    server node{i} {node}" for i, node in enumerate(nodes, 1)]
+    file.write_text(_lines([*kept, *servers]))
+
+
+def _replace(files: Sequence[Path], changes: Changes) -> None:
+    for old, new in changes:
+        texts = {file: file.read_text() for file in files}
+        assert any(old in text for text in texts.values()), f"{old!r} is not in {files}"
+        for file, text in texts.items():
+            file.write_text(text.replace(old, new))
+
+
+def _certify(key: Path, certificate: Path) -> None:
+    """A key, and a certificate for 127.0.0.1 that it signed itself."""
     kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    files = ["-keyout", conf / "certificate.key", "-out", conf / "certificate.pem"]
-    subprocess.run(
-        [needs("openssl"), "req", *kind, *names, *files], check=True, capture_output=True
-    )
+    names = ["-subj", "/CN=edge", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", key, "-out", certificate]
+    command = [needs("openssl"), "req", *kind, *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def _until_listening(port: int, process: Running) -> None:

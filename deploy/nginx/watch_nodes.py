@@ -22,7 +22,7 @@ from pathlib import Path
 EVERY = 1.0
 PATIENCE = 1.0
 """Seconds a node has to say that it is ready. Its event loop never computes: this is long."""
-FALL = 2
+FALL = 3
 """Checks in a row that a node fails before it gets nothing more."""
 SERVER = "server {} max_fails=3 fail_timeout=1s;\n"
 HEAD = "# Written by watch_nodes.py: change the list that it reads instead.\n"
