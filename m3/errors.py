@@ -10,11 +10,16 @@ from typing import ClassVar
 
 
 class M3Error(Exception):
-    """The root; never raised itself."""
+    """The root; never raised itself, but for what a server calls its own bug.
+
+    Attributes:
+        request_id: of the answer that an error came with, where it came over HTTP.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 70
+    request_id: str | None = None
 
     @property
     def message(self) -> str:

@@ -13,7 +13,7 @@ from m3.errors import NotFound
 from m3.settings import Settings
 from m3.types import DEFAULT_SOURCE, Document, DocumentKey
 from search.models import CollectionBody, DocumentBody
-from search.parts import Parts, Written, parts_of
+from search.parts import Parts, parts_of
 from search.views import (
     CollectionsView,
     DocumentView,
@@ -22,6 +22,7 @@ from search.views import (
     document_view,
     status_view,
 )
+from search.written import Written
 from serving import openapi, strict
 from serving.audit import about
 from serving.keys.caller import Caller, MayAdminister, MayRead, MayWrite

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from fastapi import Request
 
 from embedder.client import EmbedderClient
 from m3.types import Document
 from search.service import SearchService
+from search.written import Written
 from serving.lifecycle import ReadyCheck
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What became of a document: searchable when this is told."""
-
-    outcome: Literal["created", "replaced", "unchanged"]
-    chunks: int
 
 
 class DocumentWriter(Protocol):

@@ -13,6 +13,10 @@ from commands.options import EmbedderUrl, Home, Json
 from m3.errors import InvalidInput
 from m3.settings import Settings, load_settings
 
+_SECONDS = 60.0
+"""That a running API is given to answer."""
+_ON_THE_WAY = 5.0
+"""Seconds more than a search is given itself."""
 _EXAMPLES = (
     "Examples:\n\n`m3-search query 'Who won Super Bowl 50?' --collection xquad-en`\n\n"
     "`m3-search query 'vector index' --collection docs --method dense --top-k 3 --json`\n\n"
@@ -87,6 +91,14 @@ def query(
         int, typer.Option(help="Passages before and after each hit to show with it, up to 5.")
     ] = 0,
     explain: Annotated[bool, typer.Option("--explain", help="Why each hit is one.")] = False,
+    timeout_ms: Annotated[
+        int | None,
+        typer.Option(
+            help="Go without what is not there by then, or fail.",
+            metavar="MS",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     url: Annotated[
         str | None, typer.Option(help="Ask this running search API.", show_default=False)
@@ -111,6 +123,7 @@ def query(
         "group_by": group_by,
         "neighbours": neighbours,
         "explain": explain,
+        "timeout_ms": timeout_ms,
     }
     answer, stand_in = _ask_api(url, body, settings) if url else _ask_here(body, settings)
     if json:
@@ -129,11 +142,13 @@ def _ask_here(body: dict[str, Any], settings: Settings) -> tuple[dict[str, Any],
 
 
 def _ask_api(url: str, body: dict[str, Any], settings: Settings) -> tuple[dict[str, Any], bool]:
-    from search.client import SearchApi  # noqa: PLC0415 - keeps --help quick
+    from search.client import SearchClient  # noqa: PLC0415 - keeps --help quick
+    from search.response import as_json  # noqa: PLC0415
 
-    with SearchApi(url, settings) as api:
-        answer = api.search(body)
-        return answer, api.collection(body["collection"])["collection"]["stand_in"]
+    seconds = max(_SECONDS, (body["timeout_ms"] or 0) / 1000 + _ON_THE_WAY)
+    with SearchClient.from_settings(url, settings, timeout=seconds) as api:
+        answer = api.search(**body)
+        return as_json(answer), api.get_collection(body["collection"]).collection.stand_in
 
 
 def _weights(given: str | None) -> dict[str, float] | str | None:

@@ -15,8 +15,9 @@ from m3.errors import InvalidInput
 from m3.settings import Settings
 from m3.types import Document
 from search.collections import Collections
-from search.parts import Parts, Written
+from search.parts import Parts
 from search.readiness import NodeProbe
+from search.written import Written
 
 
 class Writer:

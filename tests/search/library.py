@@ -22,7 +22,7 @@ from m3.types import (
     Representation,
     batch_of,
 )
-from search.parts import Written
+from search.written import Written
 from store.contract import CollectionSpec, DocumentRows
 from store.filters import FieldType
 from store.memory import MemoryStore

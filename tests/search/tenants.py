@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from m3.settings import Settings
 from m3.types import Chunk, Codec, Document, Representation
 from search.app import create
-from search.parts import Parts, Written
+from search.parts import Parts
 from search.service import SearchService
+from search.written import Written
 from store.contract import DocumentRows, Store
 from store.memory import MemoryStore
 from tests.search.library import COLLECTION, KnownQueries, example, spec

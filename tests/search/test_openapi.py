@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from m3.settings import Settings
 from m3.types import Codec, Representation
@@ -18,6 +15,7 @@ from search.parts import Parts
 from search.service import SearchService
 from tests.schemathesis_runs import assert_keeps_its_word
 from tests.search.library import KnownQueries, Notes, example, library, passages_of
+from tests.search.served import served
 
 HOOKS = Path(__file__).with_name("beyond_schemas.py")
 
@@ -39,16 +37,8 @@ def url() -> Iterator[str]:
         service = SearchService(library(passages_of(30)), known)
         yield Parts(service, known, Notes(), node_ready=known.model)
 
-    config = uvicorn.Config(create(Settings(), parts), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with served(create(Settings(), parts)) as address:
+        yield address
 
 
 def test_every_operation_keeps_its_word(url: str, tmp_path: Path):
