@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from m3.settings import Settings
+from search import page
 from search import rerank_routes as rerank
 from search.collection_routes import collection_routes, document_routes
 from search.metrics import SearchMetrics
@@ -56,9 +57,12 @@ def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
         lifecycle=Lifecycle(ready),
         registry=registry,
         error_shapes={rerank.PATH: cohere.error_shape},
+        is_open=page.is_open,
+        is_quiet=page.is_file,
     )
     app.include_router(routes(metrics))
     app.include_router(rerank.routes())
     app.include_router(collection_routes(settings))
     app.include_router(document_routes())
+    app.include_router(page.routes())
     return app

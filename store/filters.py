@@ -69,13 +69,14 @@ _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
     "gte": operator.ge,
 }
 _SCALAR_OPS = frozenset({"eq", "ne", "in", "exists", *_ORDER})
-_OPS: Mapping[FieldType, frozenset[str]] = {
+OPERATORS: Mapping[FieldType, frozenset[str]] = {
     FieldType.STRING: _SCALAR_OPS,
     FieldType.INT: _SCALAR_OPS,
     FieldType.FLOAT: _SCALAR_OPS,
     FieldType.BOOL: frozenset({"eq", "ne", "in", "exists"}),
     FieldType.STRINGS: frozenset({"contains", "exists"}),
 }
+"""What may be asked of a field of each type."""
 
 
 def typed(value: Any, type_: FieldType) -> Any:
@@ -183,10 +184,10 @@ def _comparison(node: Mapping[str, Any], fields: Mapping[str, FieldType]) -> Com
     if name not in fields:
         raise InvalidInput(f"filter: field {name!r} is not declared; declared: {sorted(fields)}")
     type_ = fields[name]
-    if op not in _OPS[type_]:
+    if op not in OPERATORS[type_]:
         raise InvalidInput(
             f"filter: {op!r} does not work on {name!r} ({type_.value}); "
-            f"these do: {sorted(_OPS[type_])}"
+            f"these do: {sorted(OPERATORS[type_])}"
         )
     try:
         return Comparison(name, op, _comparand(op, type_, node.get("value")))
