@@ -1,4 +1,4 @@
-"""m3-embedder: serve a node, encode a text, build the stand-in checkpoint."""
+"""m3-embedder: serve a node, encode a text, fetch a model, build the stand-in checkpoint."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from commands.console import print_json, run
+from m3.errors import ModelMismatch
 from m3.settings import Precision, load_settings
 from m3.types import OUTPUTS, ModelInfo, Representation
 
@@ -94,6 +95,42 @@ def encode(
     typer.echo(_described(encoder.info))
     for text, row, tokens in zip(texts, batch, batch.tokens.tolist(), strict=True):
         typer.echo(_summary(text, row, tokens, encoder.tokenizer.pieces))
+
+
+@app.command(
+    epilog="Examples:\n\n`HF_HOME=/mnt/models m3-embedder pull`\n\n"
+    "`m3-embedder pull --expect 1f0c…` in front of nodes that start with `HF_HUB_OFFLINE=1`"
+)
+def pull(
+    *,
+    model: Model = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(help="Refuse a model of another fingerprint.", metavar="FINGERPRINT"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="What is there, as JSON.")] = False,
+) -> None:
+    """Fetch a model where it is not here yet, check every file, and tell its fingerprint.
+
+    Once it is in a folder that nodes share, none of them has to fetch it, or to write there.
+    """
+    from embedder.model.checkpoint import open_checkpoint  # noqa: PLC0415 - keeps --help quick
+    from embedder.model.hub import find  # noqa: PLC0415
+
+    settings = load_settings(model=model, log_level="warning")
+    folder, name = find(settings.model)
+    # Hashed anew: what was remembered of a file says nothing of the disk under it.
+    checkpoint = open_checkpoint(folder, name)
+    if expect is not None and checkpoint.fingerprint != expect:
+        raise ModelMismatch(
+            f"{checkpoint.id} at {folder} has the fingerprint {checkpoint.fingerprint}, "
+            f"not {expect}: fetch it again into an empty folder, or expect this one"
+        )
+    if json:
+        found = {"model": checkpoint.id, "fingerprint": checkpoint.fingerprint}
+        print_json({**found, "directory": str(folder)})
+    else:
+        typer.echo(f"{checkpoint.id} at {folder}, fingerprint {checkpoint.fingerprint}")
 
 
 @app.command("stand-in", epilog="Example:\n\n`m3-embedder stand-in ./stand-in`")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from m3.errors import InvalidInput, StorageFull
 from m3.types import Document
 
 FOLDER = "dead-letters"
+_NAME = re.compile(r"(.+)-\d{8}T\d{6}Z(?:-\d+)?\.jsonl")
 STDIN = "stdin"
 """What standard input is called; it cannot be read again."""
 
@@ -128,6 +131,17 @@ class DeadLetters:
             self.path = path
             return self._file
         raise AssertionError("count() does not end")
+
+
+def waiting(home: Path) -> Counter[str]:
+    """Letters that nobody has taken up yet, by collection."""
+    found = Counter[str]()
+    for path in (home / FOLDER).glob("*.jsonl"):
+        named = _NAME.fullmatch(path.name)
+        if named:
+            with path.open("rb") as file:
+                found[named[1]] += sum(1 for line in file if line.strip())
+    return found
 
 
 def read_letters(path: Path) -> Iterator[Letter]:
