@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3 import codec as codes
@@ -63,17 +64,27 @@ def vector_bytes(chunks: int, tokens: int, dimension: int, codec: Codec) -> int:
     return chunks * dense + tokens * (codes.width(dimension, codec) + _TOKEN_ID_BYTES)
 
 
+def chunk_parts(load: Load) -> Mapping[str, int]:
+    """Bytes of one row of the table, by what they are for.
+
+    Every token counts as a sparse term of its own, so that the sparse part is an upper bound.
+    """
+    dense = vector_bytes(1, 0, load.dimension, load.codec)
+    return {
+        "dense": dense,
+        "sparse": load.tokens * _SPARSE_BYTES_PER_TERM,
+        "ColBERT": vector_bytes(1, load.tokens, load.dimension, load.codec) - dense,
+        "text": 2 * load.tokens * _TEXT_BYTES_PER_TOKEN,
+        "rest": _ROW_BYTES,
+    }
+
+
 def size(load: Load) -> Size:
-    """Every token counted as a sparse term of its own, so that sparse parts are upper bounds."""
-    sparse = load.tokens * _SPARSE_BYTES_PER_TERM
-    chunk = (
-        vector_bytes(1, load.tokens, load.dimension, load.codec)
-        + sparse
-        + 2 * load.tokens * _TEXT_BYTES_PER_TOKEN
-        + _ROW_BYTES
-    )
+    """Sparse parts are upper bounds, as in `chunk_parts`."""
+    parts = chunk_parts(load)
+    chunk = sum(parts.values())
     key = 8
-    flat = load.dimension * _FP16 + sparse + key
+    flat = load.dimension * _FP16 + parts["sparse"] + key
     return Size(
         chunk_bytes=chunk,
         table_bytes=load.chunks * chunk,
