@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -31,9 +32,8 @@ PORTS = {
 
 def options_of(app: str, command: str) -> frozenset[str]:
     """The options of `m3-embedder COMMAND` and of `m3-ingest COMMAND`."""
-    group = get_command({"m3-embedder": embedder.app, "m3-ingest": ingest.app}[app])
-    found = group.commands[command]  # type: ignore[attr-defined]
-    return frozenset(name for each in found.params for name in each.opts)
+    group: Any = get_command({"m3-embedder": embedder.app, "m3-ingest": ingest.app}[app])
+    return frozenset(name for each in group.commands[command].params for name in each.opts)
 
 
 def paths_of(app: FastAPI) -> frozenset[str]:
