@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from typer.main import get_command
 
 from commands import embedder, ingest
@@ -37,7 +36,7 @@ def options_of(app: str, command: str) -> frozenset[str]:
 
 
 def paths_of(app: FastAPI) -> frozenset[str]:
-    return frozenset(route.path for route in app.routes if isinstance(route, APIRoute))
+    return frozenset(app.openapi()["paths"])
 
 
 def unknown_variables(names: Iterable[str]) -> list[str]:

@@ -140,6 +140,7 @@ def test_ports_are_those_that_programs_listen_on():
 
 def test_probes_ask_what_programs_answer():
     answered = known.paths_of(create_app(title="any", description="", settings=Settings()))
+    assert answered
     assert answered <= known.paths_of(create_node_app(Settings()))
     asked = [
         container[f"{kind}Probe"]["httpGet"]
