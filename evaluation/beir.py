@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,8 @@ from m3.types import Document
 _CORPUS = "corpus.jsonl"
 _QUERIES = "queries.jsonl"
 _QRELS = "qrels/test.tsv"
+_NAMED = 5
+"""Documents that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,16 @@ class TestCollection:
     @property
     def corpus(self) -> Path:
         return self.folder / _CORPUS
+
+    def check_judgments(self) -> None:
+        """Raises InvalidInput for judgments of documents that the corpus does not have."""
+        unknown = {document: None for grades in self.qrels.values() for document in grades}
+        for line in _lines(self.corpus):
+            unknown.pop(line.id, None)
+        if unknown:
+            raise InvalidInput(
+                f"{self.folder / _QRELS} judges {named(list(unknown))} not in {_CORPUS}"
+            )
 
     def documents(self) -> Iterator[Parsed]:
         """The corpus as it is read. Documents with neither text nor title are passed over.
@@ -75,10 +87,19 @@ def load(folder: Path) -> TestCollection:
             )
     qrels = _qrels(folder / _QRELS)
     texts = {line.id: line.record["text"] for line in _lines(folder / _QUERIES)}
+    if empty := [id_ for id_ in qrels if id_ in texts and not texts[id_].strip()]:
+        raise InvalidInput(f"{folder / _QUERIES}: query {empty[0]!r} is empty, and is judged")
     if missing := [id_ for id_ in qrels if id_ not in texts]:
         raise InvalidInput(f"{folder / _QRELS} judges query {missing[0]!r}, not in {_QUERIES}")
     queries = {id_: texts[id_] for id_ in qrels}
     return TestCollection(folder.resolve().name, folder, queries, qrels)
+
+
+def named(documents: Sequence[str]) -> str:
+    """How many documents there are, and the first few of their ids."""
+    first = ", ".join(map(repr, documents[:_NAMED]))
+    more = ", …" if len(documents) > _NAMED else ""
+    return f"{len(documents)} document{'s' * (len(documents) != 1)} ({first}{more})"
 
 
 def _lines(path: Path) -> Iterator[_Line]:
@@ -120,12 +141,16 @@ def _qrels(path: Path) -> Mapping[str, Mapping[str, int]]:
             continue
         try:
             query, document, grade = line.split("\t")
-            qrels.setdefault(query, {})[document] = int(grade)
+            value = int(grade)
         except ValueError:
             raise InvalidInput(
                 f"{path}:{number}: expected query id, document id and a whole number, "
                 "with tabs between"
             ) from None
+        grades = qrels.setdefault(query, {})
+        if document in grades:
+            raise InvalidInput(f"{path}:{number}: query {query!r} judges {document!r} twice")
+        grades[document] = value
     if not qrels:
         raise InvalidInput(f"{path} holds no judgment below its header")
     return qrels

@@ -70,6 +70,11 @@ METHOD_WEIGHTS: Mapping[Method, Weights] = {
     Method.FUSION: Weights(1, 0.3, 1),
 }
 
+FUSING: tuple[Method, ...] = tuple(
+    method for method, weights in METHOD_WEIGHTS.items() if weights.as_tuple().count(0) < 2
+)
+"""The methods whose weights say something."""
+
 PRESETS: Mapping[str, Weights] = {
     "model-card": Weights(0.4, 0.2, 0.4),
     "mkqa": Weights(1, 0.3, 1),

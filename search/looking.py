@@ -14,6 +14,7 @@ from functools import partial
 from embedder.client import EmbedderClient
 from m3.errors import GenerationChanged, M3Error, NotFound
 from m3.types import Representation
+from scoring.fusion import FUSING, Weights
 from search.collections import Collections
 from search.degrade import Breakers, Budget
 from search.embed import QueryEmbedder
@@ -30,12 +31,13 @@ _THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that its collection has accepted."""
+    """A request that its collection has accepted, with the weights that it comes to."""
 
     request: SearchRequest
     collection: Collection
     spec: CollectionSpec
     filter: Filter | None
+    weights: Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,10 @@ class Looker:
             self._collections.forget(request.collection)
             raise
         filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
-        return Question(request, collection, spec, filter_)
+        # A request that gives weights, or takes none, needs no second look at the record.
+        needs = request.weights is None and request.method in FUSING
+        weights = request.scoring_weights(collection.weights(spec) if needs else {})
+        return Question(request, collection, spec, filter_, weights)
 
     async def query(self, question: Question) -> Likeness:
         """The query as the collection's model sees it."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3.errors import InvalidInput
+from scoring.fusion import Weights
 from search.ranking import Place
 from store.contract import Snapshot
 
@@ -69,16 +70,18 @@ class Ranking:
     """All hits of a search, best first, from one snapshot.
 
     Attributes:
+        weights: how they were fused, on all its pages.
         degraded: what the search went without, on all its pages.
     """
 
     places: Sequence[Place]
     snapshot: Snapshot
+    weights: Weights
     degraded: tuple[str, ...] = ()
 
     def digest(self) -> bytes:
         """[12] bytes of what its pages have in common."""
-        return digest(self.snapshot.table, self.snapshot.version, *self.degraded)
+        return digest(self.snapshot.table, self.snapshot.version, self.weights, *self.degraded)
 
 
 class Rankings:

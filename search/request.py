@@ -35,8 +35,9 @@ class SearchRequest:
 
     Attributes:
         query: a text, or a stored document whose own vectors are the query.
-        weights: None: those of the method. Given ones change the scoring, not the legs: `dense`
-            with the weights of `fusion` ranks the candidates of the dense leg by all scores.
+        weights: None: those saved for the method with the collection, or the method's. Given ones
+            change the scoring, not the legs: `dense` with the weights of `fusion` ranks the
+            candidates of the dense leg by all scores.
         candidates: how deep each leg is searched. None: enough for the first page; a page
             beyond it needs a depth, the same on every page, or the pages would not fit together.
         rank: `rrf` fuses the ranks in the legs that are asked, in place of weighted scores.
@@ -141,9 +142,9 @@ class SearchRequest:
         """Where candidates come from."""
         return legs_of(self.method)
 
-    @property
-    def scoring_weights(self) -> Weights:
-        return self.weights or METHOD_WEIGHTS[self.method]
+    def scoring_weights(self, saved: Mapping[Method, Weights]) -> Weights:
+        """Its own, or those saved for its method, or the method's."""
+        return self.weights or saved.get(self.method) or METHOD_WEIGHTS[self.method]
 
 
 def legs_of(method: Method) -> Sequence[Leg]:

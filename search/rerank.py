@@ -11,7 +11,7 @@ import numpy as np
 from m3.errors import DeadlineExceeded, M3Error
 from m3.types import F32, EmbeddingBatch, Representation
 from scoring.exact import colbert_scores, first_scores
-from scoring.fusion import F64
+from scoring.fusion import F64, Weights
 from search.degrade import PARTS, Part, in_order
 from search.ranking import Place, Rank, by_document, places, reciprocal_ranks, weighted
 from search.request import SearchRequest
@@ -41,8 +41,8 @@ class ScoredCandidates:
         """The parts that dropped out."""
         return in_order(self.dropped)
 
-    def ranking(self, request: SearchRequest) -> Sequence[Place]:
-        """What the request's own legs found, all of it, as it asks.
+    def ranking(self, request: SearchRequest, weights: Weights) -> Sequence[Place]:
+        """What the request's own legs found, all of it, as it asks, by these weights.
 
         Raises:
             M3Error: why a part dropped out without which nothing is left that counts.
@@ -52,17 +52,16 @@ class ScoredCandidates:
         }
         found = set[int]().union(*legs.values())
         kept = [i for i, chunk in enumerate(self.rows.chunks) if chunk.row in found]
-        weights = request.scoring_weights.without(self.degraded)
-        if weights is None:
-            needed = request.scoring_weights
-            raise next(self.dropped[part] for part in self.degraded if getattr(needed, part))
+        left = weights.without(self.degraded)
+        if left is None:
+            raise next(self.dropped[part] for part in self.degraded if getattr(weights, part))
         if not kept:
             return []
         chunks, scores = [self.rows.chunks[i] for i in kept], self.scores[kept]
         if request.rank is Rank.RRF:
             fused, shares = _by_ranks(chunks, scores, legs)
         else:
-            fused, shares = weighted(scores, weights)
+            fused, shares = weighted(scores, left)
         lacking = [PARTS.index(part) for part in self.degraded]
         ordered = places(chunks, scores, fused, shares, least=request.min_score, lacking=lacking)
         return by_document(ordered) if request.group_by else ordered

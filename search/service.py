@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from embedder.client import EmbedderClient
 from m3.errors import DeadlineExceeded, PageExpired, SnapshotGone
 from m3.types import Representation
-from scoring.fusion import Method
 from search.collections import Collections
 from search.degrade import Budget
 from search.explain.explainer import Explainer
 from search.explain.tokens import Tokens
 from search.hits import hits
-from search.looking import Looker, Question
+from search.looking import Look, Looker, Question
 from search.paging import Page, Ranking, Rankings
 from search.ranking import Place, Rank
-from search.request import SearchRequest, legs_of
+from search.request import SearchRequest
 from search.response import Hit, SearchResponse, Timings
-from store.contract import Leg, Rows, Snapshot, Store, StoredChunk
+from store.contract import Rows, Snapshot, Store, StoredChunk
 
 
 class SearchService:
@@ -69,31 +68,23 @@ class SearchService:
         total = _ms(time.perf_counter() - began)
         return replace(response, timings_ms=replace(response.timings_ms, total=total))
 
-    async def search_by(
-        self, request: SearchRequest, methods: Sequence[Method]
-    ) -> Mapping[Method, Sequence[Hit]]:
-        """The hits that `search` would give for each method, from one look at the collection.
+    async def look(self, request: SearchRequest) -> Look:
+        """All candidates of the request's legs with their exact scores, in no order yet.
 
         Raises:
             As `search` does, and for parts that failed, which `search` does without.
         """
-        legs: dict[Leg, None] = dict.fromkeys(leg for m in methods for leg in legs_of(m))
-        look = await self._looker.look(request, tuple(legs), Budget.of(None))
+        look = await self._looker.look(request, request.legs, Budget.of(None))
         for error in look.candidates.dropped.values():
             raise error
-        page = slice(request.offset, request.offset + request.top_k)
-        asked = {method: replace(request, method=method, weights=None) for method in methods}
-        return {
-            method: hits(look.candidates.ranking(one)[page], look.candidates.rows)
-            for method, one in asked.items()
-        }
+        return look
 
     async def _fresh_page(self, request: SearchRequest, budget: Budget) -> SearchResponse:
         """From a look at the collection; for a page of another snapshot there is none."""
         look = await self._looker.look(request, request.legs, budget)
         scored = time.perf_counter()
-        places = look.candidates.ranking(request)
-        ranking = Ranking(places, look.snapshot, look.candidates.degraded)
+        places = look.candidates.ranking(request, look.question.weights)
+        ranking = Ranking(places, look.snapshot, look.question.weights, look.candidates.degraded)
         if request.page is not None and request.page.snapshot != ranking.digest():
             raise _expired()
         ranking_seconds = time.perf_counter() - scored
@@ -134,7 +125,7 @@ class SearchService:
         places = _cut(request, ranking)
         explainer = None
         if request.explain and query is not None:
-            explainer = await self._explainer(question, query, ranking.degraded)
+            explainer = await self._explainer(question, query, ranking)
         around = None
         if request.neighbours:
             around = await asyncio.to_thread(
@@ -153,13 +144,13 @@ class SearchService:
         return page.token()
 
     async def _explainer(
-        self, question: Question, query: Representation, degraded: Sequence[str]
+        self, question: Question, query: Representation, ranking: Ranking
     ) -> Explainer:
         spec, request = question.spec, question.request
         if spec.fingerprint not in self._tokens:
             tokenizer = await self._client.tokenizer(spec.fingerprint)
             self._tokens[spec.fingerprint] = await asyncio.to_thread(Tokens, tokenizer)
-        weights = request.scoring_weights.without(degraded)
+        weights = ranking.weights.without(ranking.degraded)
         weights = None if request.rank is Rank.RRF else weights
         return Explainer(query, self._tokens[spec.fingerprint], spec.chunking.context, weights)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from m3.types import Codec, Metadata, Tenancy
+from scoring.fusion import Method, Weights
 from store.contract import Chunking, CollectionSpec, Counts, Status, StoredDocument
 from store.filters import FieldType
 
@@ -43,6 +44,7 @@ class StatusView:
     Attributes:
         bytes: on disk, index apart.
         unpublished: commits that the index does not have yet.
+        weights: what searches use that give none, by method, where they were tuned.
     """
 
     collection: CollectionView
@@ -52,6 +54,7 @@ class StatusView:
     chunks: int
     bytes: int | None
     unpublished: int | None
+    weights: Mapping[Method, Weights]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def status_view(status: Status, own: Counts | None) -> StatusView:
         chunks=(own or status).chunks,
         bytes=status.bytes if own is None else None,
         unpublished=status.unpublished if own is None else None,
+        weights=status.weights,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -12,6 +12,7 @@ import orjson
 from m3.codec import width
 from m3.errors import InvalidInput, NotFound
 from m3.types import Representation
+from scoring.fusion import FUSING, Method, Weights
 from store.contract import CollectionSpec, DocumentRows
 from store.filters import field_values
 
@@ -32,6 +33,15 @@ def check_name(name: str) -> None:
         raise InvalidInput(
             f"collection name {name!r}: letters, digits, '-' and '_' only, 1 to 64 of them"
         )
+
+
+def check_weights(weights: Mapping[Method, Weights]) -> None:
+    """Raises InvalidInput for weights of a method that they would make another one."""
+    for method, chosen in weights.items():
+        if method not in FUSING:
+            raise InvalidInput(f"{method} has no weights to save: {' and '.join(FUSING)} have")
+        if method is Method.DENSE_SPARSE and chosen.colbert:
+            raise InvalidInput(f"{method} has no ColBERT scores to weigh: {Method.FUSION} has")
 
 
 def unknown_collection(name: str, names: Sequence[str]) -> NotFound:

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from m3.errors import GenerationChanged
 from m3.types import Document, DocumentKey, Representation
-from store.checks import check_documents, check_tenants
+from scoring.fusion import Method, Weights
+from store.checks import check_documents, check_tenants, check_weights
 from store.contract import (
     Candidates,
     CollectionSpec,
@@ -109,6 +110,9 @@ class StoredCollection:
 
     def settle(self) -> None:
         self._publisher.settle()
+        self._compactor.finish()
+
+    def tidy(self) -> None:
         self._compactor.tidy()
 
     def compact(self, retention: timedelta) -> Compaction:
@@ -207,6 +211,17 @@ class StoredCollection:
     ) -> dict[int, list[StoredChunk]]:
         return self._reader.around(chunks, reach, snapshot)
 
+    def snapshot(self) -> Snapshot:
+        generation = self._generations.current()
+        return Snapshot(generation.table, generation.published)
+
+    def weights(self, spec: CollectionSpec) -> Mapping[Method, Weights]:
+        return self._generations.weights(spec.fingerprint)
+
+    def save_weights(self, weights: Mapping[Method, Weights], spec: CollectionSpec) -> None:
+        check_weights(weights)
+        self._generations.save_weights(spec.fingerprint, weights)
+
     def status(self) -> Status:
         generation = self._generations.current()
         table = self._generations.table(generation)
@@ -225,6 +240,7 @@ class StoredCollection:
             lag_seconds=max(0.0, time.time() - waiting.timestamp()) if waiting else 0.0,
             published_at=None if at is None else datetime.fromtimestamp(at, UTC),
             spec=generation.spec,
+            weights=self.weights(generation.spec),
         )
 
     def counts(self, tenant: str) -> Counts:

@@ -27,6 +27,7 @@ from m3.types import (
     context_of,
     model_text,
 )
+from scoring.fusion import Method, Weights
 from store.filters import FieldType, Filter
 from store.words import Words
 
@@ -213,6 +214,7 @@ class Status:
         lag_seconds: since the oldest of them was made, 0 where none waits.
         published_at: when a version was last published; None where none has been since the
             collection was made, or by a version that did not note it.
+        weights: saved for the model that serves, by method.
     """
 
     name: str
@@ -225,6 +227,7 @@ class Status:
     lag_seconds: float
     published_at: datetime | None
     spec: CollectionSpec
+    weights: Mapping[Method, Weights] = field(default_factory=dict[Method, Weights])
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +297,10 @@ class Collection(Protocol):
 
     def settle(self) -> None:
         """Finish what waits for readers to move on: rows replaced a moment ago leave the index."""
+        ...
+
+    def tidy(self) -> None:
+        """Make few large files of many small ones, if there are many, beside readers and writers."""
         ...
 
     def compact(self, retention: timedelta) -> Compaction:
@@ -404,6 +411,25 @@ class Collection(Protocol):
 
         Raises:
             SnapshotGone: as `rows`.
+        """
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """What a search would read now."""
+        ...
+
+    def weights(self, spec: CollectionSpec) -> Mapping[Method, Weights]:
+        """What was saved for searches that give no weights, by method, for the model of `spec`.
+
+        Weights belong to a model: those of another one wait until it serves again.
+        """
+        ...
+
+    def save_weights(self, weights: Mapping[Method, Weights], spec: CollectionSpec) -> None:
+        """Have searches use these, in place of all that was saved for the model of `spec`.
+
+        Raises:
+            InvalidInput: weights of a method that does not fuse.
         """
         ...
 

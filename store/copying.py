@@ -7,13 +7,14 @@ copy is registered once it is complete, table and index; what breaks off leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from m3.errors import AlreadyExists, Corrupt
+from scoring.fusion import Method, Weights
 from store.checks import check_name
 from store.contract import CollectionSpec
 from store.generations.making import undone_on_failure
@@ -34,18 +35,21 @@ OnRows = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The published version of a collection's serving generation."""
+    """The published version of a collection's serving generation, and its model's weights."""
 
     name: str
     spec: CollectionSpec
     version: Version
+    weights: Mapping[Method, Weights]
 
     @classmethod
     def of(cls, registry: Registry, name: str) -> Published:
         """Raises NotFound, and what reading a record raises."""
-        generation = registry.read(name).generation
+        record = registry.read(name)
+        generation = record.generation
         table = Table(registry.place.table_uri(name, generation.table))
-        return cls(name, generation.spec, table.at(generation.published))
+        weights = record.weights.get(generation.spec.fingerprint, {})
+        return cls(name, generation.spec, table.at(generation.published), weights)
 
     @property
     def chunks(self) -> int:
@@ -108,6 +112,7 @@ class Target:
                     swept=copied.number,
                     engine=NOWHERE if self.milvus is None else self.milvus.identity,
                 ),
+                published.weights,
             )
         return Copied(name, copied.count("position = 0"), copied.count(), copied.bytes())
 

@@ -13,11 +13,13 @@ from typing import Self
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
 from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
 from scoring.definition import dense_score, sparse_score
+from scoring.fusion import Method, Weights
 from store.checks import (
     check_documents,
     check_name,
     check_spec,
     check_tenants,
+    check_weights,
     unknown_collection,
 )
 from store.contract import (
@@ -82,6 +84,9 @@ class _Record:
     current: int = 1
     building: int | None = None
     previous: int | None = None
+    weights: dict[str, Mapping[Method, Weights]] = field(
+        default_factory=dict[str, Mapping[Method, Weights]]
+    )
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -167,6 +172,9 @@ class MemoryCollection:
 
     def settle(self) -> None:
         """Nothing waits: readers and writers exclude each other."""
+
+    def tidy(self) -> None:
+        """There are no files."""
 
     def compact(self, retention: timedelta) -> Compaction:  # noqa: ARG002 - there is one version
         return Compaction(1, 1, 0)
@@ -305,6 +313,19 @@ class MemoryCollection:
             return True
         return matches(filter_, field_values(row.chunk.metadata, self.spec.fields))
 
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            return Snapshot(self._generation.table, self._generation.version)
+
+    def weights(self, spec: CollectionSpec) -> Mapping[Method, Weights]:
+        with self._lock:
+            return self._record.weights.get(spec.fingerprint, {})
+
+    def save_weights(self, weights: Mapping[Method, Weights], spec: CollectionSpec) -> None:
+        check_weights(weights)
+        with self._lock:
+            self._record.weights[spec.fingerprint] = dict(weights)
+
     def status(self) -> Status:
         with self._lock:
             rows = list(self._all())
@@ -319,6 +340,7 @@ class MemoryCollection:
                 lag_seconds=0.0,
                 published_at=self._generation.published_at,
                 spec=self.spec,
+                weights=self.weights(self.spec),
             )
 
     def counts(self, tenant: str) -> Counts:

@@ -11,12 +11,13 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import orjson
 from pydantic import TypeAdapter
 
-from m3.errors import AlreadyExists, Corrupt, NewerFormat
+from m3.errors import AlreadyExists, Corrupt, InvalidInput, NewerFormat
+from scoring.fusion import Method, Weights
 from store.checks import check_name, unknown_collection
 from store.contract import CollectionSpec
 from store.places.place import Place
@@ -97,6 +98,7 @@ class Record:
         current: the generation that serves.
         building: the one that is being made, if any.
         previous: the one that served before, if it is kept.
+        weights: what searches use that give none, by the fingerprint of the model they are for.
     """
 
     name: str
@@ -105,6 +107,9 @@ class Record:
     building: int | None = None
     previous: int | None = None
     closing: Closing | None = None
+    weights: Mapping[str, Mapping[Method, Weights]] = field(
+        default_factory=dict[str, Mapping[Method, Weights]]
+    )
 
     @property
     def generation(self) -> Generation:
@@ -120,6 +125,10 @@ class Record:
             building=None if self.building == number else self.building,
             previous=None if self.previous == number else self.previous,
         )
+
+    def with_weights(self, fingerprint: str, weights: Mapping[Method, Weights]) -> Record:
+        """This with these in place of all that the model had."""
+        return replace(self, weights={**self.weights, fingerprint: weights})
 
     def with_generation(self, generation: Generation) -> Record:
         return replace(self, generations={**self.generations, generation.number: generation})
@@ -148,13 +157,20 @@ class Registry:
             raise unknown_collection(name, self.names())
         return _parse(name, stored.data), stored.tag
 
-    def create(self, name: str, generation: Generation) -> None:
-        """Register a collection whose first generation is made.
+    def create(
+        self,
+        name: str,
+        generation: Generation,
+        weights: Mapping[Method, Weights] | None = None,
+    ) -> None:
+        """Register a collection whose first generation is made, with weights for its model.
 
         Raises:
             AlreadyExists: the name is taken.
         """
         record = Record(name, generation.number, {generation.number: generation})
+        if weights:
+            record = record.with_weights(generation.spec.fingerprint, weights)
         if not self.place.swap(name, None, _serialise(record)):
             raise AlreadyExists(f"collection {name!r} exists already")
 
@@ -225,5 +241,5 @@ def _parse(name: str, data: bytes) -> Record:
                 f"(format {written_by}, this reads up to {FORMAT}): upgrade"
             )
         return _RECORD_TYPE.validate_python(body)
-    except (KeyError, TypeError, ValueError) as error:
+    except (InvalidInput, KeyError, TypeError, ValueError) as error:
         raise Corrupt(f"the record of collection {name!r} cannot be read: {error}") from error

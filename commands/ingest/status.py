@@ -82,6 +82,7 @@ def _show_status(status: Status, building: Building | None, previous: int | None
         "context": chunking.context,
         "tenancy": f"{spec.tenancy}{f', {spec.owner}' if spec.owner else ''}",
         "fields": ", ".join(f"{name}:{kind}" for name, kind in spec.fields.items()) or "none",
+        "weights": _weights(status),
         "generation": _generation(status.generation, building, previous),
         "version": f"{status.version}, published {_published(status)}",
         "lag": f"{status.lag_seconds:,.0f} s ({status.unpublished} commits wait for the index)",
@@ -89,6 +90,14 @@ def _show_status(status: Status, building: Building | None, previous: int | None
     typer.echo(status.name)
     for name, fact in facts.items():
         typer.echo(f"  {name:12} {fact}")
+
+
+def _weights(status: Status) -> str:
+    saved = [
+        f"{method} {', '.join(f'{weight:g}' for weight in weights.as_tuple())}"
+        for method, weights in status.weights.items()
+    ]
+    return "; ".join(saved) or "the methods' own"
 
 
 def _generation(number: int, building: Building | None, previous: int | None) -> str:

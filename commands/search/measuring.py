@@ -10,14 +10,17 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, TimeElapsedColumn
-from rich.table import Table
 
 from commands.ingest.progress import Display, display
 from commands.search.parts import open_service
+from evaluation import floors, metrics, per_query, run_files, score_files
 from evaluation.beir import TestCollection, load
 from evaluation.collection import prepare
-from evaluation.metrics import METRICS
-from evaluation.run import Quality, quality, search_all
+from evaluation.floors import Floor, Missed
+from evaluation.metrics import Metric, metric_named
+from evaluation.quality import Measured, measure_methods
+from evaluation.scores import DEPTH
+from evaluation.scoring_pass import raw_scores
 from ingest.sources import Reject
 from m3.settings import Settings
 from scoring.fusion import Method
@@ -26,25 +29,68 @@ from store.contract import Status
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Wanted:
+    """What is to be measured."""
+
+    methods: Sequence[Method]
+    metrics: Sequence[Metric]
+    floors: Sequence[Floor]
+    depth: int = DEPTH
+
+    @classmethod
+    def of(
+        cls, methods: str | None, metrics_: str | None, floors_: Sequence[str], depth: int
+    ) -> Wanted:
+        """From comma-separated names; None is all methods, the usual metrics.
+
+        Raises:
+            InvalidInput: a name that is none, or a floor that would not be measured.
+        """
+        wanted = cls(
+            [method_named(name.strip()) for name in methods.split(",")] if methods else [*Method],
+            [metric_named(name) for name in metrics_.split(",")] if metrics_ else metrics.DEFAULT,
+            [floors.parse(floor) for floor in floors_],
+            depth,
+        )
+        # Told now, and not when all has been searched.
+        ones = dict.fromkeys(map(str, wanted.metrics), 1.0)
+        floors.missed(wanted.floors, {method.value: ones for method in wanted.methods})
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
     """What was found, where, and how many documents could not be looked at."""
 
-    quality: Quality
+    judged: TestCollection
     collection: Status
+    depth: int
+    methods: Sequence[Measured]
+    missed: Sequence[Missed]
     failed: int
+
+    def write(self, table: Path | None, runs: Path | None) -> None:
+        """Each query's figures, and each method's ranking, where they are asked for."""
+        if table is not None:
+            per_query.write(table, self.methods)
+        if runs is not None:
+            runs.mkdir(parents=True, exist_ok=True)
+            for each in self.methods:
+                with (runs / f"{each.method}.run").open("w", encoding="utf-8") as file:
+                    run_files.write(each.run, file, f"{self.collection.name}-{each.method}")
 
 
 async def measure_folder(
-    folder: Path, settings: Settings, collection: str | None, methods: Sequence[str] | None
-) -> Measured:
+    folder: Path, settings: Settings, collection: str | None, wanted: Wanted
+) -> Evaluation:
     """Ingest a folder in BEIR layout, search for its queries, measure the answers.
 
     Raises:
-        InvalidInput: a folder or a method that is not one.
+        InvalidInput: a folder that is not one.
         M3Error: what stops ingesting or searching.
     """
-    chosen = [method_named(name.strip()) for name in methods] if methods else list(Method)
     judged = await asyncio.to_thread(load, folder)
+    await asyncio.to_thread(judged.check_judgments)
     async with open_service(settings) as (service, client):
         with display(judged.corpus.stat().st_size) as screen:
             rejects = _Rejects(screen)
@@ -58,10 +104,27 @@ async def measure_folder(
                 on_progress=screen.update,
             )
         status = await asyncio.to_thread(opened.status)
-        with _bar(judged) as advance:
-            rankings = await search_all(service, judged, status.name, chosen, advance)
-    found = await asyncio.to_thread(quality, judged, status.documents, rankings)
-    return Measured(found, status, rejects.count)
+        with bar(len(judged.queries)) as advance:
+            raw = await raw_scores(
+                service,
+                client,
+                judged.queries,
+                status.name,
+                folder=score_files.folder(settings.home),
+                depth=wanted.depth,
+                advance=advance,
+            )
+    found = await asyncio.to_thread(
+        measure_methods,
+        raw,
+        judged.qrels,
+        wanted.methods,
+        weights=status.weights,
+        metrics=wanted.metrics,
+    )
+    means = {each.method.value: each.means for each in found}
+    missed = floors.missed(wanted.floors, means)
+    return Evaluation(judged, status, wanted.depth, found, missed, rejects.count)
 
 
 class _Rejects:
@@ -77,29 +140,12 @@ class _Rejects:
 
 
 @contextmanager
-def _bar(judged: TestCollection) -> Generator[Callable[[int], None]]:
+def bar(queries: int) -> Generator[Callable[[int], None]]:
     """Queries done; on a terminal only."""
     screen = Console(stderr=True)
     columns = (*Progress.get_default_columns(), TimeElapsedColumn())
     with Progress(
         *columns, console=screen, transient=True, disable=not screen.is_terminal
     ) as progress:
-        task = progress.add_task("searching", total=len(judged.queries))
+        task = progress.add_task("searching", total=queries)
         yield lambda done: progress.advance(task, done)
-
-
-def show_quality(quality: Quality, collection: Status) -> None:
-    """A table of methods and metrics, and what it was measured on."""
-    table = Table(
-        title=f"{quality.dataset}: {quality.documents:,} documents, {quality.queries:,} queries",
-        title_justify="left",
-    )
-    table.add_column("method")
-    for metric in METRICS:
-        table.add_column(metric, justify="right")
-    for method, metrics in quality.results.items():
-        table.add_row(method, *(f"{metrics[metric]:.4f}" for metric in METRICS))
-    screen = Console(highlight=False)
-    screen.print(table)
-    model = "English-only stand-in" if collection.spec.stand_in else collection.spec.model
-    screen.print(f"collection {collection.name}: {model}, {collection.spec.codec}", soft_wrap=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from m3.errors import GenerationChanged, IndexMissing, NotFound
+from scoring.fusion import Method, Weights
 from store.contract import CollectionSpec
 from store.index.index import Index
 from store.index.milvus import Milvus
@@ -47,6 +48,14 @@ class Generations:
             self.name, lambda record: record.with_generation(change(self._chosen(record)))
         )
         return self._chosen(record)
+
+    def weights(self, fingerprint: str) -> Mapping[Method, Weights]:
+        """What is saved for a model."""
+        return self._registry.read(self.name).weights.get(fingerprint, {})
+
+    def save_weights(self, fingerprint: str, weights: Mapping[Method, Weights]) -> None:
+        """In place of all that is saved for a model."""
+        self._registry.update(self.name, lambda record: record.with_weights(fingerprint, weights))
 
     def refuse_other(self, generation: Generation, spec: CollectionSpec | None) -> None:
         """Raises GenerationChanged for a caller's spec that is not the generation's."""

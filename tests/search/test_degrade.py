@@ -235,7 +235,7 @@ def test_a_query_that_no_node_embeds_in_time_is_an_error() -> None:
 def test_measuring_does_without_nothing() -> None:
     service, _ = service_with("sparse")
     with pytest.raises(MilvusUnreachable):
-        asyncio.run(service.search_by(REQUEST, [Method.FUSION, Method.DENSE]))
+        asyncio.run(service.look(REQUEST))
 
 
 def test_pages_of_a_degraded_search_stay_degraded() -> None:

@@ -57,8 +57,8 @@ def test_methods_have_their_legs() -> None:
 
 def test_weights_override_the_methods() -> None:
     chosen = Weights(1, 2, 3)
-    assert replace(REQUEST, method=Method.DENSE, weights=chosen).scoring_weights is chosen
-    assert replace(REQUEST, method=Method.DENSE).scoring_weights == Weights(1, 0, 0)
+    assert replace(REQUEST, method=Method.DENSE, weights=chosen).scoring_weights({}) is chosen
+    assert replace(REQUEST, method=Method.DENSE).scoring_weights({}) == Weights(1, 0, 0)
 
 
 def test_names_that_are_unknown_are_told_with_those_that_are() -> None:

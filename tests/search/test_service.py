@@ -102,18 +102,6 @@ def service(client: KnownQueries) -> SearchService:
     return SearchService(library(passages_of(30)), client)
 
 
-@given(libraries(), st.integers(1, 16))
-@settings(deadline=None)
-def test_many_methods_at_once_find_what_each_finds_alone(world, depth: int) -> None:
-    query, passages, codec = world
-    service = SearchService(library(passages, codec), KnownQueries({"q": query}))
-    request = replace(REQUEST, top_k=depth, candidates=depth)
-    together = asyncio.run(service.search_by(request, list(Method)))
-    for method in Method:
-        alone = ask(service, replace(request, method=method)).hits
-        assert [facts(hit) for hit in together[method]] == [facts(hit) for hit in alone]
-
-
 def test_a_hit_says_where_it_is_from(service: SearchService) -> None:
     hit = ask(service, REQUEST).hits[0]
     assert hit.id == f"default/{hit.document_id}#0"

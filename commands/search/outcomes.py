@@ -1,0 +1,64 @@
+"""What evaluation found, as JSON and as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from commands.search.measuring import Evaluation
+    from evaluation.significance import Interval
+    from store.contract import Status
+
+
+def evaluation_json(found: Evaluation) -> dict[str, Any]:
+    """Means by method and metric, what they are of, and how sure they are."""
+    return {
+        "dataset": found.judged.name,
+        "documents": found.collection.documents,
+        "queries": len(found.judged.queries),
+        "results": {each.method: each.means for each in found.methods},
+        "intervals": {each.method: each.intervals for each in found.methods},
+        "weights": {each.method: each.weights for each in found.methods},
+        "collection": found.collection.name,
+        "depth": found.depth,
+        "missed": found.missed,
+    }
+
+
+def show_evaluation(found: Evaluation) -> None:
+    """A table of methods and metrics, and what it was measured on."""
+    documents, queries = found.collection.documents, len(found.judged.queries)
+    table = Table(
+        title=f"{found.judged.name}: {documents:,} documents, {queries:,} queries",
+        title_justify="left",
+    )
+    table.add_column("method")
+    for metric in found.methods[0].values:
+        table.add_column(metric, justify="right")
+    for each in found.methods:
+        intervals = each.intervals
+        table.add_row(
+            each.method,
+            *(f"{mean:.4f} {_interval(intervals[name])}" for name, mean in each.means.items()),
+        )
+    screen = Console(highlight=False)
+    screen.print(table)
+    screen.print(
+        "in brackets: 95 % bootstrap intervals over queries"
+        if queries > 1
+        else "one judged query: there is no interval"
+    )
+    screen.print(made_by(found.collection), soft_wrap=True)
+
+
+def made_by(collection: Status) -> str:
+    """A collection with its model, for the end of a table."""
+    model = "English-only stand-in" if collection.spec.stand_in else collection.spec.model
+    return f"collection {collection.name}: {model}, {collection.spec.codec}"
+
+
+def _interval(found: Interval | None) -> str:
+    return "" if found is None else f"[{found[0]:.3f}, {found[1]:.3f}]".replace("[", r"\[")

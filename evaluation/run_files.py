@@ -1,0 +1,91 @@
+"""TREC run files: `query Q0 document rank score tag`, a line a document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from evaluation.ranking import Ranking, Run
+from m3.errors import InvalidInput
+
+_COLUMNS = 6
+
+
+def write(run: Run, file: TextIO, tag: str) -> None:
+    """Scores as written fall strictly, by a step of fp32 where they tie.
+
+    Other readers order by score alone, in fp32, and break ties by ids of their own liking.
+
+    Raises:
+        InvalidInput: an id with white space, which the format has no way to write.
+    """
+    for query, ranking in run.items():
+        falling = _falling(ranking)
+        for rank, (document, score) in enumerate(zip(ranking.documents, falling, strict=True), 1):
+            for id_ in (query, document):
+                if id_.split() != [id_]:
+                    raise InvalidInput(f"a TREC run cannot hold the id {id_!r}: it has white space")
+            file.write(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
+
+
+def _falling(ranking: Ranking) -> Iterator[np.float32]:
+    least = np.float32(np.inf)
+    for score in ranking.scores:
+        least = min(np.float32(score), np.nextafter(least, np.float32(-np.inf)))
+        yield least
+
+
+def read(path: Path) -> Run:
+    """Documents by score, as trec_eval orders them: equal scores by id, the last first.
+
+    Raises:
+        InvalidInput: a line that is not one, or a document twice; with file and line.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        query, document, score = _fields(line, f"{path}:{number}")
+        documents = found.setdefault(query, {})
+        if document in documents:
+            raise InvalidInput(f"{path}:{number}: query {query!r} has document {document!r} twice")
+        documents[document] = score
+    if not found:
+        raise InvalidInput(f"{path} has no line of a run")
+    return {query: _ranked(scores) for query, scores in found.items()}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not a text file in UTF-8") from error
+
+
+def _fields(line: str, place: str) -> tuple[str, str, float]:
+    columns = line.split()
+    if len(columns) != _COLUMNS:
+        raise InvalidInput(
+            f"{place}: {len(columns)} columns; a TREC run has {_COLUMNS}: "
+            "query Q0 document rank score tag"
+        )
+    query, _, document, _, score, _ = columns
+    try:
+        value = float(score)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InvalidInput(f"{place}: the fifth column, the score, is {score!r}, not a number")
+    return query, document, value
+
+
+def _ranked(scores: dict[str, float]) -> Ranking:
+    order = sorted(scores, reverse=True)
+    order.sort(key=lambda document: -scores[document])
+    return Ranking(order, [scores[document] for document in order])
