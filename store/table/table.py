@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import random
+import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,6 +20,8 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+from lance.commit import CommitConflictError
+from lance.fragment import FragmentMetadata
 from numpy.typing import NDArray
 
 from m3.errors import Corrupt, DeadlineExceeded, StorageFull, StoredDataError, TablesUnreachable
@@ -27,8 +31,11 @@ from store.table.rows import ROW_ID, schema, values
 
 _STORAGE_VERSION = "2.1"
 _CONFLICT_RETRIES = 50
+_CONFLICT_SECONDS = 0.02
 _RETRY_TIMEOUT = timedelta(minutes=5)
 _IDS_PER_FILTER = 5_000
+_ROW_ADDRESS = "_rowaddr"
+"""A fragment's number, and in its low 32 bits the row's place in it."""
 _FRAGMENT_ROWS = 32_768
 """About 2 GB of passages: larger ones are not rewritten to take in more."""
 _COMPACTED_AT_ONCE = 256
@@ -36,6 +43,11 @@ _READ_AHEAD_BYTES = 64 * 2**20
 _STORAGE_OPTIONS = {"allow_http": "true"}
 """For object storage, whose address and credentials come from the AWS_* variables: unencrypted
 only where AWS_ENDPOINT_URL says so."""
+_SESSION = lance.Session(  # pyright: ignore[reportPrivateImportUsage]
+    index_cache_size_bytes=16 * 2**20, metadata_cache_size_bytes=64 * 2**20
+)
+"""What a process remembers of its tables' files, which never change, so that a look into many of
+them reads no footer twice. Lance's own budgets are 7 GB for every table that is opened."""
 _CONFLICT = "Retryable commit conflict"
 _BUCKET_FAILED = "Generic S3 error"
 
@@ -203,7 +215,9 @@ class Table:
         return dataset.version
 
     def _open(self, version: int | None = None) -> Any:
-        return lance.dataset(self.uri, version=version, storage_options=_STORAGE_OPTIONS)
+        return lance.dataset(
+            self.uri, version=version, storage_options=_STORAGE_OPTIONS, session=_SESSION
+        )
 
     def at(self, version: int) -> Version:
         """That version. Raises Corrupt where it cannot be read."""
@@ -227,24 +241,40 @@ class Table:
         return min(later, default=None)
 
     def replace(self, rows: pa.Table, digests: Sequence[str]) -> int:
-        """In one commit: the rows of these documents go, the given rows come."""
+        """In one commit: the rows of these documents go, the given rows come.
+
+        Of what is there only the documents' digests are read, and files are changed only where
+        they hold one of these, so that a write takes no more memory in a large table.
+        """
         _log.debug("committing")
         with _lance_errors():
-            dataset = self._of_this_format(rows.schema)
-            if len(rows):
-                # Keys are unique to a write, so nothing ever matches: insert and delete only.
-                merge: Any = dataset.merge_insert("key")
-                (
-                    merge.when_not_matched_insert_all()
-                    .when_not_matched_by_source_delete(f"document in ({_quoted(digests)})")
-                    .conflict_retries(_CONFLICT_RETRIES)
-                    .retry_timeout(_RETRY_TIMEOUT)
-                    .execute(rows)
-                )
-            else:
-                self._delete(dataset, f"document in ({_quoted(digests)})")
-            _log.debug("committed")
+            added = self._written(rows)
+            version = _unopposed(lambda: self._replaced(added, digests))
+        _log.debug("committed")
+        return version
+
+    def _written(self, rows: pa.Table) -> list[FragmentMetadata]:
+        """Files with these rows, which are nobody's before a commit names them."""
+        if not len(rows):
+            return []
+        return lance.fragment.write_fragments(  # pyright: ignore[reportUnknownMemberType]
+            rows,
+            self._of_this_format(rows.schema),
+            max_rows_per_file=_FRAGMENT_ROWS,
+            storage_options=_STORAGE_OPTIONS,
+        )
+
+    def _replaced(self, added: list[FragmentMetadata], digests: Sequence[str]) -> int:
+        dataset = self._open()
+        emptied, changed = _without(dataset, digests)
+        if not (added or emptied or changed):
             return dataset.version
+        operation = lance.LanceOperation.Update(
+            removed_fragment_ids=emptied, updated_fragments=changed, new_fragments=added
+        )
+        return lance.LanceDataset.commit(
+            dataset, operation, read_version=dataset.version, storage_options=_STORAGE_OPTIONS
+        ).version
 
     def _of_this_format(self, schema: pa.Schema) -> Any:
         """The table, with empty columns added where it was made before they were kept."""
@@ -342,6 +372,33 @@ class Table:
 
     def _delete(self, dataset: Any, condition: str) -> None:
         dataset.delete(condition, conflict_retries=_CONFLICT_RETRIES, retry_timeout=_RETRY_TIMEOUT)
+
+
+def _without(dataset: Any, digests: Sequence[str]) -> tuple[list[int], list[FragmentMetadata]]:
+    """What takes these documents out: fragments that lose all of their rows, and some of them."""
+    addresses = dataset.scanner(
+        columns=[], filter=f"document in ({_quoted(digests)})", with_row_address=True
+    ).to_table()
+    places: defaultdict[int, list[int]] = defaultdict(list)
+    for address in values(addresses, _ROW_ADDRESS):
+        places[address >> 32].append(address & 0xFFFFFFFF)
+    left = {number: dataset.get_fragment(number).delete_rows(at) for number, at in places.items()}
+    return (
+        [number for number, fragment in left.items() if fragment is None],
+        [fragment for fragment in left.values() if fragment is not None],
+    )
+
+
+def _unopposed(commit: Callable[[], int]) -> int:
+    """What `commit` returns at last: it is asked again where another changed the same files."""
+    for attempt in range(1, _CONFLICT_RETRIES + 1):
+        try:
+            return commit()
+        except CommitConflictError as error:
+            if not error.retryable:
+                raise
+        time.sleep(random.random() * _CONFLICT_SECONDS * attempt)  # noqa: S311 - no secret
+    return commit()
 
 
 def _short(rows: pa.Table) -> NDArray[np.uint64]:
