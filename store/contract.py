@@ -300,7 +300,7 @@ class Collection(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Make few large files of many small ones, if there are many, beside readers and writers."""
+        """Make few large files of small ones where there are many; readers and writers go on."""
         ...
 
     def compact(self, retention: timedelta) -> Compaction:

@@ -20,7 +20,7 @@ from ingest.sources.base import Stage
 from m3.errors import EmbedderUnreachable, GenerationChanged, InvalidInput, M3Error, ModelMismatch
 from store.contract import Collection, CollectionSpec
 
-_WRITE_CHUNKS = 256
+_WRITE_CHUNKS = 1_024
 _WRITE_TOKENS = 32_768
 """About 34 MB of BGE-M3's ColBERT codes; a longer document is a write by itself."""
 _HELD_TOKENS = 2 * _WRITE_TOKENS
@@ -54,6 +54,7 @@ class Pass:
         self._packer = Packer()
         self._budget = Budget(_HELD_TOKENS)
         self._moved = anyio.Event()
+        self._tidying = False
         self._left: dict[int, Work] = {}
 
     @property
@@ -144,10 +145,21 @@ class Pass:
             await embedded.send(ready)
 
     async def _write_all(self, embedded: MemoryObjectReceiveStream[list[Embedded]]) -> None:
-        async with embedded:
+        async with embedded, together() as beside:
+            writes = 0
             async for ready in _writes(embedded):
+                # A run of one write is not held up by what many before it have left.
+                if writes and not self._tidying:
+                    self._tidying = True
+                    beside.start_soon(self._tidy)
                 await self._write(ready)
                 await self._budget.release(_tokens([one.work for one in ready]))
+                writes += 1
+
+    async def _tidy(self) -> None:
+        """Small files are made few while the run goes on, or every look into them takes longer."""
+        await to_thread.run_sync(self._collection.tidy)
+        self._tidying = False
 
     async def _write(self, ready: Sequence[Embedded]) -> None:
         rows = [one.rows for one in ready]

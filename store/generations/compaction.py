@@ -20,6 +20,10 @@ RETENTION = timedelta(days=7)
 MOST_FRAGMENTS = 64
 """Small fragments that a table may have before a run's end compacts it."""
 
+MOST_AMID_RUN = 128
+"""As many before a run does so beside its writes: of full writes they make one large fragment or
+more, so that hardly a row is moved twice."""
+
 
 class Compactor:
     """Compacts and cleans one collection's table, beside readers and writers."""
@@ -27,14 +31,32 @@ class Compactor:
     def __init__(self, generations: Generations, publisher: Publisher) -> None:
         self._generations = generations
         self._publisher = publisher
+        self._most_amid_run = MOST_AMID_RUN
 
     def tidy(self) -> None:
-        """Compact where there are many small fragments; another who does so already will do."""
-        generation = self._generations.current()
-        table = self._generations.table(generation)
-        if table.small_fragments() > MOST_FRAGMENTS and table.compact(retries=0):
-            self._publisher.publish()
+        """See `store.contract.Collection.tidy`. One caller at a time."""
+        if self._compacted(self._most_amid_run) is False:
+            # Who writes to the same fragments would be quicker again.
+            self._most_amid_run *= 2
+
+    def finish(self) -> None:
+        """Compact and clean at a run's end."""
+        if self._compacted(MOST_FRAGMENTS):
             self._clean(RETENTION)
+
+    def _compacted(self, most: int) -> bool | None:
+        """Compact where there are more small fragments; another who does so already will do.
+
+        Returns:
+            Whether it came through, None where it was not needed.
+        """
+        table = self._generations.table(self._generations.current())
+        if table.small_fragments() <= most:
+            return None
+        through = table.compact(retries=0)
+        if through:
+            self._publisher.publish()
+        return through
 
     def compact(self, retention: timedelta) -> Compaction:
         """See `store.contract.Collection.compact`."""
