@@ -13,6 +13,7 @@ from m3.settings import Settings
 from search import page
 from search import rerank_routes as rerank
 from search.collection_routes import collection_routes, document_routes
+from search.mcp import routes as mcp
 from search.metrics import SearchMetrics
 from search.parts import Parts
 from search.routes import routes
@@ -64,5 +65,6 @@ def create(settings: Settings, open_parts: OpenParts) -> FastAPI:
     app.include_router(rerank.routes())
     app.include_router(collection_routes(settings))
     app.include_router(document_routes())
+    app.include_router(mcp.routes(settings, metrics))
     app.include_router(page.routes())
     return app

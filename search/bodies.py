@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -203,15 +203,23 @@ class SimilarBody(SearchOptions):
         return self.asking(DocumentKey(tenant, self.source, self.document_id), tenant)
 
 
-def search_request(body: Any) -> SearchRequest:
-    """A search from its JSON form, where no HTTP face reads it.
+AnyBody = TypeVar("AnyBody", bound=Body)
+
+
+def read(kind: type[AnyBody], value: Any) -> AnyBody:
+    """A body from its JSON form, where no HTTP face reads it.
 
     Raises:
         InvalidInput: in the words that the HTTP face uses.
     """
     try:
-        return SearchBody.model_validate(body).request()
+        return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidInput(f"{place}: {first['msg']}") from error
+
+
+def search_request(body: Any) -> SearchRequest:
+    """A search from its JSON form. Raises InvalidInput."""
+    return read(SearchBody, body).request()

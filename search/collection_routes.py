@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AfterValidator
 
-from m3.errors import NotFound
 from m3.settings import Settings
 from m3.types import DEFAULT_SOURCE, Document, DocumentKey
+from search import seeing
 from search.models import CollectionBody, DocumentBody
 from search.parts import Parts, parts_of
 from search.views import (
@@ -19,14 +19,11 @@ from search.views import (
     DocumentView,
     StatusView,
     collection_view,
-    document_view,
-    status_view,
 )
 from search.written import Written
 from serving import openapi, strict
 from serving.audit import about
-from serving.keys.caller import Caller, MayAdminister, MayRead, MayWrite
-from store.contract import Collection
+from serving.keys.caller import MayAdminister, MayRead, MayWrite
 
 _Parts = Annotated[Parts, Depends(parts_of)]
 _Source = Annotated[str, Query(description="Where the document is from.")]
@@ -51,7 +48,7 @@ def collection_routes(settings: Settings) -> APIRouter:
     @router.get("/v1/collections", summary="All collections")
     def show_all(caller: MayRead, parts: _Parts) -> CollectionsView:
         """Those that are another tenant's own are left out."""
-        seen = parts.service.collections.seen_by(_sight(caller))
+        seen = parts.service.collections.seen_by(seeing.sight(caller))
         return CollectionsView([collection_view(each.name, each.spec) for each in seen])
 
     @router.post(
@@ -67,7 +64,7 @@ def collection_routes(settings: Settings) -> APIRouter:
         about(request, body.name)
         spec = body.spec(await parts.client.model(), settings.codec, caller.tenant)
         made = await asyncio.to_thread(parts.service.collections.create, body.name, spec)
-        return await asyncio.to_thread(_status, made, caller)
+        return await asyncio.to_thread(seeing.status, made, caller)
 
     @router.get(
         "/v1/collections/{collection}",
@@ -76,7 +73,9 @@ def collection_routes(settings: Settings) -> APIRouter:
     )
     def show(collection: str, caller: MayRead, parts: _Parts) -> StatusView:
         """Where tenants are told apart, counts are of the caller's own documents."""
-        return _status(parts.service.collections.open(collection, _sight(caller)), caller)
+        return seeing.status(
+            parts.service.collections.open(collection, seeing.sight(caller)), caller
+        )
 
     @router.delete(
         "/v1/collections/{collection}",
@@ -87,7 +86,7 @@ def collection_routes(settings: Settings) -> APIRouter:
     )
     def drop(collection: str, caller: MayAdminister, parts: _Parts) -> None:
         """For all tenants that share it."""
-        parts.service.collections.open(collection, _sight(caller))
+        parts.service.collections.open(collection, seeing.sight(caller))
         parts.service.collections.drop(collection)
 
     del show_all, make, show, drop
@@ -144,10 +143,7 @@ def document_routes() -> APIRouter:
         source: _Source = DEFAULT_SOURCE,
     ) -> DocumentView:
         key = DocumentKey(caller.tenant, source, document_id)
-        document = parts.service.collections.open(collection, caller.tenant).document(key)
-        if document is None:
-            raise _no_document(key)
-        return document_view(document)
+        return seeing.document(parts.service.collections, collection, key)
 
     @router.delete(
         _DOCUMENT,
@@ -166,22 +162,7 @@ def document_routes() -> APIRouter:
     ) -> None:
         key = DocumentKey(caller.tenant, source, document_id)
         if not parts.service.collections.open(collection, caller.tenant).delete([key]):
-            raise _no_document(key)
+            raise seeing.no_document(key)
 
     del write, show, delete
     return router
-
-
-def _sight(caller: Caller) -> str | None:
-    """The tenant whose collections a caller sees; None for all."""
-    return None if caller.whole else caller.tenant
-
-
-def _status(collection: Collection, caller: Caller) -> StatusView:
-    status = collection.status()
-    all_its_own = caller.whole or status.spec.owner == caller.tenant
-    return status_view(status, None if all_its_own else collection.counts(caller.tenant))
-
-
-def _no_document(key: DocumentKey) -> NotFound:
-    return NotFound(f"no document {key.id!r} from source {key.source!r}")

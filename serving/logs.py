@@ -17,7 +17,7 @@ from structlog.types import Processor
 from m3.errors import InvalidConfiguration
 from m3.settings import Settings
 
-_QUIET = ("httpx", "httpcore", "urllib3", "filelock", "uvicorn.error")
+_QUIET = ("httpx", "httpcore", "urllib3", "filelock", "mcp", "uvicorn.error")
 """Libraries that tell at info what is of use only when debugging."""
 
 

@@ -53,7 +53,8 @@ class Observe:
         async def observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                # Not every app's is a plain number.
+                status = int(message["status"])
                 ours = {"X-Request-Id": request_id, **self._headers()}
                 message = {**message, "headers": [*message.get("headers", ()), *_raw(ours)]}
             await send(message)

@@ -54,10 +54,16 @@ def admit(request: Request, scope: Scope) -> Caller:
     return caller
 
 
+def owner() -> Caller:
+    """Whoever runs commands on the machine itself, and all callers where no keys are configured."""
+    return Caller(None, DEFAULT_TENANT, frozenset(SCOPES), whole=True)
+
+
 def _caller(key: Key | None, header: str | None) -> Caller:
     named = None if header is None else _decoded(header)
     if key is None:
-        return Caller(None, _own(DEFAULT_TENANT, named), frozenset(SCOPES), whole=True)
+        _own(DEFAULT_TENANT, named)
+        return owner()
     if key.tenant != EVERY_TENANT:
         return Caller(key.name, _own(key.tenant, named), key.scopes, whole=False)
     return Caller(key.name, named or DEFAULT_TENANT, key.scopes, whole=named is None)

@@ -144,6 +144,43 @@ def ingest(environment: Mapping[str, str], *arguments: str) -> None:
     )
 
 
+def test_a_search_after_a_write_sees_it_at_every_server(
+    api: httpx.Client, environment: Mapping[str, str]
+) -> None:
+    def found(at: httpx.Client) -> list[str]:
+        asked = {"query": QUESTION, "collection": "notes", "filter": {"field": "n", "op": "eq"}}
+        asked["filter"] |= {"value": 99}
+        return [hit["text"] for hit in at.post("/v1/search", json=asked).json()["hits"]]
+
+    with (
+        server([COMMAND, "serve", "--port", "0"], environment) as (url, _),
+        httpx.Client(base_url=url, trust_env=False, timeout=60) as other,
+    ):
+        for number in range(3):
+            for written, read in ((api, other), (other, api)):
+                text = f"Written {number} times, at {written.base_url}."
+                assert put(written, "last", text, {"n": 99}).is_success
+                assert found(read) == found(written) == [text]
+            assert other.delete("/v1/collections/notes/documents/last").status_code == 204
+            assert found(api) == found(other) == []
+
+
+@pytest.mark.anyio
+async def test_an_agent_starts_the_command(
+    api: httpx.Client, environment: Mapping[str, str]
+) -> None:
+    from mcp import Client, StdioServerParameters
+
+    started = StdioServerParameters(command=str(COMMAND), args=["mcp"], env=dict(environment))
+    async with Client(started) as agent:
+        asked = {"query": QUESTION, "collection": "notes", "top_k": 1}
+        found = await agent.call_tool("search", asked)
+        whole = {"collection": "notes", "document_id": "bread"}
+        document = await agent.call_tool("fetch_document", whole)
+    assert found.structured_content["passages"][0]["document_id"] == "bread"
+    assert document.structured_content["chunks"][0]["text"] == TEXTS["bread"]
+
+
 def test_the_command_answers_what_the_api_answers(
     api: httpx.Client, environment: Mapping[str, str]
 ) -> None:
@@ -175,7 +212,7 @@ def test_the_command_asks_for_all_that_the_api_knows(
 ) -> None:
     arguments = ["query", QUESTION, "-c", manual, "--must", "SOURDOUGH bread", "--must-not", "lamp"]
     arguments += ["--rank", "rrf", "--min-score", "0.001", "--group-by", "document"]
-    arguments += ["--neighbours", "1"]
+    arguments += ["--neighbours", "1", "--timeout-ms", "60000"]
     here = ask(environment, *arguments, "--json")
     assert here.returncode == 0, here.stderr
     found = json.loads(here.stdout)["hits"]
@@ -240,6 +277,7 @@ def test_people_see_scores_timings_and_the_stand_in(
         (["-c", "notes", "--weights", "-1,1,1"], "weights must not be negative"),
         (["-c", "notes", "--weights", "1,1"], "three numbers"),
         (["-c", "notes", "--top-k", "0"], "top_k must be from 1 to 1000, got 0"),
+        (["-c", "notes", "--timeout-ms", "0"], "timeout_ms must be from 1 to 600000, got 0"),
         (["-c", "notes", "--filter", "{"], "--filter is not JSON"),
     ],
 )

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -66,18 +67,17 @@ def _document(tenant: str, number: int) -> DocumentRows:
     return rows_of(document, example(number))
 
 
-def api_of(
-    folder: Path, store: Store, *, keys: bool = True, audit_file: Path | None = None
-) -> FastAPI:
-    """The app over a store, with `keys_of_all` unless it is to have none."""
+def api_of(folder: Path, store: Store, *, keys: bool = True, **settings: Any) -> FastAPI:
+    """The app over a store, with `keys_of_all` unless it is to have none or others."""
     node = KnownQueries({"q": example(1, Codec.FP32)})
 
     @asynccontextmanager
     async def parts() -> AsyncGenerator[Parts]:
         yield Parts(SearchService(store, node), node, Writer(store), node_ready=node.model)
 
-    file = keys_of_all(folder) if keys else None
-    return create(Settings(api_keys_file=file, audit_file=audit_file), parts)
+    if keys:
+        settings = {"api_keys_file": keys_of_all(folder), **settings}
+    return create(Settings(**settings), parts)
 
 
 def keys_of_all(folder: Path) -> Path:

@@ -40,6 +40,7 @@ CALLS = [
     ("read", "GET", DOCUMENT, None),
     ("write", "PUT", DOCUMENT, {"text": "words"}),
     ("write", "DELETE", DOCUMENT, None),
+    ("read", "POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
 ]
 
 
