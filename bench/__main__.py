@@ -25,6 +25,7 @@ NAMED = (
     "ingest-unchanged",
     "int8-engines",
     "rows",
+    "search-latency",
     "tenancy",
 )
 """What needs a collection or more packages."""

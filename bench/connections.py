@@ -27,16 +27,20 @@ class Connections:
 
     async def post(self, path: str, body: bytes) -> int:
         """Send JSON and read the answer whole. Its status; 0 where there was none."""
+        return (await self.exchange(path, body))[0]
+
+    async def exchange(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """As `post`, with the answer's body."""
         connection: Connection | None = None
         try:
             connection = self._idle.pop() if self._idle else await self._open()
-            status = await _exchange(connection, self._head(path, len(body)) + body)
+            answer = await _exchange(connection, self._head(path, len(body)) + body)
         except (OSError, asyncio.IncompleteReadError):
             if connection is not None:
                 connection[1].close()
-            return 0
+            return 0, b""
         self._idle.append(connection)
-        return status
+        return answer
 
     async def _open(self) -> Connection:
         return await asyncio.open_connection(self._host, self._port)
@@ -48,10 +52,10 @@ class Connections:
         ).encode()
 
 
-async def _exchange(connection: Connection, request: bytes) -> int:
+async def _exchange(connection: Connection, request: bytes) -> tuple[int, bytes]:
     reader, writer = connection
     writer.write(request)
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
     fields = dict(line.split(": ", 1) for line in head[1:] if line)
-    await reader.readexactly(int(fields["content-length"]))
-    return int(head[0].split(" ")[1])
+    body = await reader.readexactly(int(fields["content-length"]))
+    return int(head[0].split(" ")[1]), body

@@ -133,7 +133,7 @@ class _Site:
         self._running = stack({"M3_HOME": str(self._home)}, self._home / "logs")
         self._servers: Stack = self._running.__enter__()
         arguments = [command("python"), "-m", "bench.instant", str(self._tokenizer)]
-        with _importable(self._servers):
+        with importable(self._servers):
             self._encoder = self._servers.start("instant", [*arguments, str(self._tokens)])
         self._servers.environment["M3_EMBEDDER_URL"] = self._encoder
         return self
@@ -214,7 +214,7 @@ class _Site:
 
 
 @contextmanager
-def _importable(servers: Stack) -> Generator[None]:
+def importable(servers: Stack) -> Generator[None]:
     """A process of `servers` finds this package, wherever it is started from."""
     servers.environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     yield
