@@ -1,0 +1,1 @@
+"""Retrievers for other frameworks, over the client; each file imports its framework alone."""
