@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from commands import console
-from commands.search import engine, evaluate, keys, mcp, query, serve
+from commands.search import engine, evaluate, keys, mcp, query, recipe, serve
 
 app = typer.Typer(
     help="The search API: queries to hits, by dense, sparse and ColBERT.",
@@ -13,7 +13,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-for _command in (serve, query, mcp, evaluate, engine, keys):
+for _command in (serve, query, mcp, evaluate, recipe, engine, keys):
     _command.add(app)
 
 

@@ -1,0 +1,69 @@
+"""Lines of published files, packed or not; what is wrong with one is said with its place."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from ingest.sources import Place
+from m3.errors import InvalidInput
+
+_PACKED = ".gz"
+
+
+def found(folder: Path, *names: str) -> Path:
+    """The first of these files that is there, each packed by gzip or unpacked.
+
+    Raises:
+        InvalidInput: none of them is; the message names the first.
+    """
+    for name in names:
+        for path in (folder / name, folder / name.removesuffix(_PACKED)):
+            if path.is_file():
+                return path
+    raise InvalidInput(f"{folder / names[0]} is missing: download it to that place")
+
+
+def records(path: Path, *fields: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """The objects of a JSONL file, with their places; blank lines are passed over.
+
+    Raises:
+        InvalidInput: a line that is no object, or lacks one of the fields.
+    """
+    for place, line in _lines(path):
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"{place}: invalid JSON: {error}") from error
+        record = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        if lacking := [name for name in fields if name not in record]:
+            raise InvalidInput(f"{place}: expected an object with {lacking[0]!r}")
+        yield place, record
+
+
+def columns(path: Path, count: int) -> Iterator[tuple[Place, list[str]]]:
+    """The lines of a file of so many columns with tabs between, which has no header.
+
+    Raises:
+        InvalidInput: a line with more or fewer.
+    """
+    for place, line in _lines(path):
+        cells = line.decode("utf-8").rstrip("\r\n").split("\t")
+        if len(cells) != count:
+            raise InvalidInput(f"{place}: expected {count} columns with tabs between")
+        yield place, cells
+
+
+def _lines(path: Path) -> Iterator[tuple[Place, bytes]]:
+    try:
+        with gzip.open(path) if path.suffix == _PACKED else path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield Place(str(path), number), line
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InvalidInput(f"{path} is not packed as its name says: {error}") from error
