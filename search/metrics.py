@@ -6,7 +6,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from search.degrade import Breakers
+from search.degrade import PARTS, Breakers
 from search.request import SearchRequest
 from search.response import SearchResponse
 from store.contract import Leg
@@ -41,6 +41,9 @@ class SearchMetrics:
             ("leg",),
             registry=registry,
         )
+        # So that a rate has a first value.
+        for part in PARTS:
+            self._degraded.labels(part)
 
     def watch(self, breakers: Breakers) -> None:
         """Show what these have given up."""
