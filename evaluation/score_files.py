@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -20,8 +20,8 @@ from m3.types import ModelInfo
 from store.contract import Collection
 
 _FORMAT = 1
-_open: Any = safe_open
-_save: Any = save_file
+_open: Any = cast("Any", safe_open)
+_save: Any = cast("Any", save_file)
 """They are not typed."""
 _COLUMNS = ("offsets", "scores", "ranks", "chunks", "owners")
 _NAMES = ("queries", "ids", "documents")

@@ -1,0 +1,105 @@
+"""Tuning: quick metrics are the slow ones', planted weights are found, noise is called noise."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from evaluation.metrics import DEFAULT, measure, metric_named
+from evaluation.places import Places
+from evaluation.ranking import rankings
+from evaluation.scores import RawScores
+from evaluation.simplex import around, grid
+from evaluation.tuning import tune
+from m3.errors import InvalidInput
+from scoring.fusion import Method, Weights, fuse
+from tests.evaluation.drawn import drawn, judgments
+
+NDCG = metric_named("nDCG@10")
+METRICS = [*DEFAULT, metric_named("nDCG@3"), metric_named("MAP@7"), metric_named("MRR")]
+TRIPLES = [(1, 0.3, 1), (1, 0, 0), (0, 1, 0), (0.2, 0.2, 0.6), (1, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "levels", "method"),
+    list(itertools.product((1, 3), (0, 3), (Method.FUSION, Method.DENSE))),
+)
+def test_places_give_what_whole_rankings_give(chunks: int, levels: int, method: Method) -> None:
+    """By ir-measures, whose definitions are trec_eval's; ties, several chunks a document."""
+    rng = np.random.default_rng(chunks * 10 + levels)
+    raw = drawn(rng, queries=12, candidates=120, chunks=chunks, levels=levels)
+    qrels = judgments(rng, raw, relevant=60)
+    qrels = {"unanswered": {"d1": 1}, **dict(list(qrels.items())[:-1]), "nothing": {"d1": 0}}
+    for metric in METRICS:
+        quick = Places(raw, qrels, metric, method).values(np.array(TRIPLES))
+        for values, triple in zip(quick, TRIPLES, strict=True):
+            run = rankings(raw, method, Weights(*triple))
+            slow = measure(qrels, {q: r.documents for q, r in run.items()}, [metric])[str(metric)]
+            assert values == pytest.approx(slow, abs=1e-6), (metric, triple)
+            assert slow.any()
+
+
+def test_metrics_look_no_deeper_than_the_scores() -> None:
+    raw = drawn(np.random.default_rng(1), queries=3, candidates=9)
+    with pytest.raises(InvalidInput, match="nDCG@10 looks deeper than the 8"):
+        Places(raw, {"q0": {"d1": 1}}, NDCG)
+
+
+def test_the_grid_is_all_weights() -> None:
+    weights = grid(Method.FUSION, 40)
+    assert len(weights) == 861
+    assert np.allclose(weights.sum(axis=1), 1)
+    assert len(np.unique(weights, axis=0)) == 861
+    two = grid(Method.DENSE_SPARSE, 4)
+    assert two.tolist() == [[i / 4, 1 - i / 4, 0] for i in range(5)]
+    near = around(np.array([0.5, 0.25, 0.25]), Method.FUSION, 40, 5)
+    assert np.abs(near - [0.5, 0.25, 0.25]).max() == pytest.approx(0.025)
+    assert len(near) == 91
+
+
+def planted(
+    rng: np.random.Generator, raw: RawScores, weights: tuple[float, float, float], noise: float
+) -> dict[str, dict[str, int]]:
+    """The three documents are relevant that weights put first, or nearly."""
+    fused = fuse(raw.scores, Weights(*weights)) + noise * rng.standard_normal(len(raw.scores))
+    qrels: dict[str, dict[str, int]] = {}
+    for i, query in enumerate(raw.queries):
+        rows = np.arange(raw.offsets[i], raw.offsets[i + 1])
+        best = rows[np.argsort(-fused[rows])[:3]]
+        qrels[query] = {raw.documents[owner]: 1 for owner in raw.owners[raw.chunks[best]]}
+    return qrels
+
+
+@pytest.mark.parametrize("weights", [(0.2, 0.7, 0.1), (0.1, 0.1, 0.8), (0.6, 0.1, 0.3)])
+def test_planted_weights_are_found(weights: tuple[float, float, float]) -> None:
+    rng = np.random.default_rng(5)
+    raw = drawn(rng, queries=120, candidates=60)
+    raw = replace(raw, ranks=raw.ranks + 1, depth=60)
+    tuned = tune(raw, planted(rng, raw, weights, noise=0.02), NDCG)
+    assert tuned.weights.as_tuple() == pytest.approx(weights, abs=0.05)
+    assert tuned.gain
+    assert tuned.held_out.interval[0] > 0
+    assert tuned.fitted > tuned.held_out.a
+
+
+def test_where_nothing_is_to_be_gained_it_is_called_noise() -> None:
+    """Judgments that no score knows of, and those that the weights in use made."""
+    rng = np.random.default_rng(6)
+    raw = drawn(rng, queries=120, candidates=60)
+    unknowable = tune(raw, judgments(rng, raw, relevant=5), NDCG)
+    assert unknowable.held_out.noise
+    assert not unknowable.gain
+    default = (1 / 2.3, 0.3 / 2.3, 1 / 2.3)
+    as_it_is = tune(raw, planted(rng, raw, default, noise=0.1), NDCG)
+    assert not as_it_is.gain
+
+
+def test_what_cannot_be_tuned_is_told() -> None:
+    raw = drawn(np.random.default_rng(1), queries=12, candidates=20)
+    with pytest.raises(InvalidInput, match=r"colbert has no weights .* dense\+sparse and fusion"):
+        tune(raw, {}, NDCG, Method.COLBERT)
+    with pytest.raises(InvalidInput, match="1 judged query: tuning needs 10"):
+        tune(raw, {"q0": {"d1": 1}}, NDCG)
