@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 CHROMIUM = shutil.which("chromium")
 _ARGUMENTS = (
@@ -57,9 +57,10 @@ class Visit:
         return {urlsplit(url).netloc for url in self.requested if url.startswith("http")}
 
 
-def visit(chromium: Browser, url: str, **options: Any) -> Visit:
-    """A page of its own, which nothing has been loaded into yet; `options` as Playwright's."""
-    page = chromium.new_page(**{"viewport": {"width": 1200, "height": 900}, **options})
+def visit(chromium: Browser | BrowserContext, url: str, width: int = 1200) -> Visit:
+    """A page that nothing has been loaded into yet; those of a context share its cache."""
+    page = chromium.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
     page.set_default_timeout(15_000)
     made = Visit(page, url)
     page.on("request", lambda request: made.requested.append(request.url))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -20,7 +20,14 @@ from search.parts import Parts
 from search.service import SearchService
 from store.contract import CollectionSpec, DocumentRows
 from store.memory import MemoryStore
+from tests.browser import browser, missing, visit
 from tests.search.library import KnownQueries, Notes, example, library, passages_of
+from tests.search.little import LAME, little_app
+from tests.search.reader import BOOKS, LIBRARY, Reader
+from tests.search.served import served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
 
 CODECS = (Codec.INT8, Codec.FP32)
 
@@ -121,3 +128,36 @@ async def api(known: KnownQueries, notes: Notes) -> AsyncIterator[httpx.AsyncCli
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="session")
+def books() -> Iterator[str]:
+    """The URL of an API over a few books."""
+    with served(little_app({BOOKS: LIBRARY, LAME: LIBRARY})) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if missing():
+        pytest.skip(f"not installed: {missing()}")
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def loaded(chromium: Browser) -> Iterator[BrowserContext]:
+    """A browser that need not load the page's files anew each time."""
+    with chromium.new_context() as context:
+        yield context
+
+
+@pytest.fixture
+def reader(loaded: BrowserContext, books: str) -> Iterator[Reader]:
+    """Whose browser has nothing to complain of, in the end."""
+    with httpx.Client(base_url=books, trust_env=False) as api:
+        reader = Reader(visit(loaded, books), api)
+        yield reader
+        reader.page.close()
+        assert reader.visit.complaints == []
+        assert reader.visit.hosts() <= {str(api.base_url.netloc, "ascii")}

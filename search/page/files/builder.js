@@ -15,11 +15,12 @@ const ANSWERS = [
 export class Builder {
   #fields = {};
   #root = group();
-  #changed;
+  #told = null;
+  #tell;
 
-  /** `changed`: called when the filter may be another. */
-  constructor(changed) {
-    this.#changed = changed;
+  /** `tell`: called when the filter is another. */
+  constructor(tell) {
+    this.#tell = tell;
   }
 
   /** The API's form; null for none. */
@@ -35,7 +36,15 @@ export class Builder {
     } catch {
       this.#root = group();
     }
+    this.#told = JSON.stringify(this.filter);
     this.#draw();
+  }
+
+  #changed() {
+    const now = JSON.stringify(this.filter);
+    if (now === this.#told) return;
+    this.#told = now;
+    this.#tell();
   }
 
   #draw() {

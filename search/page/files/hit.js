@@ -93,7 +93,7 @@ export class Hit {
     const { title, heading, page, document_id: id, source, position } = this.#hit;
     const place = [...heading, page === null ? "" : `page ${page}`].filter(Boolean).join(" › ");
     return [
-      make("h3", { id: `title-${number}` }, make("span", { class: "rank" }, `${number + 1}`), title || id),
+      make("h3", { id: `title-${number}` }, make("span", { class: "rank" }, `${number + 1}`), " ", title || id),
       make(
         "p",
         { class: "place" },
