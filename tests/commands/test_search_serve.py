@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp import Client, StdioServerParameters
 
 from tests.processes import COMMANDS, running, server, wait_for_server
 
@@ -169,8 +170,6 @@ def test_a_search_after_a_write_sees_it_at_every_server(
 async def test_an_agent_starts_the_command(
     api: httpx.Client, environment: Mapping[str, str]
 ) -> None:
-    from mcp import Client, StdioServerParameters
-
     started = StdioServerParameters(command=str(COMMAND), args=["mcp"], env=dict(environment))
     async with Client(started) as agent:
         asked = {"query": QUESTION, "collection": "notes", "top_k": 1}

@@ -171,6 +171,13 @@ def example(seed: int, codec: Codec = Codec.INT8) -> Representation:
     )
 
 
+class AnyQuery(dict[str, Representation]):
+    """Every query has an embedding."""
+
+    def __missing__(self, query: str) -> Representation:
+        return example(len(query), Codec.FP32)
+
+
 def passages_of(count: int) -> dict[str, Representation]:
     return {f"d{i:03}": example(100 + i) for i in range(count)}
 

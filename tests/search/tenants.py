@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,16 @@ def _document(tenant: str, number: int) -> DocumentRows:
     return rows_of(document, example(number))
 
 
-def api_of(folder: Path, store: Store, *, keys: bool = True, **settings: Any) -> FastAPI:
+def api_of(
+    folder: Path,
+    store: Store,
+    *,
+    keys: bool = True,
+    queries: Mapping[str, Representation] | None = None,
+    **settings: Any,
+) -> FastAPI:
     """The app over a store, with `keys_of_all` unless it is to have none or others."""
-    node = KnownQueries({"q": example(1, Codec.FP32)})
+    node = KnownQueries({"q": example(1, Codec.FP32)} if queries is None else queries)
 
     @asynccontextmanager
     async def parts() -> AsyncGenerator[Parts]:

@@ -9,22 +9,14 @@ from pathlib import Path
 import pytest
 
 from m3.settings import Settings
-from m3.types import Codec, Representation
 from search.app import create
 from search.parts import Parts
 from search.service import SearchService
 from tests.schemathesis_runs import assert_keeps_its_word
-from tests.search.library import KnownQueries, Notes, example, library, passages_of
+from tests.search.library import AnyQuery, KnownQueries, Notes, library, passages_of
 from tests.search.served import served
 
 HOOKS = Path(__file__).with_name("beyond_schemas.py")
-
-
-class AnyQuery(dict[str, Representation]):
-    """Every query has an embedding."""
-
-    def __missing__(self, query: str) -> Representation:
-        return example(len(query), Codec.FP32)
 
 
 @pytest.fixture
