@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
+from pymilvus import DataType
 
-from m3.types import Representation
 from store.contract import Store
 from store.filters import parse
+from store.index.index import index_schema
 from store.memory import MemoryStore
 from tests.store.contract import StoreContract
 from tests.store.examples import FIELDS, SPEC, document_rows, query
@@ -68,7 +67,7 @@ def metadata_example(rng: np.random.Generator):
 def test_candidates_equal_the_oracle(pair, wanted, seed, tenant):
     """Any filter, any query: the same rows on each leg as an exact search in memory."""
     real, oracle = pair
-    asked = rounded(query(np.random.default_rng(seed)))
+    asked = query(np.random.default_rng(seed))
     filter_ = parse(wanted, FIELDS)
     answers = [
         collection.candidates(
@@ -81,9 +80,19 @@ def test_candidates_equal_the_oracle(pair, wanted, seed, tenant):
         assert found == expected
 
 
-def rounded(asked: Representation) -> Representation:
-    """Its dense vector as the embedded engine has it: near ties fall the same way for both."""
-    return replace(asked, dense=asked.dense.astype(np.float16).astype(np.float32))
+def test_an_index_with_fp16_vectors_is_written_and_searched_as_it_is(store, monkeypatch):
+    """Embedded indexes had those once."""
+    with monkeypatch.context() as before:
+        made = index_schema(SPEC, embedded=True)
+        for field in made.fields:
+            if field.name == "dense":
+                field._dtype = DataType.FLOAT16_VECTOR
+        before.setattr("store.index.index.index_schema", lambda *_, **__: made)
+        collection = store.create("before", SPEC)
+    rng = np.random.default_rng(5)
+    collection.replace([document_rows(rng, f"d{i}", tenant="one") for i in range(30)])
+    found = collection.candidates(query(rng), legs=["dense"], depth=30, tenant="one")
+    assert len(found.legs["dense"]) == len(found.rows.chunks) > 0
 
 
 def ids(answer, leg):
