@@ -78,15 +78,15 @@ class _Sampled:
     Attributes:
         report: what the command printed at its end.
         calls: requests that the encoder answered for it.
-        at: seconds since the start; beside it chunks asked of the encoder by then, and
-            resident MB of the command and of Milvus.
+        at: seconds since the start; beside it CPU seconds of the command and chunks asked of
+            the encoder by then, and resident MB of the command and of Milvus.
     """
 
     report: dict[str, Any] = field(default_factory=dict[str, Any])
     seconds: float = 0.0
     calls: int = 0
-    cpu: float = 0.0
     at: list[float] = field(default_factory=list[float])
+    cpu_at: list[float] = field(default_factory=list[float])
     chunks: list[int] = field(default_factory=list[int])
     command_mb: list[float] = field(default_factory=list[float])
     milvus_mb: list[float] = field(default_factory=list[float])
@@ -98,7 +98,7 @@ class _Sampled:
             "chunks": self.report["chunks"],
             "seconds": self.seconds,
             "chunks/s": self.report["chunks"] / self.report["seconds"],
-            "cpu seconds": self.cpu,
+            "cpu seconds": self.cpu_at[-1],
             "encoder calls": self.calls,
             "command MB, most": max(self.command_mb, default=0.0),
             "Milvus MB, most": max(self.milvus_mb, default=0.0),
@@ -108,12 +108,13 @@ class _Sampled:
         """The run in equal parts of time: its rate and memory as the collection grows."""
         edges = np.linspace(0, len(self.at) - 1, _WINDOWS + 1).astype(int)
         for first, last in itertools.pairwise(edges.tolist()):
-            if last > first:
+            chunks = self.chunks[last] - self.chunks[first]
+            if chunks:
                 yield {
                     "what": f"to {self.at[last]:.0f} s",
                     "chunks": self.chunks[last],
-                    "chunks/s": (self.chunks[last] - self.chunks[first])
-                    / (self.at[last] - self.at[first]),
+                    "chunks/s": chunks / (self.at[last] - self.at[first]),
+                    "cpu ms a chunk": 1e3 * (self.cpu_at[last] - self.cpu_at[first]) / chunks,
                     "command MB, most": max(self.command_mb[first : last + 1]),
                     "Milvus MB, most": max(self.milvus_mb[first : last + 1]),
                 }
@@ -173,7 +174,7 @@ class _Site:
         except psutil.NoSuchProcess:
             return
         sampled.at.append(at)
-        sampled.cpu = times.user + times.system
+        sampled.cpu_at.append(times.user + times.system)
         sampled.command_mb.append(resident / _MB)
         sampled.chunks.append(self._calls()["texts"])
         sampled.milvus_mb.append(self._milvus_mb())
