@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from m3.errors import InvalidConfiguration
@@ -89,6 +89,22 @@ class Settings(BaseSettings):
         default=None,
         description="A file that gets a JSON line for every call that writes or administers.",
     )
+    fingerprint: str | None = Field(
+        default=None,
+        description="The fingerprint that a node's model must have; another is refused at start.",
+    )
+    recycle_texts: int | None = Field(
+        default=None,
+        ge=1,
+        description="Texts after which a node's worker process is replaced, between two batches; "
+        "unset: never.",
+    )
+    recycle_mib: int | None = Field(
+        default=None,
+        ge=1,
+        description="MiB in use, of the GPU or on a CPU of the process, at which it is replaced; "
+        "unset: never.",
+    )
     max_batch_tokens: int = Field(
         default=4096, ge=512, description="Tokens a node computes at once."
     )
@@ -138,6 +154,17 @@ class Settings(BaseSettings):
             return tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
         return value
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.max_batch_tokens > self.max_queue_tokens:
+            raise ValueError(
+                f"M3_MAX_BATCH_TOKENS ({self.max_batch_tokens}) is more than "
+                f"M3_MAX_QUEUE_TOKENS ({self.max_queue_tokens}): a batch comes out of the queue"
+            )
+        if self.log_file is not None and self.log_file == self.audit_file:
+            raise ValueError(f"M3_LOG_FILE and M3_AUDIT_FILE are one file, {self.log_file}")
+        return self
+
     @property
     def tables_path(self) -> str:
         return self.tables or str(self.home / "tables")
@@ -154,5 +181,6 @@ def load_settings(**flags: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        name = "M3_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise InvalidConfiguration(f"{name}: {first['msg']}") from error
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidConfiguration(f"M3_{name}: {message}" if name else message) from error

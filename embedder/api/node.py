@@ -20,7 +20,7 @@ from embedder.batching.runner import Hello
 from embedder.encoders.loading import EncoderName
 from embedder.metrics import NodeMetrics
 from embedder.model.tokens import TextTokenizer
-from m3.errors import M3Error, NotReady
+from m3.errors import InvalidCheckpoint, M3Error, NotReady
 from m3.settings import Settings
 from m3.types import ModelInfo
 from serving.lifecycle import Lifecycle
@@ -96,6 +96,7 @@ class Node:
         began = time.monotonic()
         try:
             hello = await self._pool.start()
+            self._refuse_another(hello.info)
             # A tokenizer of 250,000 words takes a while to read.
             self._service = await asyncio.to_thread(self._service_of, hello)
         except Exception as error:  # noqa: BLE001 - `serve` ends with it
@@ -111,6 +112,15 @@ class Node:
         )
         if self._on_loaded is not None:
             self._on_loaded(hello.info)
+
+    def _refuse_another(self, model: ModelInfo) -> None:
+        """Raises InvalidCheckpoint for a model that is not the one the settings name."""
+        wanted = self.settings.fingerprint
+        if wanted is not None and wanted != model.fingerprint:
+            raise InvalidCheckpoint(
+                f"{model.id} has the fingerprint {model.fingerprint}, and M3_FINGERPRINT wants "
+                f"{wanted}: serve the model it names, or unset it"
+            )
 
     def _service_of(self, hello: Hello) -> EmbeddingService:
         tokenizer = TextTokenizer(Tokenizer.from_str(hello.tokenizer), hello.special)

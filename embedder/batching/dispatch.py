@@ -208,6 +208,13 @@ class Dispatcher:
         self._take(runner, number)
         self.dispatch()
 
+    def retire(self, runner: Runner) -> None:
+        """See `Listener`."""
+        station = self._stations.get(runner)
+        if station is not None and not station.retiring:
+            _log.info("a worker retires", batches=len(station.batches))
+            station.retire()
+
     def lost(self, runner: Runner, reason: str) -> None:
         """See `Listener`."""
         station = self._stations.pop(runner, None)

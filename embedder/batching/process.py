@@ -45,6 +45,11 @@ class Order:
     encoder: EncoderName = "packed"
     command: tuple[str, ...] = WORKER
 
+    def wears_out(self, texts: int, used: int) -> bool:
+        """Whether a worker that computed so many is to be replaced; `used` bytes of its device."""
+        most, mib = self.settings.recycle_texts, self.settings.recycle_mib
+        return (most is not None and texts >= most) or (mib is not None and used >= mib * 2**20)
+
     def head(self, place: int) -> Head:
         """The first frame, for the worker on the device of that place."""
         return {
@@ -67,12 +72,15 @@ class WorkerProcess:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
+        order: Order,
         control: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         listener: Listener,
         metrics: NodeMetrics,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._process = process
+        self._order = order
+        self._texts = 0
         self._reader, self._writer = control
         self._listener = listener
         self._metrics = metrics
@@ -90,7 +98,7 @@ class WorkerProcess:
         with its_control, its_results:
             process = _spawn(order.command, its_control, its_results)
         streams = await asyncio.open_unix_connection(sock=control)
-        worker = cls(process, streams, listener, metrics)
+        worker = cls(process, order, streams, listener, metrics)
         worker._write(order.head(place))
         threading.Thread(target=worker._receive, args=(results,), daemon=True).start()
         return worker
@@ -127,13 +135,17 @@ class WorkerProcess:
         """See `Runner.drop`."""
         self._write({"event": "drop", "batch": number})
 
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._writer.close()
+
     def kill(self) -> None:
         """See `Runner.kill`."""
         self._process.kill()
 
     async def stop(self) -> None:
         """End it, and wait for its end."""
-        self._writer.close()
+        self.close()
         try:
             async with asyncio.timeout(_ENDS_WITHIN):
                 await asyncio.shield(self.ended)
@@ -192,6 +204,9 @@ class WorkerProcess:
 
     def _done(self, head: Head, encoded: Encoded) -> None:
         self._observe_memory(head["memory"])
+        self._texts += len(encoded.batch)
+        if self._order.wears_out(self._texts, head["memory"][0]):
+            self._listener.retire(self)
         self._listener.done(self, head["batch"], encoded, Took(*head["took"]))
 
     def _observe_memory(self, memory: tuple[int, int]) -> None:

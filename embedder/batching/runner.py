@@ -75,6 +75,10 @@ class Runner(Protocol):
         """Give a batch up: nobody waits for it."""
         ...
 
+    def close(self) -> None:
+        """End, with nothing left to do; the listener hears `lost`."""
+        ...
+
     def kill(self) -> None:
         """End at once; the listener hears `lost`."""
         ...
@@ -104,6 +108,10 @@ class Listener(Protocol):
 
     def dropped(self, runner: Runner, number: int) -> None:
         """The batch was given up."""
+        ...
+
+    def retire(self, runner: Runner) -> None:
+        """It is worn out: no more batches, and an end when its last is done."""
         ...
 
     def lost(self, runner: Runner, reason: str) -> None:

@@ -24,12 +24,14 @@ class Station:
         batches: all that it has, by number.
         computing: those whose forward pass is not done.
         held_up: seconds of queries since the passage batch that it computes began.
+        retiring: it gets no more, and is ended when it has done what it has.
     """
 
     runner: Runner
     batches: dict[int, Batch] = field(default_factory=dict[int, Batch])
     computing: dict[Kind, Batch] = field(default_factory=dict[Kind, Batch])
     held_up: float = 0.0
+    retiring: bool = False
 
     def give(self, batch: Batch) -> None:
         self.batches[batch.number] = batch
@@ -61,10 +63,20 @@ class Station:
         batch = self.batches.pop(number, None)
         if batch is not None and batch.watch is not None:
             batch.watch.cancel()
+        if self.retiring and not self.batches:
+            self.runner.close()
         return batch
+
+    def retire(self) -> None:
+        """Let it end in peace, at once where it has nothing to do."""
+        self.retiring = True
+        if not self.batches:
+            self.runner.close()
 
     def accepts(self, lane: Kind, *, alone: bool) -> bool:
         """Whether it may be given a batch now: a passage's when idle, a query's in between too."""
+        if self.retiring:
+            return False
         if alone:
             return not self.batches
         if len(self.batches) >= _OUTSTANDING[lane] or any(

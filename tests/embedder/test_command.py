@@ -86,6 +86,27 @@ def test_a_broken_checkpoint_ends_the_node_with_2(stand_in, tmp_path):
     assert "model_type" in last_line(output)
 
 
+def test_another_model_than_the_settings_name_is_refused(stand_in):
+    status, output = ended("serve", "--port", 0, "--model", stand_in, M3_FINGERPRINT="0" * 32)
+    assert status == 2
+    assert last_line(output).startswith("error: ")
+    assert f"M3_FINGERPRINT wants {'0' * 32}" in last_line(output)
+
+
+def test_settings_that_contradict_each_other_are_refused(stand_in):
+    settings = {"M3_MAX_BATCH_TOKENS": "16384", "M3_MAX_QUEUE_TOKENS": "8192"}
+    status, output = ended("serve", "--port", 0, "--model", stand_in, **settings)
+    assert (status, "M3_MAX_BATCH_TOKENS (16384) is more than" in last_line(output)) == (2, True)
+
+
+def test_a_cache_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    status, output = ended("serve", "--port", 0, HF_HOME=str(tmp_path / "cache"))
+    assert status in {2, 3}
+    assert last_line(output).startswith("error: ")
+    assert "Traceback" not in output
+
+
 def test_encode_needs_no_node(stand_in):
     status, output = ended("encode", "--model", stand_in, "What is BGE M3?", "hello")
     assert status == 0

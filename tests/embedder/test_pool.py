@@ -53,7 +53,9 @@ class Workers:
 
 
 @asynccontextmanager
-async def unstarted(home: Path, hung_seconds: float = 60) -> AsyncIterator[Workers]:
+async def unstarted(
+    home: Path, hung_seconds: float = 60, **settings: int
+) -> AsyncIterator[Workers]:
     registry = CollectorRegistry()
     metrics = NodeMetrics(registry)
     failures: list[M3Error] = []
@@ -65,7 +67,7 @@ async def unstarted(home: Path, hung_seconds: float = 60) -> AsyncIterator[Worke
         hung_seconds=hung_seconds,
     )
     pool = Pool(
-        Order(load_settings(home=home), command=COMMAND),
+        Order(load_settings(home=home, **settings), command=COMMAND),
         listener=batcher.listener,
         metrics=metrics,
         on_failure=failures.append,
@@ -78,8 +80,8 @@ async def unstarted(home: Path, hung_seconds: float = 60) -> AsyncIterator[Worke
 
 
 @asynccontextmanager
-async def started(home: Path, hung_seconds: float = 60) -> AsyncIterator[Workers]:
-    async with unstarted(home, hung_seconds) as workers:
+async def started(home: Path, hung_seconds: float = 60, **settings: int) -> AsyncIterator[Workers]:
+    async with unstarted(home, hung_seconds, **settings) as workers:
         await workers.pool.start()
         yield workers
 
@@ -259,3 +261,24 @@ async def test_there_is_a_worker_for_every_device(tmp_path, monkeypatch):
         asked = [asyncio.create_task(workers.ask(mark, size=300)) for mark in (20, 21)]
         answers = await asyncio.gather(*asked)
         assert {answer.dense[0, 1] for answer in answers} == set(workers.pool.pids)
+
+
+async def test_a_worn_out_worker_is_replaced_between_batches(tmp_path):
+    """Nobody's texts are lost, or computed twice."""
+    async with started(tmp_path, recycle_texts=4) as workers:
+        (first,) = workers.pool.pids
+        answers = await asyncio.gather(*(workers.ask(20 + i, size=20 + i) for i in range(8)))
+        assert [answer.tokens.tolist() for answer in answers] == [[20 + i] for i in range(8)]
+        assert first in {int(answer.dense[0, 1]) for answer in answers}
+        later = await workers.ask(5, size=90)
+        assert int(later.dense[0, 1]) != first
+        assert not workers.failures
+        assert workers.count("m3_tokens_total", lane="passage") == sum(range(20, 28)) + 90
+
+
+def test_what_wears_a_worker_out():
+    endless, limited = Order(load_settings()), Order(load_settings(recycle_texts=5, recycle_mib=2))
+    assert not endless.wears_out(10**9, 2**40)
+    assert not limited.wears_out(4, 2 * 2**20 - 1)
+    assert limited.wears_out(5, 0)
+    assert limited.wears_out(0, 2 * 2**20)
