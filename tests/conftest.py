@@ -16,10 +16,10 @@ DATA = Path(__file__).parents[1] / "../shared/data"
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """No setting of whoever runs the tests reaches them or the processes they start."""
+    """No setting of whoever runs the tests reaches them, but for what is meant for tests."""
     before = dict(os.environ)
-    for name in [name for name in before if name.startswith("M3_")]:
-        if name != "M3_TEST_WEIGHTS":
+    for name in before:
+        if name.startswith("M3_") and not name.startswith("M3_TEST_"):
             del os.environ[name]
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     yield

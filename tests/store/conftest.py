@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,13 @@ def engine_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def settings(engine_home: Path) -> Settings:
-    """Shared engine, tables of the test's own."""
-    return load_settings(home=engine_home, tables=str(engine_home / f"tables-{next(_numbers)}"))
+    """Shared engine, or the server that `M3_TEST_MILVUS_URI` names; tables of the test's own."""
+    return load_settings(
+        home=engine_home,
+        tables=str(engine_home / f"tables-{next(_numbers)}"),
+        milvus_uri=os.environ.get("M3_TEST_MILVUS_URI"),
+        milvus_token=os.environ.get("M3_TEST_MILVUS_TOKEN"),
+    )
 
 
 @pytest.fixture
