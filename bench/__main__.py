@@ -19,6 +19,7 @@ NAMED = (
     "bulk",
     "explain",
     "fidelity",
+    "fleet",
     "ingest",
     "ingest-efficiency",
     "ingest-long",
@@ -27,6 +28,7 @@ NAMED = (
     "rows",
     "search-latency",
     "tenancy",
+    "tuning",
 )
 """What needs a collection or more packages."""
 
