@@ -79,20 +79,33 @@ def load(folder: Path) -> TestCollection:
     Raises:
         InvalidInput: a file is missing or not what it should be; the message names it.
     """
-    for name in (_CORPUS, _QUERIES, _QRELS):
+    _check_files(folder, _CORPUS, _QUERIES, _QRELS)
+    return TestCollection(folder.resolve().name, folder, *judgments(folder))
+
+
+def judgments(folder: Path) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, int]]]:
+    """The judged queries by id, and their grades, of a folder that may have no corpus.
+
+    Raises:
+        InvalidInput: as `load`.
+    """
+    _check_files(folder, _QUERIES, _QRELS)
+    qrels = _qrels(folder / _QRELS)
+    texts = {line.id: line.record["text"] for line in _lines(folder / _QUERIES)}
+    if missing := [id_ for id_ in qrels if id_ not in texts]:
+        raise InvalidInput(f"{folder / _QRELS} judges query {missing[0]!r}, not in {_QUERIES}")
+    if empty := [id_ for id_ in qrels if not texts[id_].strip()]:
+        raise InvalidInput(f"{folder / _QUERIES}: query {empty[0]!r} is empty, and is judged")
+    return {id_: texts[id_] for id_ in qrels}, qrels
+
+
+def _check_files(folder: Path, *names: str) -> None:
+    for name in names:
         if not (folder / name).is_file():
             raise InvalidInput(
                 f"{folder / name} is missing: a folder in BEIR layout has {_CORPUS}, {_QUERIES} "
                 f"and {_QRELS}"
             )
-    qrels = _qrels(folder / _QRELS)
-    texts = {line.id: line.record["text"] for line in _lines(folder / _QUERIES)}
-    if empty := [id_ for id_ in qrels if id_ in texts and not texts[id_].strip()]:
-        raise InvalidInput(f"{folder / _QUERIES}: query {empty[0]!r} is empty, and is judged")
-    if missing := [id_ for id_ in qrels if id_ not in texts]:
-        raise InvalidInput(f"{folder / _QRELS} judges query {missing[0]!r}, not in {_QUERIES}")
-    queries = {id_: texts[id_] for id_ in qrels}
-    return TestCollection(folder.resolve().name, folder, queries, qrels)
 
 
 def named(documents: Sequence[str]) -> str:

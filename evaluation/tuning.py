@@ -74,13 +74,7 @@ def tune(
     Raises:
         InvalidInput: a method that does not fuse, or too few judged queries.
     """
-    if method not in FUSING:
-        raise InvalidInput(f"{method} has no weights to tune: {' and '.join(FUSING)} have")
-    if len(qrels) < _LEAST:
-        raise InvalidInput(
-            f"{len(qrels)} judged quer{'y' if len(qrels) == 1 else 'ies'}: tuning needs {_LEAST} "
-            "at least, and some hundred to tell small gains from noise"
-        )
+    check(method, qrels)
     used = default or METHOD_WEIGHTS[method]
     fitting = _Fitting(Places(raw, qrels, metric, method), method)
     fold = np.random.default_rng(seed).permutation(len(qrels)) % FOLDS
@@ -101,6 +95,17 @@ def tune(
         held_out=compare(str(metric), now, unseen, seed=seed),
         folds=tuple(_weights(each) for each in chosen),
     )
+
+
+def check(method: Method, qrels: Qrels) -> None:
+    """Raises InvalidInput for a method that does not fuse, or too few judged queries."""
+    if method not in FUSING:
+        raise InvalidInput(f"{method} has no weights to tune: {' and '.join(FUSING)} have")
+    if len(qrels) < _LEAST:
+        raise InvalidInput(
+            f"{len(qrels)} judged quer{'y' if len(qrels) == 1 else 'ies'}: tuning needs {_LEAST} "
+            "at least, and some hundred to tell small gains from noise"
+        )
 
 
 class _Fitting:

@@ -11,10 +11,15 @@ from store.contract import Collection, CollectionSpec, Store
 
 
 class Collections:
-    """The store's collections for many threads; a handle keeps what is costly to open."""
+    """The store's collections for many threads; a handle keeps what is costly to open.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        generation: look at this one of every collection; None is the one that serves.
+    """
+
+    def __init__(self, store: Store, generation: int | None = None) -> None:
         self._store = store
+        self._generation = generation
         self._open: dict[str, Collection] = {}
         self._lock = threading.Lock()
 
@@ -47,7 +52,7 @@ class Collections:
     def _opened(self, name: str) -> Collection:
         with self._lock:
             if name not in self._open:
-                self._open[name] = self._store.open(name)
+                self._open[name] = self._store.open(name, self._generation)
             return self._open[name]
 
     def create(self, name: str, spec: CollectionSpec) -> Collection:

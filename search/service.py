@@ -32,8 +32,8 @@ class SearchService:
     from the ranking of the first, and their rows read as they were for it.
     """
 
-    def __init__(self, store: Store, client: EmbedderClient) -> None:
-        self.collections = Collections(store)
+    def __init__(self, store: Store, client: EmbedderClient, generation: int | None = None) -> None:
+        self.collections = Collections(store, generation)
         self._client = client
         self._looker = Looker(self.collections, client)
         self.breakers = self._looker.breakers

@@ -5,7 +5,19 @@ from __future__ import annotations
 import typer
 
 from commands import console
-from commands.search import engine, evaluate, keys, mcp, query, recipe, serve
+from commands.search import (
+    analyse,
+    compare,
+    engine,
+    evaluate,
+    judge_sheet,
+    keys,
+    mcp,
+    query,
+    recipe,
+    serve,
+    tune,
+)
 
 app = typer.Typer(
     help="The search API: queries to hits, by dense, sparse and ColBERT.",
@@ -13,7 +25,19 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-for _command in (serve, query, mcp, evaluate, recipe, engine, keys):
+for _command in (
+    serve,
+    query,
+    mcp,
+    evaluate,
+    compare,
+    tune,
+    analyse,
+    judge_sheet,
+    recipe,
+    engine,
+    keys,
+):
     _command.add(app)
 
 

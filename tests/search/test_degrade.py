@@ -64,7 +64,7 @@ class FlawedStore:
     def __init__(self, collection: Flawed) -> None:
         self.collection = collection
 
-    def open(self, name: str) -> Flawed:
+    def open(self, name: str, generation: int | None = None) -> Flawed:
         assert name == COLLECTION
         return self.collection
 

@@ -1,0 +1,102 @@
+"""A query log through the service: analysed, or written down for people to judge."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from commands.opened import store_and_nodes
+from commands.search.measuring import bar
+from evaluation import query_log, sheets
+from evaluation.analysis import Analysis, analyse
+from evaluation.drift import Drift, drift
+from evaluation.duplicates import Duplicates
+from evaluation.ranking import Run, rankings
+from evaluation.scores import OnLook, RawScores, collect
+from m3.settings import Settings
+from scoring.fusion import Method, Weights
+from search.service import SearchService
+
+_SHEET_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a query log is asked for; see `m3-search analyse --help`."""
+
+    collection: str
+    against: str | None
+    generation: int | None
+    good: float | None
+    count: int
+    depth: int
+
+    @property
+    def drifts(self) -> bool:
+        return self.against is not None or self.generation is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found."""
+
+    collection: str
+    analysis: Analysis
+    duplicates: Duplicates
+    drift: Drift | None
+
+
+async def analyse_log(path: Path, settings: Settings, asked: Asked) -> Report:
+    """Raises InvalidInput for a file without queries, and as `evaluation.scores.collect`."""
+    queries = query_log.sample(await asyncio.to_thread(query_log.read, path), asked.count)
+    async with store_and_nodes(settings) as (store, client):
+        service = SearchService(store, client)
+        weights = await _weights(service, asked.collection)
+        duplicates, compared = Duplicates(), None
+        raw = await _collected(service, queries, asked.collection, asked.depth, duplicates.see)
+        found = await asyncio.to_thread(analyse, raw, queries, weights=weights, good=asked.good)
+        if asked.drifts:
+            other = SearchService(store, client, asked.generation)
+            name = asked.against or asked.collection
+            there = await _collected(other, queries, name, asked.depth, None)
+            after = _fused(there, await _weights(other, name))
+            compared = drift(_fused(raw, weights), after)
+    return Report(asked.collection, found, duplicates, compared)
+
+
+async def write_sheet(
+    path: Path, settings: Settings, collection: str, out: Path, *, count: int, top: int
+) -> int:
+    """Lines written. Raises InvalidInput as `analyse_log`, and where `out` exists."""
+    queries = query_log.sample(await asyncio.to_thread(query_log.read, path), count)
+    passages = sheets.Passages()
+    async with store_and_nodes(settings) as (store, client):
+        service = SearchService(store, client)
+        raw = await _collected(service, queries, collection, _SHEET_DEPTH, passages.see)
+    return sheets.write(out, queries, sheets.pool(raw, top), passages)
+
+
+async def _collected(
+    service: SearchService,
+    queries: Mapping[str, str],
+    collection: str,
+    depth: int,
+    on_look: OnLook | None,
+) -> RawScores:
+    with bar(len(queries)) as advance:
+        return await collect(
+            service, queries, collection, depth=depth, advance=advance, on_look=on_look
+        )
+
+
+async def _weights(service: SearchService, collection: str) -> Weights | None:
+    """Those that a fusion without weights uses there; None are the method's own."""
+    opened = await asyncio.to_thread(service.collections.open, collection)
+    saved = await asyncio.to_thread(lambda: opened.weights(opened.spec))
+    return saved.get(Method.FUSION)
+
+
+def _fused(raw: RawScores, weights: Weights | None) -> Run:
+    return rankings(raw, Method.FUSION, weights)

@@ -1,0 +1,69 @@
+"""Queries as people asked them: a text file with one a line, or JSONL."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from evaluation.significance import SEED
+from m3.errors import InvalidInput
+
+_TEXTS = ("query", "text")
+_IDS = ("_id", "id", "query_id")
+
+
+def read(path: Path) -> Mapping[str, str]:
+    """Texts by id: the id that a line gives, or its number. A text that came before is left out.
+
+    A file whose first line is an object is JSONL, of objects with `query` or `text`, and `_id` if
+    they like. Blank lines are passed over.
+
+    Raises:
+        InvalidInput: no queries, or a line that is none; the message names it.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not a text file in UTF-8") from error
+    objects = next((line for line in lines if line), "").startswith("{")
+    queries: dict[str, str] = {}
+    seen = set[str]()
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        id_, text = _object(line, f"{path}:{number}") if objects else ("", line)
+        if text in seen:
+            continue
+        seen.add(text)
+        id_ = id_ or str(number)
+        if id_ in queries:
+            raise InvalidInput(f"{path}:{number}: query id {id_!r} is there twice")
+        queries[id_] = text
+    if not queries:
+        raise InvalidInput(f"{path} has no query")
+    return queries
+
+
+def sample(queries: Mapping[str, str], count: int, *, seed: int = SEED) -> Mapping[str, str]:
+    """That many of them at random, in their order; all if there are no more."""
+    chosen = set(random.Random(seed).sample(list(queries), min(count, len(queries))))  # noqa: S311 - no secret
+    return {id_: text for id_, text in queries.items() if id_ in chosen}
+
+
+def _object(line: str, place: str) -> tuple[str, str]:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"{place}: invalid JSON: {error}") from error
+    record = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    text = next((record[name] for name in _TEXTS if name in record), None)
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidInput(f"{place}: expected an object with a text under 'query' or 'text'")
+    id_ = next((record[name] for name in _IDS if name in record), "")
+    return str(id_), text.strip()
