@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import anyio
 import pytest
@@ -244,3 +245,38 @@ async def test_a_run_that_is_stopped_writes_what_is_embedded(
     assert 0 < report.written == collection.status().documents
     assert len(client.texts) < 5000
     assert (await run(docs(5000), collection, client)).unchanged == report.written
+
+
+class Tidied(MemoryCollection):
+    """Tidying ends when it was not waited for, or after a while."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.written = threading.Semaphore(0)
+        self.beside: list[bool] = []
+
+    def replace(
+        self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+    ) -> None:
+        super().replace(documents, spec)
+        self.written.release()
+
+    def tidy(self) -> None:
+        # The write that it began with, and another.
+        self.beside.append(all(self.written.acquire(timeout=5) for _ in range(3)))
+
+
+async def test_a_long_run_is_tidied_beside_its_writes(
+    client: CountingClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(passes, "_WRITE_CHUNKS", 16)
+    collection = Tidied.alone(spec(Chunking(64, 0)))
+    assert (await run(docs(16 * 12), collection, client)).written == 16 * 12
+    assert collection.beside[0]
+    assert 1 <= len(collection.beside) <= 4, "one at a time"
+
+
+async def test_a_run_of_one_write_is_not_held_up_by_tidying(client: CountingClient):
+    collection = Tidied.alone(spec(Chunking(64, 0)))
+    await run(docs(3), collection, client)
+    assert collection.beside == []

@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m3.errors import MilvusUnreachable
 from m3.settings import Settings
+from store.collection import StoredCollection
 from store.contract import Collection, Store
 from store.generations import compaction
+from store.generations.publication import Publisher
 from store.index.engine import Engine
 from store.table import table
 from tests.store.examples import SPEC, document_rows, key, query
@@ -108,6 +111,49 @@ def test_a_run_ends_with_a_tidy_table(collection: Collection, monkeypatch: pytes
     assert collection.status().unpublished == 0
 
 
+def test_many_small_files_become_few_beside_a_run(
+    store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(compaction, "MOST_AMID_RUN", 16)
+    before = found(collection, np.random.default_rng(1))
+    store.open("docs").tidy()
+    assert _fragments(collection) > 8, "these are not many"
+    monkeypatch.setattr(compaction, "MOST_AMID_RUN", 3)
+    store.open("docs").tidy()
+    assert _fragments(collection) == 1
+    assert found(collection, np.random.default_rng(1)) == before
+    assert collection.status().unpublished == 0
+    assert collection.verify().consistent
+
+
+def test_a_run_that_dies_before_it_publishes_what_it_compacted_loses_nothing(
+    store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    before = found(collection, np.random.default_rng(1))
+    monkeypatch.setattr(compaction, "MOST_AMID_RUN", 3)
+    with monkeypatch.context() as dying:
+        dying.setattr(Publisher, "publish", _die)
+        with pytest.raises(MilvusUnreachable):
+            store.open("docs").tidy()
+    assert collection.status().unpublished > 0
+    assert found(collection, np.random.default_rng(1)) == before
+    collection.replace([document_rows(np.random.default_rng(2), "more")])
+    assert collection.status().unpublished == 0
+    assert collection.verify().consistent
+
+
+def test_files_that_others_change_all_the_time_are_left_alone_longer(
+    store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    tried: list[int] = []
+    monkeypatch.setattr(compaction, "MOST_AMID_RUN", 5)
+    monkeypatch.setattr(table.Table, "compact", lambda self, **_: bool(tried.append(1)))
+    running = store.open("docs")
+    for _ in range(3):
+        running.tidy()
+    assert len(tried) == 2, "beyond 5 small files, beyond 10, and there are no 20"
+
+
 def test_what_is_purged_is_in_no_file(
     settings: Settings,
     store: Store,
@@ -135,6 +181,16 @@ def test_what_is_purged_is_in_no_file(
     }
     assert collection.verify().consistent
     assert collection.status().documents == 31
+
+
+def _die(_: Publisher) -> None:
+    raise MilvusUnreachable("gone")
+
+
+def _fragments(collection: Collection) -> int:
+    assert isinstance(collection, StoredCollection)
+    generations = collection._generations
+    return generations.table(generations.current()).fragments()
 
 
 def _files_with(needle: bytes, settings: Settings) -> list[Path]:
