@@ -1,4 +1,4 @@
-"""Connections that go wrong at each shipped edge: cut answers, slow readers, callers that vanish."""
+"""Connections that go wrong at each shipped edge: cut answers, readers that stop, silence."""
 
 from __future__ import annotations
 
