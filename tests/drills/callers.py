@@ -51,7 +51,7 @@ def p99(calls: Sequence[Call]) -> float:
 
 @asynccontextmanager
 async def calling(
-    url: str, *, ours: int, raw: int, texts: int = 4, pause: float = 0.05
+    url: str, *, ours: int, raw: int, texts: int = 1, pause: float = 0.05
 ) -> AsyncIterator[Calls]:
     """Callers, one call after the other each, for the length of a block; all are answered."""
     calls, over, source = Calls(), asyncio.Event(), passages()
