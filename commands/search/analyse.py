@@ -51,7 +51,11 @@ def analyse(
     embedder_url: EmbedderUrl = None,
     home: Home = None,
 ) -> None:
-    """What each score contributes, what ColBERT moves, which queries have no good hit."""
+    """What each score contributes, what ColBERT moves, which queries have no good hit.
+
+    From a log of queries, without judgments; near-duplicates among hits, and drift to another
+    generation or collection.
+    """
     from commands.search.analysing import Asked, analyse_log  # noqa: PLC0415 - keeps --help quick
 
     settings = load_settings(embedder_url=embedder_url, home=home)

@@ -63,23 +63,26 @@ def show_comparisons(found: list[Comparison], names: tuple[str, str]) -> None:
     from rich.console import Console  # noqa: PLC0415 - keeps --help quick
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=f"A: {names[0]}, B: {names[1]}", title_justify="left")
-    table.add_column("metric")
-    for column in ("A", "B", "B - A", "95 % interval", "p", "wins/losses/ties"):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    for column in ("A", "B", "B - A", "95 % interval", "p", "+/-/="):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for each in found:
         table.add_row(
             each.metric,
             f"{each.a:.4f}",
             f"{each.b:.4f}",
             f"{each.difference:+.4f}",
-            f"{each.interval[0]:+.4f} to {each.interval[1]:+.4f}",
+            f"{each.interval[0]:+.3f} to {each.interval[1]:+.3f}",
             f"{each.p:.4f}",
             f"{each.wins}/{each.losses}/{each.ties}",
             verdict(each),
         )
-    Console(highlight=False).print(table)
+    screen = Console(highlight=False)
+    screen.print(f"A: {names[0]}, B: {names[1]}, {found[0].queries:,} queries")
+    screen.print(table)
+    screen.print("+/-/=: queries that B does better, worse, as well on")
 
 
 def verdict(of: Comparison) -> str:

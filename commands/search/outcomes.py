@@ -34,6 +34,7 @@ def show_evaluation(found: Evaluation) -> None:
     table = Table(
         title=f"{found.judged.name}: {documents:,} documents, {queries:,} queries",
         title_justify="left",
+        show_lines=True,
     )
     table.add_column("method")
     for metric in found.methods[0].values:
@@ -42,12 +43,12 @@ def show_evaluation(found: Evaluation) -> None:
         intervals = each.intervals
         table.add_row(
             each.method,
-            *(f"{mean:.4f} {_interval(intervals[name])}" for name, mean in each.means.items()),
+            *(f"{mean:.4f}{_interval(intervals[name])}" for name, mean in each.means.items()),
         )
     screen = Console(highlight=False)
     screen.print(table)
     screen.print(
-        "in brackets: 95 % bootstrap intervals over queries"
+        "below each figure: 95 % bootstrap intervals over queries"
         if queries > 1
         else "one judged query: there is no interval"
     )
@@ -61,4 +62,4 @@ def made_by(collection: Status) -> str:
 
 
 def _interval(found: Interval | None) -> str:
-    return "" if found is None else f"[{found[0]:.3f}, {found[1]:.3f}]".replace("[", r"\[")
+    return "" if found is None else f"\n{found[0]:.3f}–{found[1]:.3f}"
