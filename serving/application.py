@@ -25,7 +25,10 @@ from serving.metrics import HttpMetrics
 from serving.observe import AnswerHeaders, Observe, Quiet
 from serving.strict import StrictRoute, router
 
-_CORS_HEADERS = ("Authorization", "Content-Type", "X-Request-Id", TENANT_HEADER)
+_CORS_HEADERS = (
+    *("Authorization", "Content-Type", "X-Request-Id", TENANT_HEADER),
+    *("Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name"),
+)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 

@@ -307,6 +307,19 @@ def test_pages_of_others_reach_nothing(url, headers, status):
         assert "M3_ALLOWED_ORIGINS" in answer.json()["detail"]
 
 
+def test_a_page_that_may_call_is_told_so_before_it_does(url):
+    asked = {
+        "Origin": "https://search.internal",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type, mcp-protocol-version, mcp-method",
+    }
+    answer = httpx.options(f"{url}/mcp", headers=asked, trust_env=False)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "https://search.internal"
+    foreign = {**asked, "Origin": "http://evil.example"}
+    assert httpx.options(f"{url}/mcp", headers=foreign, trust_env=False).status_code == 400
+
+
 def test_with_keys_a_server_may_have_any_name(keyed):
     known = {**bearing("read"), "Host": "search.example"}
     assert post(keyed, PING, **known).status_code == 200
