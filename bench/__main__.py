@@ -17,6 +17,7 @@ ALL = ("parity", "maxsim", "peak", "encode", "http", "overload", "refusals", "se
 """What runs where no name is given."""
 NAMED = (
     "bulk",
+    "compaction",
     "explain",
     "fidelity",
     "fleet",

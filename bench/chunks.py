@@ -14,7 +14,6 @@ from store.contract import CollectionSpec, DocumentRows
 from store.table.rows import EMBEDDING_COLUMNS, to_arrow, to_embeddings
 from store.table.table import Table, Version
 
-_AT_ONCE = 500
 _POOL = 40_000
 """Vectors that the chunks' tokens are drawn from: every chunk is another choice of them."""
 
@@ -23,6 +22,7 @@ _POOL = 40_000
 class Chunks:
     """A table's chunks in int8."""
 
+    table: Table
     version: Version
     spec: CollectionSpec
 
@@ -38,17 +38,23 @@ def unit_vectors(rng: np.random.Generator, count: int, dimension: int) -> F32:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def write_chunks(folder: Path, count: int, tokens: int, dimension: int) -> Chunks:
-    """A table in `folder` of `count` documents, each one chunk of `tokens` tokens."""
+def write_chunks(
+    folder: Path, count: int, tokens: int, dimension: int, *, at_once: int = 500
+) -> Chunks:
+    """A table in `folder` of `count` documents, each one chunk of `tokens` tokens.
+
+    Args:
+        at_once: documents a commit.
+    """
     spec = CollectionSpec("random", "0", "fp32", dimension, Codec.INT8)
     table = Table(str(folder / "chunks.lance"))
     table.create(spec)
     rng = np.random.default_rng(0)
     pool = encode_tokens(unit_vectors(rng, _POOL, dimension), Codec.INT8)
-    for first in range(0, count, _AT_ONCE):
-        rows = list(_rows(rng, pool, range(first, min(first + _AT_ONCE, count)), tokens))
+    for first in range(0, count, at_once):
+        rows = list(_rows(rng, pool, range(first, min(first + at_once, count)), tokens))
         table.replace(to_arrow(rows, spec), [row.document.key.digest() for row in rows])
-    return Chunks(table.latest(), spec)
+    return Chunks(table, table.latest(), spec)
 
 
 def _rows(
