@@ -27,6 +27,7 @@ from m3.types import (
     batch_of,
     model_text,
 )
+from scoring.fusion import Method, Weights
 from search.app import create
 from search.parts import Parts
 from search.service import SearchService
@@ -41,7 +42,8 @@ SLOWLY = "slowly"
 """A query that has this word takes a second to embed."""
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=2> <b>bold</b>"
 LAME = "lame"
-"""A collection whose sparse leg always fails."""
+"""A collection whose sparse leg always fails, and whose fusion was tuned."""
+TUNED = Weights(0.25, 0.5, 1)
 FIELDS = {
     "lang": FieldType.STRING,
     "year": FieldType.INT,
@@ -162,6 +164,8 @@ def little_app(
     for name, documents in collections.items():
         made = store.create(name, spec(fields=FIELDS, stand_in=name != LAME))
         made.replace([rows_of(model, document, texts) for document, texts in documents])
+        if name == LAME:
+            made.save_weights({Method.FUSION: TUNED}, made.spec)
 
     @asynccontextmanager
     async def parts() -> AsyncGenerator[Parts]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoring.fusion import METHOD_WEIGHTS, PRESETS, Method
-from tests.search.little import LAME
+from tests.search.little import LAME, TUNED
 from tests.search.reader import LIBRARY, Reader, scores_of, width
 
 CALLED = {"dense": "dense", "sparse": "sparse", "colbert": "ColBERT"}
@@ -87,6 +87,13 @@ def test_presets_move_the_sliders(reader: Reader) -> None:
     assert reader.page.get_by_role("slider", name="dense").is_disabled()
     best = reader.answer(rank="rrf")["hits"][0]
     assert scores_of(reader.hits()[0])["score"] == shown(best["score"])
+
+
+def test_a_collection_that_was_tuned_has_weights_of_its_own(reader: Reader) -> None:
+    reader.look(collection=LAME)
+    assert weights_shown(reader) == list(TUNED.as_tuple())
+    reader.look()
+    assert weights_shown(reader) == [1, 0.3, 1]
 
 
 def test_a_slider_that_is_dragged_searches_once_it_rests(reader: Reader) -> None:

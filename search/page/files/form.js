@@ -10,6 +10,7 @@ const slider = (name) => find(`#weight-${name}`);
 /** What people set: the form's fields as a state, and a state in its fields. */
 export class Form {
   #similar = null;
+  #tuned = {};
   #builder;
   #choose;
 
@@ -92,6 +93,12 @@ export class Form {
     this.#builder.show(filter, fields);
   }
 
+  /** What a collection's methods weigh, where that was tuned. */
+  weighBy(tuned) {
+    this.#tuned = tuned;
+    this.#weigh();
+  }
+
   /** The collections to choose from. */
   offer(names, chosen) {
     fill(find("#collection"), names.map((name) => option(name, name)));
@@ -108,7 +115,7 @@ export class Form {
   #weigh() {
     const preset = find("#preset").value;
     const method = find("#methods input:checked").value;
-    if (preset !== "own") slide(facts.presets[preset] ?? facts.methods[method]);
+    if (preset !== "own") slide(facts.presets[preset] ?? this.#tuned[method] ?? facts.methods[method]);
     find("#weights").disabled = preset === "rrf";
     for (const name of SCORES) {
       const weight = slider(name).valueAsNumber;

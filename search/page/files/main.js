@@ -121,8 +121,9 @@ async function choose(name, filter = null) {
   find("#model").textContent = known.model;
   find("#counts").textContent = "";
   try {
-    const { documents, chunks } = await call(`v1/collections/${encodeURIComponent(name)}`);
+    const { documents, chunks, weights } = await call(`v1/collections/${encodeURIComponent(name)}`);
     if (find("#collection").value !== name) return;
+    form.weighBy(weights);
     find("#counts").textContent = `${count(documents, "document")}, ${count(chunks, "passage")}`;
   } catch (error) {
     fail(error);
