@@ -63,6 +63,7 @@ class Request(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
     node: FakeNode
 
     def handle_error(self, *_: object) -> None:

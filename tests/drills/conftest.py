@@ -12,6 +12,8 @@ from bench.measure import RESULTS, Result
 
 Tell: TypeAlias = Callable[..., None]
 _NAME = "fleet-drills"
+_COUNTS = ("calls", "failed", "raw")
+"""Columns: our client's calls, how many of them failed, and how many of the raw client's."""
 _ROWS = pytest.StashKey[list[dict[str, Any]]]()
 
 
@@ -22,10 +24,16 @@ def tell(request: pytest.FixtureRequest) -> Tell:
 
     what = request.node.name.translate({ord("["): " (", ord("]"): ")"})
 
-    def keep(**figures: object) -> None:
-        rows.append({"what": what, **figures})
+    def keep(**figures: Any) -> None:
+        counts = {name: figures.pop(name, None) for name in _COUNTS}
+        also = ", ".join(f"{name} {_shown(value)}" for name, value in figures.items())
+        rows.append({"what": what, **counts, "also": also})
 
     return keep
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def pytest_terminal_summary(config: pytest.Config) -> None:

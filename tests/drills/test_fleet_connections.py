@@ -116,7 +116,7 @@ async def bad_callers(edge: Edge) -> tuple[list[float], int]:
                 return took
 
             seconds = await closed(call, at_once=4, seconds=SECONDS)
-        return seconds, sum(await asyncio.to_thread(_is_open, one) for one in bad)
+        return seconds, await asyncio.to_thread(lambda: sum(map(_is_open, bad)))
 
 
 def _said(edge: Edge, request: bytes) -> socket.socket:
