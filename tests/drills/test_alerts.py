@@ -1,0 +1,253 @@
+"""Alerts fire by real faults of real processes, and none fires while all is well.
+
+What takes another program (a certificate, a disk, a Milvus server) or a device's memory is left to
+promtool's tests, as is a rerank that is late, which no fault brings about at will.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+
+from m3.settings import load_settings
+from store.index.engine import Engine
+from store.opening import open_store
+from tests.drills.watching import Watch, free_port, prometheus, shown
+from tests.processes import COMMANDS, Running, running, wait_for_server
+
+SAMPLE = Path(__file__).parents[2] / "samples/xquad-en/corpus.jsonl"
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus: apt install it"),
+]
+
+
+class House:
+    """A node, a search API and ingests, watched by Prometheus."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.home = folder / "home"
+        self.metrics = folder / "m3.prom"
+        self._model = model
+        self._ports = {"m3-embedder": free_port(), "m3-search": free_port()}
+        self._env = {
+            "M3_HOME": str(self.home),
+            "M3_EMBEDDER_URL": self.url("m3-embedder"),
+            "M3_MAX_QUEUE_SECONDS": "40",
+            "M3_MILVUS_TIMEOUT": "5",
+        }
+
+    def url(self, job: str) -> str:
+        return f"http://127.0.0.1:{self._ports[job]}"
+
+    def targets(self) -> dict[str, str]:
+        return {job: f"127.0.0.1:{port}" for job, port in self._ports.items()}
+
+    def node(self) -> Any:
+        model = ["--model", self._model, "--precision", "fp32"]
+        return running([*self._serve("m3-embedder"), *model], self._env)
+
+    def search(self) -> Any:
+        return running(self._serve("m3-search"), self._env)
+
+    def _serve(self, job: str) -> list[str | Path]:
+        return [COMMANDS / job, "serve", "--port", str(self._ports[job])]
+
+    def ingest(self, *arguments: str | Path, expect: int = 0) -> None:
+        done = subprocess.run(
+            [COMMANDS / "m3-ingest", *map(str, arguments)],
+            env={**os.environ, **self._env},
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == expect, done.stderr
+
+    def check(self) -> None:
+        self.ingest("metrics", "--verify", "--to", self.metrics)
+
+    def ask(self) -> int:
+        body = {"query": "who won the game?", "collection": "docs"}
+        answer = httpx.post(
+            f"{self.url('m3-search')}/v1/search", json=body, trust_env=False, timeout=30
+        )
+        return answer.status_code
+
+
+@contextmanager
+def watched(tmp_path: Path, stand_in: Path) -> Iterator[tuple[House, Watch, Running, Running]]:
+    house = House(tmp_path, stand_in)
+    with ExitStack() as stack:
+        targets = {**house.targets(), "host": stack.enter_context(shown(house.metrics))}
+        node = stack.enter_context(house.node())
+        watch = stack.enter_context(prometheus(tmp_path / "prometheus", targets))
+        stack.callback(Engine.of(load_settings(home=house.home)).stop)
+        watch.sees("ModelNotLoaded")
+        wait_for_server(node, seconds=120)
+        house.ingest("run", SAMPLE, "--collection", "docs")
+        house.check()
+        search = stack.enter_context(house.search())
+        wait_for_server(search, seconds=120)
+        yield house, watch, node, search
+
+
+def test_faults_of_a_store(tmp_path: Path, stand_in: Path):
+    with watched(tmp_path, stand_in) as (house, watch, _, _):
+        quiet(house, watch)
+
+        (tmp_path / "broken.jsonl").write_text('{"_id": "a", "text": 3}\n')
+        house.ingest("run", tmp_path / "broken.jsonl", "--collection", "docs", expect=1)
+        house.check()
+        watch.sees("DeadLetters")
+
+        more = [{"_id": f"x{i}", "text": f"another text, number {i}"} for i in range(9)]
+        (tmp_path / "more.jsonl").write_bytes(b"\n".join(map(orjson.dumps, more)))
+        house.ingest("run", tmp_path / "more.jsonl", "--collection", "docs", "--defer-index")
+        time.sleep(2)
+        house.ingest("metrics", "--to", house.metrics)
+        watch.sees("IndexBehind")
+        house.ingest("verify", "docs", "--repair")
+
+        lose_rows_of_the_index(house)
+        house.check()
+        watch.sees("StoreInconsistent")
+        house.ingest("verify", "docs", "--repair")
+        house.check()
+
+        flip_a_bit_of_the_table(house)
+        house.check()
+        watch.sees("RowsCorrupt")
+
+
+def test_faults_of_servers(tmp_path: Path, stand_in: Path):
+    with watched(tmp_path, stand_in) as (house, watch, node, search):
+        quiet(house, watch)
+
+        stop = threading.Event()
+        hiccups = threading.Thread(target=hiccup, args=(node, stop))
+        hiccups.start()
+        watch.sees("SearchSlow", meanwhile=house.ask)
+        stop.set()
+        hiccups.join()
+
+        with flood(house):
+            watch.sees("QueueBacklog", seconds=180)
+            watch.sees("Refusals", seconds=180)
+
+        for _ in range(5):
+            kill_worker(node)
+            wait_for_server(node, seconds=120)
+        watch.sees("WorkersReplaced")
+
+        node.kill()
+        watch.sees("NodeDown")
+        # A query that is not remembered needs the node.
+        watch.sees("ServerErrors", meanwhile=lambda: ask_anew(house))
+        search.kill()
+        watch.sees("SearchDown")
+
+
+def quiet(house: House, watch: Watch) -> None:
+    """Nothing fires while searches are answered, but what says that this machine is busy."""
+    deadline = time.monotonic() + 120
+    while watch.firing():
+        assert time.monotonic() < deadline, watch.firing()
+        assert house.ask() == 200
+        time.sleep(0.5)
+    for _ in range(10):
+        assert house.ask() == 200
+        assert watch.firing() <= {"SearchSlow"}
+        time.sleep(0.5)
+
+
+def hiccup(node: Running, stop: threading.Event) -> None:
+    """The node's whole group stands still for 2 s of every 2.2."""
+    while not stop.is_set():
+        os.killpg(node.pid, signal.SIGSTOP)
+        time.sleep(2)
+        os.killpg(node.pid, signal.SIGCONT)
+        time.sleep(0.2)
+
+
+def ask_anew(house: House) -> None:
+    body = {"query": f"at {time.monotonic()}?", "collection": "docs"}
+    httpx.post(f"{house.url('m3-search')}/v1/search", json=body, trust_env=False, timeout=30)
+
+
+@contextmanager
+def flood(house: House) -> Iterator[None]:
+    """Callers that ask for more than the node can compute, and do not heed its refusals."""
+    stop = threading.Event()
+
+    def call(number: int) -> None:
+        with httpx.Client(
+            base_url=house.url("m3-embedder"), trust_env=False, timeout=300
+        ) as client:
+            while not stop.is_set():
+                texts = [f"{number} {time.monotonic()} {i} " + "word " * 400 for i in range(16)]
+                client.post("/v1/encode", json={"input": texts, "kind": "passage"})
+                time.sleep(0.1)
+
+    callers = [threading.Thread(target=call, args=(i,), daemon=True) for i in range(64)]
+    for caller in callers:
+        caller.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join(300)
+
+
+def kill_worker(node: Running) -> None:
+    children = psutil.Process(node.pid).children(recursive=True)
+    workers = [child for child in children if "worker" in " ".join(child.cmdline())]
+    assert workers, [child.cmdline() for child in children]
+    workers[0].kill()
+    deadline = time.monotonic() + 30
+    while workers[0].is_running() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def lose_rows_of_the_index(house: House) -> None:
+    store = open_store(load_settings(home=house.home))
+    generations = store.open("docs")._generations
+    generation = generations.current()
+    [ids] = [[chunk.row for chunk in rows.chunks][:3] for rows in first(store.open("docs"))]
+    generations.index(generation).delete(ids)
+    store.close()
+
+
+def flip_a_bit_of_the_table(house: House) -> None:
+    store = open_store(load_settings(home=house.home))
+    collection = store.open("docs")
+    [rows] = first(collection)
+    codes = rows.embeddings.row(0).codes.tobytes()
+    table = collection._generations.table(collection._generations.current())
+    store.close()
+    for file in Path(table.uri).glob("data/*.lance"):
+        data = bytearray(file.read_bytes())
+        at = data.find(codes)
+        if at > 0:
+            data[at + 3] ^= 1
+            file.write_bytes(data)
+            return
+    raise AssertionError("the row's codes are in no file")
+
+
+def first(collection: Any) -> list[Any]:
+    return [next(iter(collection.scan("default", "default")))]
