@@ -13,6 +13,7 @@ from store.contract import Compaction
 from store.generations.generation import Generations
 from store.generations.publication import READER_SECONDS, Publisher
 from store.registry import Generation
+from store.table.table import FRAGMENT_ROWS, Table
 
 RETENTION = timedelta(days=7)
 """How long old versions stay: longer than any copy or rebuild reads one."""
@@ -21,8 +22,7 @@ MOST_FRAGMENTS = 64
 """Small fragments that a table may have before a run's end compacts it."""
 
 MOST_AMID_RUN = 128
-"""As many before a run does so beside its writes: of full writes they make one large fragment or
-more, so that hardly a row is moved twice."""
+"""As many before a run does so beside its writes, where they make no large one sooner."""
 
 
 class Compactor:
@@ -31,29 +31,28 @@ class Compactor:
     def __init__(self, generations: Generations, publisher: Publisher) -> None:
         self._generations = generations
         self._publisher = publisher
-        self._most_amid_run = MOST_AMID_RUN
+        self._patience = 1
 
     def tidy(self) -> None:
         """See `store.contract.Collection.tidy`. One caller at a time."""
-        if self._compacted(self._most_amid_run) is False:
+        small = self._table().small_fragments()
+        # As soon as they make a large one, so that hardly a row is moved twice.
+        enough = sum(small) >= self._patience * FRAGMENT_ROWS
+        if (enough or len(small) > self._patience * MOST_AMID_RUN) and not self._compacted():
             # Who writes to the same fragments would be quicker again.
-            self._most_amid_run *= 2
+            self._patience *= 2
 
     def finish(self) -> None:
         """Compact and clean at a run's end."""
-        if self._compacted(MOST_FRAGMENTS):
+        if len(self._table().small_fragments()) > MOST_FRAGMENTS and self._compacted():
             self._clean(RETENTION)
 
-    def _compacted(self, most: int) -> bool | None:
-        """Compact where there are more small fragments; another who does so already will do.
+    def _table(self) -> Table:
+        return self._generations.table(self._generations.current())
 
-        Returns:
-            Whether it came through, None where it was not needed.
-        """
-        table = self._generations.table(self._generations.current())
-        if table.small_fragments() <= most:
-            return None
-        through = table.compact(retries=0)
+    def _compacted(self) -> bool:
+        """Whether compacting came through; another who does so already will do."""
+        through = self._table().compact(retries=0)
         if through:
             self._publisher.publish()
         return through

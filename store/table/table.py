@@ -36,7 +36,7 @@ _RETRY_TIMEOUT = timedelta(minutes=5)
 _IDS_PER_FILTER = 5_000
 _ROW_ADDRESS = "_rowaddr"
 """A fragment's number, and in its low 32 bits the row's place in it."""
-_FRAGMENT_ROWS = 32_768
+FRAGMENT_ROWS = 32_768
 """About 2 GB of passages: larger ones are not rewritten to take in more."""
 _COMPACTED_AT_ONCE = 256
 _READ_AHEAD_BYTES = 64 * 2**20
@@ -207,7 +207,7 @@ class Table:
                 rows,
                 self.uri,
                 mode="create",
-                max_rows_per_file=_FRAGMENT_ROWS,
+                max_rows_per_file=FRAGMENT_ROWS,
                 enable_stable_row_ids=True,
                 data_storage_version=_STORAGE_VERSION,
                 storage_options=_STORAGE_OPTIONS,
@@ -260,7 +260,7 @@ class Table:
         return lance.fragment.write_fragments(  # pyright: ignore[reportUnknownMemberType]
             rows,
             self._of_this_format(rows.schema),
-            max_rows_per_file=_FRAGMENT_ROWS,
+            max_rows_per_file=FRAGMENT_ROWS,
             storage_options=_STORAGE_OPTIONS,
         )
 
@@ -297,11 +297,18 @@ class Table:
         with _lance_errors():
             return len(self._open().get_fragments())
 
-    def small_fragments(self) -> int:
-        """Those of them that compacting would make larger."""
+    def small_fragments(self) -> list[int]:
+        """Rows of each that compacting would make larger: small ones beside small ones."""
         with _lance_errors():
-            fragments: Any = self._open().get_fragments()
-            return sum(f.metadata.physical_rows < _FRAGMENT_ROWS for f in fragments)
+            rows: list[int] = [f.metadata.physical_rows for f in self._open().get_fragments()]
+        small = [False, *(each < FRAGMENT_ROWS for each in rows), False]
+        return [
+            each
+            for each, (before, own, after) in zip(
+                rows, zip(small, small[1:], small[2:], strict=False), strict=True
+            )
+            if own and (before or after)
+        ]
 
     def compact(self, *, every_deletion: bool = False, retries: int = _CONFLICT_RETRIES) -> bool:
         """Make small fragments into large ones; rows keep their ids, and there is a new version.
@@ -317,7 +324,7 @@ class Table:
             try:
                 with _lance_errors():
                     self._open().optimize.compact_files(
-                        target_rows_per_fragment=_FRAGMENT_ROWS,
+                        target_rows_per_fragment=FRAGMENT_ROWS,
                         materialize_deletions_threshold=0.0 if every_deletion else 0.1,
                         compaction_mode="try_binary_copy",
                         batch_size=_COMPACTED_AT_ONCE,

@@ -126,6 +126,33 @@ def test_many_small_files_become_few_beside_a_run(
     assert collection.verify().consistent
 
 
+def test_files_that_make_a_large_one_are_enough(
+    store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(compaction, "FRAGMENT_ROWS", collection.status().chunks + 8)
+    store.open("docs").tidy()
+    assert _fragments(collection) > 8
+    monkeypatch.setattr(compaction, "FRAGMENT_ROWS", collection.status().chunks)
+    store.open("docs").tidy()
+    assert _fragments(collection) == 1
+
+
+def test_small_files_apart_from_each_other_are_left(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    assert isinstance(collection, StoredCollection)
+    generations = collection._generations
+    its = generations.table(generations.current())
+    monkeypatch.setattr(table, "FRAGMENT_ROWS", 6)
+    its.compact()
+    assert its.small_fragments() == []
+    collection.replace([document_rows(np.random.default_rng(1), "e", chunks=7)])
+    assert its.small_fragments() == []
+    collection.replace([document_rows(np.random.default_rng(1), "f", chunks=2)])
+    collection.replace([document_rows(np.random.default_rng(1), "g", chunks=3)])
+    assert its.small_fragments() == [2, 3]
+
+
 def test_a_run_that_dies_before_it_publishes_what_it_compacted_loses_nothing(
     store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ):
@@ -161,7 +188,7 @@ def test_what_is_purged_is_in_no_file(
     monkeypatch: pytest.MonkeyPatch,
 ):
     # A file that is large enough, and has lost little, is rewritten all the same.
-    monkeypatch.setattr(table, "_FRAGMENT_ROWS", 10)
+    monkeypatch.setattr(table, "FRAGMENT_ROWS", 10)
     collection = store.create("docs", SPEC)
     secrets = [document_rows(rng, f"s{i}", word="SECRET-WORD", terms=5) for i in range(2)]
     vectors = [rows.embeddings[0] for rows in secrets]

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from m3.errors import AlreadyExists, Corrupt, IndexMissing, InvalidInput, StorageFull
 from m3.settings import Settings, load_settings
 from m3.types import Codec
+from scoring.fusion import Method, Weights
 from store.contract import Collection, Store
 from store.copying import Copied, Published
 from store.index.index import Index
@@ -100,8 +101,10 @@ def test_a_copy_answers_as_its_original_and_is_a_collection_of_its_own(
     store: Store, settings: Settings, docs: Collection, rng: np.random.Generator
 ):
     told: list[int] = []
+    docs.save_weights({Method.FUSION: Weights(1, 2, 3)}, docs.spec)
     made = copied(settings, "again", told.append)
     again, status = store.open("again"), docs.status()
+    assert again.weights(docs.spec) == {Method.FUSION: Weights(1, 2, 3)}
     assert (made.documents, made.chunks) == (29, status.chunks)
     assert made.bytes == again.status().bytes > 0
     assert sum(told) == 2 * made.chunks
@@ -120,7 +123,7 @@ def test_a_copy_answers_as_its_original_and_is_a_collection_of_its_own(
 def test_a_copy_is_one_commit_in_files_that_compacting_leaves(
     settings: Settings, docs: Collection, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("store.table.table._FRAGMENT_ROWS", 10)
+    monkeypatch.setattr("store.table.table.FRAGMENT_ROWS", 10)
     copied(settings, "again")
     generations = store.open("again")._generations  # pyright: ignore[reportAttributeAccessIssue]
     table = generations.table(generations.current())
