@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +12,15 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
+from fastapi.routing import iter_route_contexts
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
+from commands.search import mcp as m3_search
+from m3.errors import InvalidConfiguration
+from m3.settings import Settings
+from search.app import create
 from tests.search.library import COLLECTION, library, passages_of
 from tests.search.served import served
 from tests.search.tenants import HAS, OWN, TENANTS, api_of, shared_store
@@ -318,6 +325,20 @@ def test_a_page_that_may_call_is_told_so_before_it_does(url):
     assert answer.headers["access-control-allow-origin"] == "https://search.internal"
     foreign = {**asked, "Origin": "http://evil.example"}
     assert httpx.options(f"{url}/mcp", headers=foreign, trust_env=False).status_code == 400
+
+
+def test_a_server_without_the_extra_has_no_tools(monkeypatch):
+    monkeypatch.setattr("search.mcp.routes.find_spec", lambda _: None)
+    app = create(Settings(), lambda: pytest.fail("nothing is opened"))
+    assert "/mcp" not in {context.path for context in iter_route_contexts(app.routes)}
+    monkeypatch.setattr("commands.search.mcp.find_spec", lambda _: None)
+    with pytest.raises(InvalidConfiguration, match=r"pip install 'm3-retrieval\[mcp\]'"):
+        m3_search.mcp()
+
+
+def test_a_server_starts_without_waiting_for_the_protocol() -> None:
+    program = "import sys, search.app; sys.exit('mcp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_with_keys_a_server_may_have_any_name(keyed):
