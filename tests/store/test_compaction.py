@@ -146,10 +146,12 @@ def test_small_files_apart_from_each_other_are_left(
     monkeypatch.setattr(table, "FRAGMENT_ROWS", 6)
     its.compact()
     assert its.small_fragments() == []
-    collection.replace([document_rows(np.random.default_rng(1), "e", chunks=7)])
+    collection.replace([document_rows(np.random.default_rng(1), "e", chunks=2)])
     assert its.small_fragments() == []
-    collection.replace([document_rows(np.random.default_rng(1), "f", chunks=2)])
-    collection.replace([document_rows(np.random.default_rng(1), "g", chunks=3)])
+    collection.replace([document_rows(np.random.default_rng(1), "f", chunks=6)])
+    assert its.small_fragments() == []
+    for id, chunks in (("g", 2), ("h", 3)):
+        collection.replace([document_rows(np.random.default_rng(1), id, chunks=chunks)])
     assert its.small_fragments() == [2, 3]
 
 
