@@ -150,8 +150,8 @@ def test_small_files_apart_from_each_other_are_left(
     assert its.small_fragments() == []
     collection.replace([document_rows(np.random.default_rng(1), "f", chunks=6)])
     assert its.small_fragments() == []
-    for id, chunks in (("g", 2), ("h", 3)):
-        collection.replace([document_rows(np.random.default_rng(1), id, chunks=chunks)])
+    for name, chunks in (("g", 2), ("h", 3)):
+        collection.replace([document_rows(np.random.default_rng(1), name, chunks=chunks)])
     assert its.small_fragments() == [2, 3]
 
 
