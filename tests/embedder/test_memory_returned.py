@@ -1,4 +1,4 @@
-"""A server's large buffers go back to the system."""
+"""A server's large buffers go back to the system, or stay, as it wants."""
 
 from __future__ import annotations
 
@@ -49,3 +49,35 @@ def test_what_threads_freed_is_not_kept():
     assert kept["yes"] < 5
     # Else the test would show nothing.
     assert kept["no"] > kept["yes"]
+
+
+FAULTS = """
+import resource, sys
+from embedder.api.memory import keep_large_buffers
+
+if sys.argv[1] == "yes":
+    keep_large_buffers()
+
+def read():
+    # As searches do that go side by side: all are freed when they end.
+    return [bytearray(30 << 20) for _ in range(3)]
+
+for _ in range(3): read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): read()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_what_is_read_again_and_again_is_not_got_from_the_system_each_time():
+    faults = {
+        answer: int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, answer], check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for answer in ("yes", "no")
+    }
+    assert faults["yes"] < 1_000
+    assert faults["no"] > 10_000
