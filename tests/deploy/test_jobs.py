@@ -52,10 +52,21 @@ def test_workflows_may_do_little_and_name_what_there_is(file):
                 assert (ROOT / path).exists(), path
 
 
+def rotation_of(folder: Path, tmp_path: Path) -> Path:
+    """The file for logs in another folder, as it is installed: logrotate reads no other's file."""
+    config = tmp_path / "m3"
+    config.write_text(LOGROTATE.read_text().replace("/var/log/m3", str(folder)))
+    config.chmod(0o644)
+    return config
+
+
 @logrotate
-def test_logrotate_reads_its_file():
+def test_logrotate_reads_its_file(tmp_path: Path):
     done = subprocess.run(
-        ["logrotate", "-d", LOGROTATE], check=False, capture_output=True, text=True
+        ["logrotate", "-d", rotation_of(tmp_path / "none", tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "Handling 2 logs" in done.stderr
@@ -65,9 +76,7 @@ def test_logrotate_reads_its_file():
 @logrotate
 @pytest.mark.skipif(os.geteuid() != 0, reason="logrotate's `su` needs root")
 def test_no_line_is_lost_when_logs_are_rotated(tmp_path: Path):
-    config = tmp_path / "m3"
-    config.write_text(LOGROTATE.read_text().replace("/var/log/m3", str(tmp_path)))
-    config.chmod(0o644)
+    config = rotation_of(tmp_path, tmp_path)
     audit = AuditFile(tmp_path / "audit.jsonl")
     log = (tmp_path / "server.log").open("ab", buffering=0)
     for round_ in range(3):
