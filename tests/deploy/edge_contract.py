@@ -55,6 +55,14 @@ class Fleet:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
+    def until_all(self) -> None:
+        """Wait until all nodes get requests."""
+        deadline = time.monotonic() + 8
+        self.forget()
+        while not all(node.requests for node in self.nodes):
+            assert time.monotonic() < deadline
+            self.encode()
+
     def forget(self) -> None:
         for node in self.nodes:
             node.requests = []
@@ -86,11 +94,7 @@ class EdgeContract:
         """With both nodes in, which an earlier test may have ejected."""
         for node in running_fleet.nodes:
             node.answer, node.ready = fine, True
-        running_fleet.forget()
-        deadline = time.monotonic() + 5
-        while not all(node.requests for node in running_fleet.nodes):
-            assert time.monotonic() < deadline
-            running_fleet.encode()
+        running_fleet.until_all()
         running_fleet.forget()
         return running_fleet
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from tests.deploy.edge_contract import LONG, EdgeContract, Fleet
+from tests.deploy.edge_contract import LONG, SHORT, EdgeContract, Fleet
 from tests.deploy.fake_nodes import FakeNode, Request, fake_nodes, fine
 from tests.edges import haproxy
 
@@ -28,6 +29,8 @@ class TestHaproxy(EdgeContract):
         def work(request: Request) -> None:
             if len(request.body) == len(LONG):
                 finish.wait(5)
+            else:
+                time.sleep(0.02)
             request.reply(200)
 
         for node in fleet.nodes:
@@ -39,8 +42,9 @@ class TestHaproxy(EdgeContract):
         while not fleet.asked:
             time.sleep(0.01)
         busy = next(node for node in fleet.nodes if node.requests)
-        for _ in range(20):
-            fleet.encode()
+        # Several at a time: the other has more connections than the busy one.
+        with ThreadPoolExecutor(4) as callers:
+            list(callers.map(fleet.encode, [SHORT] * 40))
         assert len(busy.requests) == 1
         finish.set()
         long.join()
@@ -71,5 +75,6 @@ def test_nodes_come_and_go_by_their_file_and_by_readyz(tmp_path):
         fleet = Fleet(edge, nodes, client)
         fleet.until_only(first)
         edge.list_nodes([first.address, second.address])
+        fleet.until_all()
         first.ready = False
         fleet.until_only(second)

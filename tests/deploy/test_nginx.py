@@ -59,6 +59,7 @@ def test_a_list_of_nodes_is_followed(tmp_path):
         fleet = Fleet(edge, nodes, client)
         fleet.until_only(first)
         edge.list_nodes([first.address, second.address])
+        fleet.until_all()
         first.ready = False
         fleet.until_only(second)
         first.ready = True
