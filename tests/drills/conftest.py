@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -26,8 +27,10 @@ def tell(request: pytest.FixtureRequest) -> Tell:
 
     def keep(**figures: Any) -> None:
         counts = {name: figures.pop(name, None) for name in _COUNTS}
-        also = ", ".join(f"{name} {_shown(value)}" for name, value in figures.items())
-        rows.append({"what": what, **counts, "also": also})
+        also = [f"{name} {_shown(value)}" for name, value in figures.items()]
+        if nodes := os.environ.get("DRILL_NODES"):
+            also.append(f"{nodes} nodes")
+        rows.append({"what": what, **counts, "also": ", ".join(also)})
 
     return keep
 
