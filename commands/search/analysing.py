@@ -15,9 +15,11 @@ from evaluation.drift import Drift, drift
 from evaluation.duplicates import Duplicates
 from evaluation.ranking import Run, rankings
 from evaluation.scores import OnLook, RawScores, collect
+from m3.errors import NotFound
 from m3.settings import Settings
 from scoring.fusion import Method, Weights
 from search.service import SearchService
+from store.contract import Store
 
 _SHEET_DEPTH = 100
 
@@ -37,6 +39,16 @@ class Asked:
     def drifts(self) -> bool:
         return self.against is not None or self.generation is not None
 
+    def check(self, store: Store) -> None:
+        """Raises NotFound where there is nothing to drift to."""
+        name = self.against or self.collection
+        there = store.generations(name).specs
+        if self.generation is not None and self.generation not in there:
+            raise NotFound(
+                f"collection {name!r} has no generation {self.generation}; there are: "
+                f"{', '.join(map(str, sorted(there)))}"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -52,6 +64,7 @@ async def analyse_log(path: Path, settings: Settings, asked: Asked) -> Report:
     """Raises InvalidInput for a file without queries, and as `evaluation.scores.collect`."""
     queries = query_log.sample(await asyncio.to_thread(query_log.read, path), asked.count)
     async with store_and_nodes(settings) as (store, client):
+        await asyncio.to_thread(asked.check, store)
         service = SearchService(store, client)
         weights = await _weights(service, asked.collection)
         duplicates, compared = Duplicates(), None

@@ -63,7 +63,7 @@ def show_comparisons(found: list[Comparison], names: tuple[str, str]) -> None:
     from rich.console import Console  # noqa: PLC0415 - keeps --help quick
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("metric", no_wrap=True)
     for column in ("A", "B", "B - A", "95 % interval", "p", "+/-/="):
         table.add_column(column, justify="right", no_wrap=True)
@@ -89,4 +89,4 @@ def verdict(of: Comparison) -> str:
     """What a comparison comes to, in a word or two."""
     if of.noise:
         return "noise"
-    return "B is better" if of.difference > 0 else "A is better"
+    return "B better" if of.difference > 0 else "A better"

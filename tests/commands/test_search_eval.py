@@ -14,9 +14,8 @@ import pytest
 
 from tests.processes import COMMANDS, server
 
-COMMAND = COMMANDS / "m3-search"
 METHODS = ["dense", "sparse", "colbert", "dense+sparse", "fusion"]
-METRICS = ["nDCG@10", "Recall@100", "MRR@10"]
+METRICS = ["nDCG@10", "Recall@100", "MRR@10", "MAP"]
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +52,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(
-    environment: Mapping[str, str], *arguments: str | Path, seconds: float = 60
+    environment: Mapping[str, str],
+    *arguments: str | Path,
+    seconds: float = 60,
+    command: str = "m3-search",
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(COMMAND), *map(str, arguments)],
+        [str(COMMANDS / command), *map(str, arguments)],
         check=False,
         env={**os.environ, **environment},
         capture_output=True,
@@ -76,12 +78,16 @@ def test_the_json_is_the_contracts_and_a_second_run_embeds_no_passage(
     first = run(environment, "eval", folder, "--json")
     assert first.returncode == 0, first.stderr
     perfect = dict.fromkeys(METRICS, 1.0)
-    assert json.loads(first.stdout) == {
+    found = json.loads(first.stdout)
+    assert {name: found[name] for name in ("dataset", "documents", "queries", "results")} == {
         "dataset": "tiny set",
         "documents": 2,
         "queries": 2,
         "results": dict.fromkeys(METHODS, perfect),
     }
+    assert found["intervals"]["fusion"]["MAP"] == [1.0, 1.0]
+    assert found["weights"]["fusion"] == {"dense": 1, "sparse": 0.3, "colbert": 1}
+    assert (found["depth"], found["missed"]) == (200, [])
     before = passage_tokens(node)
     assert before > 0
     again = run(environment, "eval", folder, "--json", "--methods", "sparse,fusion")
@@ -97,9 +103,91 @@ def test_people_see_a_table(environment: Mapping[str, str], folder: Path) -> Non
     assert re.search(r"collection eval-tiny-set-[0-9a-f]{8}-int8:", shown.stdout)
 
 
+def test_a_missed_floor_is_exit_1_and_named(
+    environment: Mapping[str, str], folder: Path, tmp_path: Path
+) -> None:
+    with (folder / "qrels/test.tsv").open("a") as qrels:
+        qrels.write("b\t3\t1\n")
+    files = ["--per-query", tmp_path / "each.csv", "--run-out", tmp_path / "runs"]
+    floors = ["--floor", "fusion:MRR@10=1", "--floor", "fusion:Recall@100=0.80"]
+    missed = run(environment, "eval", folder, "--methods", "fusion", *floors, *files)
+    assert missed.returncode == 1
+    assert "missed: fusion:Recall@100=0.8, measured 0.7500" in missed.stderr
+    assert "MRR@10=1" not in missed.stderr
+    assert (tmp_path / "each.csv").read_text().splitlines()[2].startswith("b,fusion,")
+    ranked = (tmp_path / "runs/fusion.run").read_text().splitlines()
+    assert [line.split()[:4] for line in ranked[:2]] == [
+        ["a", "Q0", "1", "1"],
+        ["a", "Q0", "2", "2"],
+    ]
+    same = run(
+        environment, "compare", *[tmp_path / "runs/fusion.run"] * 2, "--judgments", folder, "--json"
+    )
+    assert same.returncode == 0, same.stderr
+    comparison = json.loads(same.stdout)[0]
+    assert (comparison["metric"], comparison["difference"], comparison["noise"]) == (
+        "nDCG@10",
+        0,
+        True,
+    )
+    assert "noise" in run(environment, "compare", *[tmp_path / "each.csv"] * 2).stdout
+
+
+def test_a_collection_gets_weights_of_its_own(
+    environment: Mapping[str, str], folder: Path, tmp_path: Path
+) -> None:
+    """Judged by a sheet that is filled in; searches without weights use what is saved."""
+    named = ["--collection", "tuned"]
+    assert run(environment, "eval", folder, *named, "--methods", "dense").returncode == 0
+    (tmp_path / "log").write_text("\n".join(f"bread number {i} or boats" for i in range(12)))
+    sheet = tmp_path / "sheet.csv"
+    made = run(environment, "judge-sheet", tmp_path / "log", *named, "--out", sheet)
+    assert made.returncode == 0, made.stderr
+    sheet.write_text(sheet.read_text().replace(",\n", f",{1}\n"))
+    noise = run(environment, "tune", sheet, *named, "--save", "--json")
+    assert noise.returncode == 0, noise.stderr
+    found = json.loads(noise.stdout)
+    assert (found["queries"], found["gain"], found["saved"]) == (12, False, False)
+    told = run(environment, "tune", sheet, *named, "--save").stdout
+    assert "noise: keep the weights in use; not saved (--force saves them all the same)" in told
+    forced = json.loads(
+        run(environment, "tune", sheet, *named, "--save", "--force", "--json").stdout
+    )
+    assert forced["saved"]
+    asked = run(environment, "query", "bread", *named, "--explain", "--json")
+    used = json.loads(asked.stdout)["hits"][0]["explain"]["weights"]
+    assert used == pytest.approx(forced["weights"], abs=1e-3)
+    status = run(environment, "status", "tuned", command="m3-ingest")
+    assert re.search(r"weights +fusion [0-9.]+, [0-9.]+, [0-9.]+$", status.stdout, re.M)
+    with sheet.open("a") as lines:
+        lines.write("1,bread,gone,,,1\n")
+    unknown = run(environment, "tune", sheet, *named)
+    assert unknown.returncode == 2
+    assert "judges 1 document ('gone') not in 'tuned'" in unknown.stderr
+
+
+def test_a_log_is_analysed(environment: Mapping[str, str], folder: Path, tmp_path: Path) -> None:
+    named = ["--collection", "logged"]
+    assert run(environment, "eval", folder, *named, "--methods", "dense").returncode == 0
+    (tmp_path / "log").write_text("bread\nboats\n")
+    told = run(environment, "analyse", tmp_path / "log", *named)
+    assert told.returncode == 0, told.stderr
+    for words in ("2 queries", "both legs find", "ColBERT", "near-duplicates", "no good hit"):
+        assert words in told.stdout
+    found = json.loads(
+        run(environment, "analyse", tmp_path / "log", *named, "--generation", "1", "--json").stdout
+    )
+    assert found["drift"]["overlap"] == 1
+    assert found["analysis"]["queries"] == 2
+    nowhere = run(environment, "analyse", tmp_path / "log", *named, "--generation", "7")
+    assert nowhere.returncode == 2
+    assert "no generation 7" in nowhere.stderr
+
+
 def test_documents_of_another_corpus_are_told(environment: Mapping[str, str], folder: Path) -> None:
     assert run(environment, "eval", folder, "--methods", "dense").returncode == 0
     (folder / "corpus.jsonl").write_text('{"_id": "1", "text": "Bakers bake bread."}\n')
+    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\na\t1\t1\n")
     failed = run(environment, "eval", folder, "--methods", "dense")
     assert failed.returncode == 2
     assert "holds 2 documents" in failed.stderr
@@ -118,6 +206,10 @@ def test_a_collection_may_be_named(environment: Mapping[str, str], folder: Path)
     [
         (["nowhere"], "nowhere/corpus.jsonl is missing"),
         (["{folder}", "--methods", "bm25"], "unknown method 'bm25'; there are: dense"),
+        (["{folder}", "--metrics", "P@5"], "unknown metric 'P@5'"),
+        (["{folder}", "--floor", "fusion=1"], "write it as fusion:nDCG@10=0.70"),
+        (["{folder}", "--methods", "dense", "--floor", "fusion:MAP=1"], "not among those measured"),
+        (["{folder}", "--depth", "50"], "Recall@100 looks deeper than the 50 candidates"),
     ],
 )
 def test_wrong_usage_is_exit_2(
@@ -136,6 +228,25 @@ def test_a_broken_corpus_is_named_with_its_line(
     failed = run(environment, "eval", folder, "--collection", "broken")
     assert failed.returncode == 2
     assert "corpus.jsonl:4: invalid JSON" in failed.stderr
+
+
+def test_judgments_of_documents_that_are_not_there_are_counted_and_named(
+    environment: Mapping[str, str], folder: Path
+) -> None:
+    with (folder / "qrels/test.tsv").open("a") as qrels:
+        qrels.writelines(f"a\tgone{i}\t1\n" for i in range(7))
+    failed = run(environment, "eval", folder)
+    assert failed.returncode == 2
+    assert "judges 7 documents ('gone0', 'gone1'" in failed.stderr
+
+
+def test_one_judged_query_has_no_interval(environment: Mapping[str, str], folder: Path) -> None:
+    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\na\t1\t1\n")
+    found = run(environment, "eval", folder, "--methods", "dense", "--json")
+    assert json.loads(found.stdout)["intervals"]["dense"]["MAP"] is None
+    tuned = run(environment, "tune", folder, "--collection", "mine")
+    assert tuned.returncode == 2
+    assert "1 judged query: tuning needs 10" in tuned.stderr
 
 
 @pytest.mark.timeout(600)

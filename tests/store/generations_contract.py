@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
+from scoring.fusion import Method, Weights
 from store.contract import Collection, Store
 from store.filters import parse
 from store.generations.erasing import erase
@@ -89,6 +90,28 @@ class GenerationsContract:
             store.serve(name, 1)
         assert collection.document(key("a")) is not None
         assert store.generations(name).previous == number
+
+    def test_saved_weights_are_of_a_method_and_a_model(self, store, name, collection):
+        tuned = {Method.FUSION: Weights(0.2, 0.3, 0.5)}
+        assert collection.weights(SPEC) == {}
+        collection.save_weights(tuned, SPEC)
+        assert store.open(name).weights(SPEC) == tuned
+        assert collection.status().weights == tuned
+        assert collection.weights(OTHER) == {}
+        with pytest.raises(InvalidInput, match=r"colbert has no weights"):
+            collection.save_weights({Method.COLBERT: Weights(0, 0, 1)}, SPEC)
+        with pytest.raises(InvalidInput, match=r"dense\+sparse has no ColBERT"):
+            collection.save_weights({Method.DENSE_SPARSE: Weights(1, 0.3, 1)}, SPEC)
+
+    def test_weights_wait_while_another_model_serves(self, store, name, collection):
+        tuned = {Method.DENSE_SPARSE: Weights(1, 2, 0)}
+        collection.save_weights(tuned, SPEC)
+        recut = dataclasses.replace(SPEC, chunking=dataclasses.replace(SPEC.chunking, overlap=3))
+        for spec, expected in ((recut, tuned), (OTHER, {}), (SPEC, tuned)):
+            number = store.begin(name, spec)
+            with store.closing(name, number):
+                store.serve(name, number)
+            assert collection.status().weights == expected
 
     def test_only_the_last_generation_is_kept_to_go_back_to(self, store, name, collection):
         for _ in range(2):

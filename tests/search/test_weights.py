@@ -1,0 +1,93 @@
+"""A collection's own weights: searches that give none use them, and no others do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from m3.errors import PageExpired
+from m3.types import Codec
+from scoring.fusion import METHOD_WEIGHTS, Method, Weights
+from search.paging import Page
+from search.ranking import Rank
+from search.request import SearchRequest
+from search.response import SearchResponse
+from search.service import SearchService
+from store.memory import MemoryStore
+from tests.search.library import COLLECTION, KnownQueries, example, library, passages_of, spec
+
+TUNED = Weights(0.1, 0.8, 0.1)
+REQUEST = SearchRequest("q", COLLECTION)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return library(passages_of(40))
+
+
+@pytest.fixture
+def service(store: MemoryStore) -> SearchService:
+    return SearchService(store, KnownQueries({"q": example(1, Codec.FP32)}))
+
+
+def ask(service: SearchService, request: SearchRequest) -> SearchResponse:
+    return asyncio.run(service.search(request))
+
+
+def weights_shown(response: SearchResponse) -> tuple[float | None, ...]:
+    found = response.hits[0].explain
+    assert found is not None
+    assert found.weights is not None
+    return (found.weights.dense, found.weights.sparse, found.weights.colbert)
+
+
+def test_searches_without_weights_use_those_that_are_saved(
+    store: MemoryStore, service: SearchService
+) -> None:
+    given = ask(service, replace(REQUEST, weights=TUNED)).hits
+    before = ask(service, REQUEST).hits
+    store.open(COLLECTION).save_weights({Method.FUSION: TUNED}, spec())
+    assert ask(service, REQUEST).hits == given != before
+    explained = ask(service, replace(REQUEST, explain=True))
+    assert weights_shown(explained) == pytest.approx(TUNED.normalised())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(REQUEST, method=Method.DENSE_SPARSE),
+        replace(REQUEST, method=Method.COLBERT),
+        replace(REQUEST, rank=Rank.RRF),
+        replace(REQUEST, weights=METHOD_WEIGHTS[Method.FUSION]),
+    ],
+)
+def test_no_other_search_does(
+    store: MemoryStore, service: SearchService, request_: SearchRequest
+) -> None:
+    before = ask(service, request_).hits
+    store.open(COLLECTION).save_weights({Method.FUSION: TUNED}, spec())
+    assert ask(service, request_).hits == before
+
+
+def test_weights_of_another_model_are_not_used(store: MemoryStore, service: SearchService) -> None:
+    before = ask(service, REQUEST).hits
+    other = replace(spec(), fingerprint="beef")
+    store.open(COLLECTION).save_weights({Method.FUSION: TUNED}, other)
+    assert ask(service, REQUEST).hits == before
+
+
+def test_pages_keep_the_weights_of_the_first(store: MemoryStore, service: SearchService) -> None:
+    whole = ask(service, replace(REQUEST, top_k=20)).hits
+    first = ask(service, REQUEST)
+    assert first.page is not None
+    next_ = replace(REQUEST, page=Page.read(first.page), offset=10)
+    store.open(COLLECTION).save_weights({Method.FUSION: TUNED}, spec())
+    assert ask(service, next_).hits == whole[10:]
+    explained = ask(service, replace(next_, explain=True))
+    assert weights_shown(explained) == pytest.approx(METHOD_WEIGHTS[Method.FUSION].normalised())
+    # Where the ranking is kept no longer, a page by other weights would not fit to it.
+    fresh = SearchService(store, KnownQueries({"q": example(1, Codec.FP32)}))
+    with pytest.raises(PageExpired):
+        ask(fresh, next_)
