@@ -53,7 +53,7 @@ def demo(
     screen.print(
         f"[dim]English-only stand-in; scores are of its vectors.[/dim]\n"
         f"done in {time.perf_counter() - started:.1f} s; everything is stopped. "
-        "Next: `make up`, then http://127.0.0.1:8000/docs"
+        "Next: `make up`, then http://127.0.0.1:8000"
     )
 
 

@@ -36,7 +36,8 @@ def up(
         api_command = [command("m3-search"), "serve", "--port", str(search_port)]
         api = servers.start("m3-search", api_command)
         milvus = settings.milvus_uri or f"{Engine.of(settings).address} (embedded)"
-        _say(screen, {"Milvus": milvus, "embedder node": node, "search API": f"{api}/docs"})
+        _say(screen, {"Milvus": milvus, "embedder node": node})
+        _say(screen, {"search page": api, "search API": f"{api}/docs"})
         screen.print("Ctrl-C ends all of it.")
         servers.wait()
 
