@@ -1,10 +1,10 @@
-# What there is: make demo | up | test | check | bench | drill | clean
+# What there is: make demo | up | test | check | bench | drill | notebooks | clean
 SHELL := /bin/bash
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 export VENV
 
-.PHONY: demo up test check bench drill clean
+.PHONY: demo up test check bench drill notebooks clean
 
 demo: ## everything once through on the sample, in .demo
 	@tools/environment.sh all
@@ -33,6 +33,10 @@ bench: ## benchmarks: a table here, JSON under bench/results/
 drill: ## failure drills, slow
 	@tools/environment.sh dev
 	@$(PYTHON) -m pytest -m drill
+
+notebooks: ## JupyterLab with the admin notebooks
+	@tools/environment.sh all,admin
+	@$(PYTHON) -m jupyterlab notebooks
 
 clean: ## the demo's state and the environment
 	rm -rf .demo $(VENV)

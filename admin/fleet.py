@@ -119,6 +119,7 @@ async def watch(
     Raises:
         InvalidInput: times that leave less than two looks.
         Unreachable: an address does not answer, or not with metrics.
+        M3Error: what a search that was asked for fails with.
     """
     if not 0 < every <= seconds:
         raise InvalidInput("seconds must be at least `every`, and that above 0")
@@ -131,6 +132,9 @@ async def watch(
             sources["search API"] = partial(_scraped, http, search_url)
             sources["Milvus"] = _milvus(http, settings)
             samples = await _samples(sources, seconds, every)
+        if asking.done():
+            # Nothing to ask, or what stopped the questions.
+            asking.result()
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)

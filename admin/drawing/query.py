@@ -12,6 +12,8 @@ from admin.query import SCORES, Alignment, Seen, terms
 
 _NAMES = {"dense": "dense", "sparse": "sparse", "colbert": "ColBERT", "fused": "fused"}
 _COLUMNS = (*SCORES, "fused")
+_ID = 30
+"""Characters of a hit's id."""
 _WIDEST = 40
 """Passage tokens that a heat map shows: those around what the query's tokens meet."""
 
@@ -30,7 +32,7 @@ def ranks(seen: Seen, top: int = 8) -> Picture:
             colour = look.hues["fused"] if first else look.faint
             axes.plot(depth, color=colour, marker="o", markersize=7, alpha=1 if first else 0.65)
             axes.annotate(
-                seen.chunks[chunk].id,
+                _short(seen.chunks[chunk].id, _ID),
                 (len(_COLUMNS) - 1, depth[-1]),
                 (10, 0),
                 textcoords="offset points",
@@ -63,7 +65,7 @@ def contributions(seen: Seen, top: int = 8) -> Picture:
             left += share
         for row, total in enumerate(left):
             axes.annotate(f" {total:.3f}", (total, row), va="center", color=look.ink)
-        axes.set_yticks(range(len(best)), [seen.chunks[i].id for i in best])
+        axes.set_yticks(range(len(best)), [_short(seen.chunks[i].id, _ID) for i in best])
         axes.invert_yaxis()
         axes.margins(x=0.12)
         axes.set_xlabel("share of the fused score")
