@@ -12,7 +12,7 @@ import pyarrow as pa
 from store.contract import CollectionSpec
 from store.index.index import KEY
 from store.reading.question import Question
-from store.table.lance_words import allowed, forbidden
+from store.table.lance_words import allowed, forbidden, surely_forbidden
 from store.table.rows import ROW_ID, values
 from store.table.table import Version, literal
 
@@ -55,7 +55,9 @@ def _expression(rows: Sequence[int], relation: str) -> str:
 
 
 def _wanted(version: Version, question: Question, spec: CollectionSpec) -> Iterable[int]:
-    condition = "true" if question.words is None else allowed(question.words)
+    words, condition = question.words, "true"
+    if words is not None:
+        condition = f"({allowed(words)}) and not ({surely_forbidden(words)})"
     for row, title, text, metadata in _passages(version, question.tenant, condition):
         if question.admits(title, text, metadata, spec):
             yield row
@@ -64,7 +66,11 @@ def _wanted(version: Version, question: Question, spec: CollectionSpec) -> Itera
 def _unwanted(version: Version, question: Question) -> Iterable[int]:
     words = question.words
     assert words is not None  # noqa: S101 - asked for words alone
-    for row, title, text, _ in _passages(version, question.tenant, forbidden(words)):
+    surely = surely_forbidden(words)
+    for rows in version.scan([], _of_tenant(question.tenant, surely)):
+        yield from values(rows, ROW_ID)
+    others = f"({forbidden(words)}) and not ({surely})"
+    for row, title, text, _ in _passages(version, question.tenant, others):
         if not words.allow(title, text):
             yield row
 
@@ -74,8 +80,12 @@ def _passages(
 ) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
     """Row id, title, text and metadata of the tenant's rows that meet a condition."""
     columns = ["title", "text", "metadata"]
-    found = version.scan(columns, f"tenant = {literal(tenant)} and ({condition})")
+    found = version.scan(columns, _of_tenant(tenant, condition))
     return chain.from_iterable(map(_records, found))
+
+
+def _of_tenant(tenant: str, condition: str) -> str:
+    return f"tenant = {literal(tenant)} and ({condition})"
 
 
 def _records(rows: pa.Table) -> Iterator[tuple[int, str, str, dict[str, Any]]]:

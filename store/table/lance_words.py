@@ -15,6 +15,8 @@ from itertools import groupby
 
 from store.words import Words, fold, is_mark
 
+_COLUMNS = ("title", "text")
+
 _STABLE = 0x530
 """Below, all versions of Unicode that are in use agree on upper and lower case."""
 _IDEOGRAPHS = 0x20000
@@ -37,6 +39,20 @@ def forbidden(words: Words) -> str:
     return " or ".join(f"({_held(word)})" for word in words.must_not) or "false"
 
 
+def surely_forbidden(words: Words) -> str:
+    """True for no row but those that hold something that they must not, and for most of these.
+
+    Letters and digits of ASCII between two spaces are a whole word however a text is folded.
+    """
+    plain = [fold(word) for word in words.must_not if word.isascii() and word.isalnum()]
+    return (
+        " or ".join(
+            f"contains(lower({column}), ' {word} ')" for word in plain for column in _COLUMNS
+        )
+        or "false"
+    )
+
+
 def _held(word: str) -> str:
     piece = _piece(word)
     if not piece:
@@ -44,7 +60,7 @@ def _held(word: str) -> str:
     other = _other_ascii() if piece.isascii() else _other()
     return " or ".join(
         f"contains(lower({column}), '{piece}') or regexp_like({column}, '[{other}]')"
-        for column in ("title", "text")
+        for column in _COLUMNS
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from m3.errors import InvalidInput
-from store.table.lance_words import allowed, forbidden
+from store.table.lance_words import allowed, forbidden, surely_forbidden
 from store.words import Words, fold, holds
 from tests.store.word_strategies import texts, wordings, words
 
@@ -71,6 +71,10 @@ def test_a_letter_more_is_another_word(text: str, word: str) -> None:
 @settings(deadline=None, max_examples=80)
 @example([("", "ΟΔΟΣ"), ("οδος", "")], Words(("οδος",)))
 @example([("", "ſtraſſe K")], Words(("strasse", "k")))
+@example(
+    [("", "x K x"), ("i \u0130 i", ""), ("x a \u0301x", "x e\u0301 x")],
+    Words((), ("k", "i", "a", "e")),
+)
 @example([("", "\u1100\u1161\u11a8")], Words(("각",)))
 def test_lance_lets_through_what_is_allowed(rows, wanted: Words) -> None:
     titles, bodies = zip(*rows, strict=True)
@@ -89,6 +93,17 @@ def test_lance_lets_through_what_is_allowed(rows, wanted: Words) -> None:
     clean = Words(must_not=wanted.must_not)
     for n in set(range(len(rows))) - asked(forbidden(wanted)):
         assert clean.allow(*rows[n])
+    for n in asked(surely_forbidden(wanted)):
+        assert not clean.allow(*rows[n])
+
+
+def test_lance_finds_a_plain_word_by_itself() -> None:
+    texts = ["all OVER it", "over it", "all hangover it", "all \u00a0over\u00a0 it"]
+    table = lance.write_dataset(
+        pa.table({"title": [""] * 4, "text": texts}), "memory://plain", mode="overwrite"
+    )
+    found = table.to_table(columns=["text"], filter=surely_forbidden(Words(must_not=("Over",))))
+    assert found["text"].to_pylist() == ["all OVER it"]
 
 
 def test_lance_is_asked_for_every_letter_in_every_form() -> None:
