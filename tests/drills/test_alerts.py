@@ -80,10 +80,15 @@ class House:
     def check(self) -> None:
         self.ingest("metrics", "--verify", "--to", self.metrics)
 
-    def ask(self) -> int:
-        body = {"query": "who won the game?", "collection": "docs"}
+    def ask_anew(self) -> int:
+        """A query that nobody remembers, and the node is needed for."""
+        return self.ask(f"who won at {time.monotonic()}?")
+
+    def ask(self, query: str = "who won the game?") -> int:
+        """The answer's status."""
+        body = {"query": query, "collection": "docs"}
         answer = httpx.post(
-            f"{self.url('m3-search')}/v1/search", json=body, trust_env=False, timeout=30
+            f"{self.url('m3-search')}/v1/search", json=body, trust_env=False, timeout=120
         )
         return answer.status_code
 
@@ -137,12 +142,8 @@ def test_faults_of_servers(tmp_path: Path, stand_in: Path):
     with watched(tmp_path, stand_in) as (house, watch, node, search):
         quiet(house, watch)
 
-        stop = threading.Event()
-        hiccups = threading.Thread(target=hiccup, args=(node, stop))
-        hiccups.start()
-        watch.sees("SearchSlow", meanwhile=house.ask)
-        stop.set()
-        hiccups.join()
+        with hiccups(node):
+            watch.sees("SearchSlow", seconds=180, meanwhile=house.ask_anew)
 
         with flood(house):
             watch.sees("QueueBacklog", seconds=180)
@@ -155,8 +156,7 @@ def test_faults_of_servers(tmp_path: Path, stand_in: Path):
 
         node.kill()
         watch.sees("NodeDown")
-        # A query that is not remembered needs the node.
-        watch.sees("ServerErrors", meanwhile=lambda: ask_anew(house))
+        watch.sees("ServerErrors", meanwhile=house.ask_anew)
         search.kill()
         watch.sees("SearchDown")
 
@@ -174,18 +174,25 @@ def quiet(house: House, watch: Watch) -> None:
         time.sleep(0.5)
 
 
-def hiccup(node: Running, stop: threading.Event) -> None:
+@contextmanager
+def hiccups(node: Running) -> Iterator[None]:
     """The node's whole group stands still for 2 s of every 2.2."""
-    while not stop.is_set():
-        os.killpg(node.pid, signal.SIGSTOP)
-        time.sleep(2)
-        os.killpg(node.pid, signal.SIGCONT)
-        time.sleep(0.2)
+    stop = threading.Event()
 
+    def stand_still() -> None:
+        while not stop.is_set():
+            os.killpg(node.pid, signal.SIGSTOP)
+            time.sleep(2)
+            os.killpg(node.pid, signal.SIGCONT)
+            time.sleep(0.2)
 
-def ask_anew(house: House) -> None:
-    body = {"query": f"at {time.monotonic()}?", "collection": "docs"}
-    httpx.post(f"{house.url('m3-search')}/v1/search", json=body, trust_env=False, timeout=30)
+    standing = threading.Thread(target=stand_still)
+    standing.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        standing.join()
 
 
 @contextmanager
