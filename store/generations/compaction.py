@@ -32,6 +32,7 @@ class Compactor:
         self._generations = generations
         self._publisher = publisher
         self._patience = 1
+        self._uncleaned = False
 
     def tidy(self) -> None:
         """See `store.contract.Collection.tidy`. One caller at a time."""
@@ -43,9 +44,12 @@ class Compactor:
             self._patience *= 2
 
     def finish(self) -> None:
-        """Compact and clean at a run's end."""
-        if len(self._table().small_fragments()) > MOST_FRAGMENTS and self._compacted():
+        """Compact at a run's end, and clean where that or the run beside it has compacted."""
+        if len(self._table().small_fragments()) > MOST_FRAGMENTS:
+            self._compacted()
+        if self._uncleaned:
             self._clean(RETENTION)
+            self._uncleaned = False
 
     def _table(self) -> Table:
         return self._generations.table(self._generations.current())
@@ -55,6 +59,7 @@ class Compactor:
         through = self._table().compact(retries=0)
         if through:
             self._publisher.publish()
+            self._uncleaned = True
         return through
 
     def compact(self, retention: timedelta) -> Compaction:

@@ -126,6 +126,20 @@ def test_many_small_files_become_few_beside_a_run(
     assert collection.verify().consistent
 
 
+def test_a_run_that_compacted_cleans_at_its_end(
+    store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(compaction, "MOST_AMID_RUN", 3)
+    monkeypatch.setattr(compaction, "RETENTION", NOW)
+    collection.settle()
+    full, running = collection.status().version, store.open("docs")
+    assert _versions(collection) == full, "it has compacted nothing"
+    running.tidy()
+    assert _versions(collection) > full, "readers may read them"
+    running.settle()
+    assert _versions(collection) < 5
+
+
 def test_files_that_make_a_large_one_are_enough(
     store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ):
@@ -220,6 +234,12 @@ def _fragments(collection: Collection) -> int:
     assert isinstance(collection, StoredCollection)
     generations = collection._generations
     return generations.table(generations.current()).fragments()
+
+
+def _versions(collection: Collection) -> int:
+    assert isinstance(collection, StoredCollection)
+    generations = collection._generations
+    return len(generations.table(generations.current()).latest()._dataset.versions())
 
 
 def _files_with(needle: bytes, settings: Settings) -> list[Path]:
