@@ -26,9 +26,11 @@ NAMED = (
     "ingest-long",
     "ingest-unchanged",
     "int8-engines",
+    "peers",
     "rows",
     "search-latency",
     "tenancy",
+    "union",
     "tuning",
 )
 """What needs a collection or more packages."""
