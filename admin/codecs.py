@@ -105,10 +105,14 @@ class Texts:
     """Judged documents and queries with their representations in fp32.
 
     Attributes:
+        precision: of the node that embedded them.
+        seconds: that it took for the documents.
         ids: of documents, row i of `documents`.
     """
 
     name: str
+    precision: str
+    seconds: float
     stand_in: bool
     qrels: Mapping[str, Mapping[str, int]]
     ids: Sequence[str]
@@ -116,8 +120,13 @@ class Texts:
     queries: EmbeddingBatch
 
 
-async def embed(settings: Settings, folder: Path, *, documents: int, queries: int) -> Texts:
+async def embed(
+    settings: Settings, folder: Path, *, documents: int, queries: int, url: str | None = None
+) -> Texts:
     """The first so many documents of a folder in BEIR layout, and queries about them.
+
+    Args:
+        url: of the node; None is the settings' first.
 
     Raises:
         InvalidInput: not such a folder, or no query is about those documents.
@@ -127,18 +136,24 @@ async def embed(settings: Settings, folder: Path, *, documents: int, queries: in
     kept = {item.document.id: item.document for item in islice(judged.documents(), documents)}
     qrels = _about(judged, kept, queries)
     passages = [model_text(document.title, document.text) for document in kept.values()]
-    asked = [judged.queries[id_] for id_ in qrels]
-    async with EmbedderClient.from_settings(settings) as client:
+    node = settings.model_copy(update={"embedder_url": (url or settings.embedder_url[0],)})
+    async with EmbedderClient.from_settings(node) as client:
         model = await client.model()
-        embedded = await client.encode(passages, "passage", codec=Codec.FP32)
-        return Texts(
-            judged.name,
-            model.stand_in,
-            qrels,
-            list(kept),
-            embedded,
-            await client.encode(asked, "query", codec=Codec.FP32),
-        )
+        asked = [judged.queries[id_] for id_ in qrels]
+        of_queries = await client.encode(asked, "query", codec=Codec.FP32)
+        began = time.perf_counter()
+        of_documents = await client.encode(passages, "passage", codec=Codec.FP32)
+        seconds = time.perf_counter() - began
+    return Texts(
+        name=judged.name,
+        precision=model.precision,
+        seconds=seconds,
+        stand_in=model.stand_in,
+        qrels=qrels,
+        ids=list(kept),
+        documents=of_documents,
+        queries=of_queries,
+    )
 
 
 def _about(
@@ -155,13 +170,13 @@ def costs(texts: Texts) -> list[Cost]:
     """All kinds, fp32 first. Dense and sparse scores are fp32's in all of them."""
     # As the search service scores: on a busy machine BLAS threads wait for each other by spinning.
     with threadpool_limits(1, user_api="blas"):
-        measured = {kind.name: _Scored.of(texts, kind) for kind in KINDS}
+        measured = {kind.name: Scored.of(texts, kind) for kind in KINDS}
     base = measured[BASE]
     return [_cost(texts, kind, measured[kind.name], base) for kind in KINDS]
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class Scored:
     """Rankings of one kind by query, and how long its MaxSim took."""
 
     fused: Mapping[str, Sequence[str]]
@@ -169,7 +184,7 @@ class _Scored:
     seconds: float
 
     @classmethod
-    def of(cls, texts: Texts, kind: Kind) -> _Scored:
+    def of(cls, texts: Texts, kind: Kind) -> Scored:
         codes, offsets = _codes(texts.documents, kind)
         fused: dict[str, Sequence[str]] = {}
         colbert: dict[str, Sequence[str]] = {}
@@ -198,8 +213,8 @@ def _ranked(texts: Texts, scores: F64) -> list[str]:
     return [texts.ids[row] for row in ranked(scores, texts.ids)]
 
 
-def _cost(texts: Texts, kind: Kind, scored: _Scored, base: _Scored) -> Cost:
-    values = _values(texts, scored.fused)
+def _cost(texts: Texts, kind: Kind, scored: Scored, base: Scored) -> Cost:
+    values = values_of(texts, scored.fused)
     tokens = len(texts.documents.token_ids) / len(texts.ids)
     is_base = scored is base
     return Cost(
@@ -207,18 +222,18 @@ def _cost(texts: Texts, kind: Kind, scored: _Scored, base: _Scored) -> Cost:
         passage_bytes=tokens * kind.token_bytes(texts.documents.dense.shape[1]),
         ndcg=float(values.mean()),
         ndcg_interval=interval(values),
-        colbert=float(_values(texts, scored.colbert).mean()),
-        overlap=_overlap(scored.colbert, base.colbert),
-        against=None if is_base else compare(str(_METRIC), _values(texts, base.fused), values),
+        colbert=float(values_of(texts, scored.colbert).mean()),
+        overlap=overlap_of(scored.colbert, base.colbert),
+        against=None if is_base else compare(str(_METRIC), values_of(texts, base.fused), values),
         milliseconds=1000 * scored.seconds / len(texts.qrels) if kind.offered else None,
     )
 
 
-def _values(texts: Texts, rankings: Mapping[str, Sequence[str]]) -> F64:
+def values_of(texts: Texts, rankings: Mapping[str, Sequence[str]]) -> F64:
     return measure(texts.qrels, rankings, [_METRIC])[str(_METRIC)]
 
 
-def _overlap(one: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]]) -> float:
+def overlap_of(one: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]]) -> float:
     shares = [
         len({*one[id_][:_TOP]} & {*best[:_TOP]}) / len(best[:_TOP]) for id_, best in other.items()
     ]
@@ -234,7 +249,7 @@ def table(found: Sequence[Cost], texts: Texts) -> Table:
             cost.ndcg,
             cost.colbert,
             cost.overlap,
-            "" if cost.against is None else _told(cost.against),
+            "" if cost.against is None else told(cost.against),
             "no kernel" if cost.milliseconds is None else round(cost.milliseconds, 2),
         )
         for cost in found
@@ -248,7 +263,7 @@ def table(found: Sequence[Cost], texts: Texts) -> Table:
     return Table(columns, rows, caption)
 
 
-def _told(against: Comparison) -> str:
+def told(against: Comparison) -> str:
     low, high = against.interval
     noise = ", noise" if against.noise else ""
     return f"{against.difference:+.4f} [{low:+.4f}, {high:+.4f}]{noise}"

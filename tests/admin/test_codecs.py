@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from admin.codecs import BASE, KINDS, Texts, costs, table
-from m3.codec import encode_tokens
+from admin.precision import beside
+from m3.codec import decode_tokens, encode_tokens
 from m3.types import F32, Codec, Representation, batch_of
 from scoring.definition import colbert_score
 
@@ -37,6 +40,8 @@ def texts() -> Texts:
     queries = [document[:4] for document in documents[:10]]
     return Texts(
         name="small",
+        precision="fp32",
+        seconds=2.0,
         stand_in=False,
         qrels={f"q{i}": {f"d{i:02}": 1} for i in range(10)},
         ids=[f"d{i:02}" for i in range(30)],
@@ -81,3 +86,18 @@ def test_binary_keeps_signs_alone() -> None:
     query = unit(np.random.default_rng(3), 2)
     expected = (query @ np.sign(vectors).T / 8).max(axis=1).mean()
     assert colbert_score(query, signs) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_nodes_are_held_against_the_first(texts: Texts) -> None:
+    """The second one has lost the half of its dimensions; it took half the time."""
+    vectors = [decode_tokens(row.codes, row.codec).copy() for row in texts.documents]
+    for rows in vectors:
+        rows[:, D // 8 :] = 0
+    coarse = batch_of([text_of(rows) for rows in vectors])
+    other = replace(texts, precision="int8", seconds=1.0, documents=coarse)
+    first, same, worse = beside([texts, texts, other]).rows
+    assert first == ("fp32", 30 * TOKENS / 2.0, 1.0, 1.0, 1.0, "")
+    assert same[2:5] == (1.0, 1.0, 1.0)
+    assert str(same[5]).startswith("+0.0000")
+    assert (worse[0], worse[1]) == ("int8", 30 * TOKENS)
+    assert worse[4] < 1.0

@@ -38,7 +38,7 @@ PICTURES = {
 }
 SMALLER = {
     "3-quality": "QUERIES = 60",
-    "5-codecs": "DOCUMENTS, QUERIES = 30, 20",
+    "5-codecs": "DOCUMENTS, QUERIES, NODES = 30, 20, 2 * settings.embedder_url",
     "6-fleet": 'SECONDS, SEARCH_URL = 4, "{search}"',
 }
 
@@ -109,6 +109,8 @@ def test_a_notebook_runs(name: str, machine: Machine) -> None:
     if name == "1-collections":
         assert sum(UNCONFIRMED in html for html in found) == 3
         assert any("stand-in" in html for html in found)
+    if name == "5-codecs":
+        assert any("tokens a second" in html and "+0.0000" in html for html in found)
     if name == "3-quality":
         assert any(word in html for html in found for word in ("noise", "better", "worse"))
 
