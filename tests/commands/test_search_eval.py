@@ -249,22 +249,24 @@ def test_one_judged_query_has_no_interval(environment: Mapping[str, str], folder
     assert "1 judged query: tuning needs 10" in tuned.stderr
 
 
+FLOORS = {
+    "dense": 0.385,
+    "sparse": 0.325,
+    "colbert": 0.394,
+    "dense+sparse": 0.411,
+    "fusion": 0.417,
+}
+"""What README.md has for the stand-in on Cranfield, less .005."""
+
+
 @pytest.mark.timeout(600)
-def test_cranfield_is_as_good_as_it_should_be(environment: Mapping[str, str], data: Path) -> None:
-    """The order of methods that holds everywhere, and the stand-in's published figures."""
-    done = run(environment, "eval", data / "cranfield", "--json", seconds=560)
+def test_cranfield_is_as_good_as_it_was(environment: Mapping[str, str], data: Path) -> None:
+    """The order of methods that holds everywhere, and no figure below its floor."""
+    floors = [f"--floor={method}:nDCG@10={least}" for method, least in FLOORS.items()]
+    done = run(environment, "eval", data / "cranfield", "--json", *floors, seconds=560)
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)
     assert (measured["documents"], measured["queries"]) == (1398, 225)
     ndcg = {method: metrics["nDCG@10"] for method, metrics in measured["results"].items()}
     assert ndcg["dense+sparse"] >= max(ndcg["dense"], ndcg["sparse"])
     assert ndcg["fusion"] >= max(ndcg["dense"], ndcg["sparse"])
-    published = {
-        "dense": 0.395,
-        "sparse": 0.329,
-        "colbert": 0.400,
-        "dense+sparse": 0.419,
-        "fusion": 0.424,
-    }
-    for method, figure in published.items():
-        assert ndcg[method] >= figure - 0.01, method

@@ -91,6 +91,7 @@ def test_where_nothing_is_to_be_gained_it_is_called_noise() -> None:
     raw = drawn(rng, queries=120, candidates=60)
     unknowable = tune(raw, judgments(rng, raw, relevant=5), NDCG)
     assert unknowable.held_out.noise
+    assert unknowable.held_out.b < unknowable.fitted, "queries unseen were fitted to"
     assert not unknowable.gain
     default = (1 / 2.3, 0.3 / 2.3, 1 / 2.3)
     as_it_is = tune(raw, planted(rng, raw, default, noise=0.1), NDCG)
