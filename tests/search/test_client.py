@@ -124,7 +124,8 @@ def test_a_search_is_what_the_api_answers(client: SearchClient, url: str) -> Non
 def test_pages_go_on_to_the_last_hit_of_one_snapshot(client: SearchClient) -> None:
     whole = client.search("q", COLLECTION, top_k=50).hits
     found = []
-    for number, page in enumerate(client.pages("q", COLLECTION, top_k=8, offset=3)):
+    pages = client.pages("q", COLLECTION, top_k=8, offset=3)
+    for number, page in zip(range(9), pages, strict=False):
         found += page.hits
         client.put_document(COLLECTION, f"late-{number}", "late words")
     assert [hit.id for hit in found] == [hit.id for hit in whole[3:]]
