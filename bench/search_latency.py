@@ -203,13 +203,15 @@ def _figure(what: str, asked: Sequence[Asked], calls: Calls, *, parts: bool) -> 
     seconds = max(one.ended for one in asked) - min(one.began for one in asked)
     return {
         "what": what,
-        "searches": len(asked),
-        "p50 ms": p(ms, 50),
-        "p95 ms": p(ms, 95),
-        "p99 ms": p(ms, 99),
-        "searches/s": len(asked) / seconds,
-        **(_parts(asked, calls) if parts else {}),
+        "n": len(asked),
+        **_rounded({f"p{percent}": p(ms, percent) for percent in (50, 95, 99)}),
+        **_rounded({"per s": len(asked) / seconds}),
+        **_rounded(_parts(asked, calls) if parts else {}),
     }
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 1) for name, value in figures.items()}
 
 
 def _parts(asked: Sequence[Asked], calls: Calls) -> dict[str, float]:
