@@ -137,15 +137,16 @@ def books() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    # Playwright holds the thread's event loop while it runs: other modules have asynchronous tests.
     if missing():
         pytest.skip(f"not installed: {missing()}")
     with browser() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loaded(chromium: Browser) -> Iterator[BrowserContext]:
     """A browser that need not load the page's files anew each time."""
     with chromium.new_context() as context:

@@ -169,6 +169,7 @@ def test_an_answer_that_was_overtaken_is_dropped(reader: Reader) -> None:
 def test_errors_say_what_to_change(reader: Reader) -> None:
     reader.open(collection="elsewhere")
     assert "no collection 'elsewhere'; there are: books, lame" in reader.told().lower()
+    assert reader.page.get_by_role("button", name="Add condition").is_visible()
     reader.open(weights="0,0,0", query="a" * 20_001)
     assert "send at most 20000" in reader.told()
     reader.look()

@@ -187,7 +187,7 @@ const others = (chunks) =>
     make("summary", {}, `${chunks.length} more of this document`),
     make(
       "ul",
-      {},
+      { tabindex: "0", "aria-label": "Other passages" },
       chunks.map(({ position, score }) =>
         make("li", {}, `passage ${position + 1}`, make("span", {}, shown(score))),
       ),

@@ -107,7 +107,8 @@ async function restore(kept) {
   form.offer(names, kept.collection);
   form.show(kept);
   const collection = kept.collection || (names[0] ?? "");
-  await choose(collection, kept.filter);
+  // What the chooser shows: an address may name a collection that is none.
+  await choose(form.state.collection, kept.filter);
   await search({ ...kept, collection });
 }
 
@@ -156,4 +157,5 @@ listen({
   current: () => results.current,
   close: () => results.current?.close(),
 });
+form.show(state);
 open();
