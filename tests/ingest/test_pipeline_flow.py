@@ -141,7 +141,10 @@ async def test_reading_waits_for_what_is_slower(
     assert most_held < 32 * 24
 
 
-async def test_documents_are_never_split_between_writes(client: CountingClient):
+async def test_documents_are_never_split_between_writes(
+    client: CountingClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(passes, "_WRITE_CHUNKS", 256)
     writes: list[int] = []
 
     class Watched(MemoryCollection):
