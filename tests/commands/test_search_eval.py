@@ -10,8 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from evaluation import score_files
+from evaluation.beir import load
+from evaluation.metrics import DEFAULT, measure
+from evaluation.places import Places
+from evaluation.ranking import rankings
 from tests.processes import COMMANDS, server
 
 METHODS = ["dense", "sparse", "colbert", "dense+sparse", "fusion"]
@@ -261,7 +267,7 @@ FLOORS = {
 
 @pytest.mark.timeout(600)
 def test_cranfield_is_as_good_as_it_was(environment: Mapping[str, str], data: Path) -> None:
-    """The order of methods that holds everywhere, and no figure below its floor."""
+    """The order of methods that holds everywhere, no figure below its floor, metrics agree."""
     floors = [f"--floor={method}:nDCG@10={least}" for method, least in FLOORS.items()]
     done = run(environment, "eval", data / "cranfield", "--json", *floors, seconds=560)
     assert done.returncode == 0, done.stderr
@@ -270,3 +276,10 @@ def test_cranfield_is_as_good_as_it_was(environment: Mapping[str, str], data: Pa
     ndcg = {method: metrics["nDCG@10"] for method, metrics in measured["results"].items()}
     assert ndcg["dense+sparse"] >= max(ndcg["dense"], ndcg["sparse"])
     assert ndcg["fusion"] >= max(ndcg["dense"], ndcg["sparse"])
+    (kept,) = (Path(environment["M3_HOME"]) / "cache/scores").glob("eval-cranfield-*/*.safetensors")
+    raw, qrels = score_files.load(kept), load(data / "cranfield").qrels
+    assert raw is not None
+    ranked = {query: each.documents for query, each in rankings(raw).items()}
+    for metric in DEFAULT:
+        quick = Places(raw, qrels, metric).values(np.array([[1, 0.3, 1]]))[0]
+        assert quick == pytest.approx(measure(qrels, ranked, [metric])[str(metric)], abs=1e-6)
