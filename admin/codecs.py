@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 
 from admin.table import Table
 from embedder.client import EmbedderClient
-from evaluation.beir import TestCollection, load
-from evaluation.comparing import Comparison, compare
-from evaluation.metrics import measure, metric_named
-from evaluation.significance import Interval, interval
+from evaluation.judged.beir import TestCollection, load
+from evaluation.measuring.comparing import Comparison, compare
+from evaluation.measuring.metrics import measure, metric_named
+from evaluation.measuring.significance import Interval, interval
 from m3.codec import decode_tokens, encode_tokens, width
 from m3.errors import InvalidInput
 from m3.settings import Settings

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from admin.codecs import KINDS, Scored, Texts, embed, overlap_of, told, values_of
 from admin.table import Table
-from evaluation.comparing import compare
+from evaluation.measuring.comparing import compare
 from m3.settings import Settings
 
 _FP32 = KINDS[0]

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from admin.table import Table
 from commands.search.parts import open_service
-from evaluation import score_files
-from evaluation.beir import load
-from evaluation.metrics import metric_named
-from evaluation.places import Places
-from evaluation.quality import Measured, measure_methods
-from evaluation.scores import RawScores
-from evaluation.scoring_pass import raw_scores
-from evaluation.simplex import grid
-from evaluation.tuning import Tuned, tune
+from evaluation.judged.beir import load
+from evaluation.measuring.metrics import metric_named
+from evaluation.measuring.quality import Measured, measure_methods
+from evaluation.scores import files as score_files
+from evaluation.scores.collecting import raw_scores
+from evaluation.scores.raw import RawScores
+from evaluation.tuning.fitting import Tuned, tune
+from evaluation.tuning.places import Places
+from evaluation.tuning.simplex import grid
 from m3.settings import Settings
 from scoring.fusion import F64, Method
 

@@ -15,8 +15,8 @@ from bench.measure import Result
 from bench.ranking import Embedded, rankings
 from embedder.encoders.encoder import Encoder, encode
 from embedder.encoders.loading import load_encoder
-from evaluation.beir import TestCollection, load
-from evaluation.metrics import measure
+from evaluation.judged.beir import TestCollection, load
+from evaluation.measuring.metrics import measure
 from m3.codec import from_bytes, to_bytes
 from m3.errors import InvalidConfiguration
 from m3.settings import load_settings

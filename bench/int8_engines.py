@@ -22,7 +22,7 @@ from bench.texts import texts_of
 from bench.worker import pin, seconds_of, workers
 from embedder.encoders.encoder import Encoder
 from embedder.encoders.loading import load_encoder
-from evaluation.beir import load
+from evaluation.judged.beir import load
 from m3.errors import InvalidConfiguration
 from m3.settings import load_settings
 from m3.types import Codec

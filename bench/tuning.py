@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from bench.measure import Result
-from evaluation.metrics import Metric
-from evaluation.places import Places
-from evaluation.scores import RawScores
-from evaluation.tuning import tune
+from evaluation.measuring.metrics import Metric
+from evaluation.scores.raw import RawScores
+from evaluation.tuning.fitting import tune
+from evaluation.tuning.places import Places
 from m3.types import offsets_of
 from scoring.fusion import Method
 

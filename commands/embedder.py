@@ -50,9 +50,9 @@ def serve(
 ) -> None:
     """Serve a model over HTTP until interrupted."""
     from embedder.api.app import create_node_app  # noqa: PLC0415 - keeps --help quick
-    from embedder.api.memory import return_large_buffers  # noqa: PLC0415
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
+    from serving.memory import return_large_buffers  # noqa: PLC0415
 
     settings = load_settings(model=model, precision=precision)
     configure(settings)

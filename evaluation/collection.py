@@ -6,7 +6,7 @@ import asyncio
 import re
 
 from embedder.client import EmbedderClient
-from evaluation.beir import TestCollection
+from evaluation.judged.beir import TestCollection
 from ingest.running.pipeline import OnReject, ingest
 from ingest.running.report import Progress
 from m3.errors import InvalidInput, NotFound

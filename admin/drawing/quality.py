@@ -10,8 +10,8 @@ import numpy as np
 from admin.drawing.look import Look
 from admin.drawing.picture import Picture, picture
 from admin.quality import Landscape
-from evaluation.quality import Measured
-from evaluation.tuning import Tuned
+from evaluation.measuring.quality import Measured
+from evaluation.tuning.fitting import Tuned
 from scoring.fusion import F64, Weights
 
 _HUES = {"dense": "dense", "sparse": "sparse", "colbert": "colbert"}

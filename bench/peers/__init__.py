@@ -24,8 +24,8 @@ from bench.checkpoints import checkpoint
 from bench.load import p
 from bench.measure import Result
 from commands.stack import Stack, command, stack
-from evaluation.beir import TestCollection, load
-from evaluation.metrics import Metric, measure
+from evaluation.judged.beir import TestCollection, load
+from evaluation.measuring.metrics import Metric, measure
 from m3.settings import load_settings
 from store.index.engine import Engine
 

@@ -13,7 +13,6 @@ from commands.ingest.interrupting import Reason, Stop, interruptible
 from commands.ingest.progress import Display, display
 from commands.ingest.speed import tokens_per_second
 from commands.opened import store_and_nodes
-from embedder.api.memory import return_large_buffers
 from embedder.client import EmbedderClient
 from ingest.cutting.chunkers import Chunkers
 from ingest.cutting.chunking import Chunker
@@ -26,6 +25,7 @@ from ingest.syncing import Sync
 from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound, NotSynced
 from m3.settings import Settings
 from m3.types import Context, Tenancy
+from serving.memory import return_large_buffers
 from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.filters import FieldType
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from commands.opened import store_and_nodes
 from commands.search.measuring import bar
-from evaluation import query_log, sheets
-from evaluation.analysis import Analysis, analyse
-from evaluation.drift import Drift, drift
-from evaluation.duplicates import Duplicates
-from evaluation.ranking import Run, rankings
-from evaluation.scores import OnLook, RawScores, collect
+from evaluation.judged import sheets
+from evaluation.scores.ranking import Run, rankings
+from evaluation.scores.raw import OnLook, RawScores, collect
+from evaluation.unjudged import query_log
+from evaluation.unjudged.analysis import Analysis, analyse
+from evaluation.unjudged.drift import Drift, drift
+from evaluation.unjudged.duplicates import Duplicates
 from m3.errors import NotFound
 from m3.settings import Settings
 from scoring.fusion import Method, Weights
@@ -61,7 +62,7 @@ class Report:
 
 
 async def analyse_log(path: Path, settings: Settings, asked: Asked) -> Report:
-    """Raises InvalidInput for a file without queries, and as `evaluation.scores.collect`."""
+    """Raises InvalidInput for a file without queries, and as `evaluation.scores.raw.collect`."""
     queries = query_log.sample(await asyncio.to_thread(query_log.read, path), asked.count)
     async with store_and_nodes(settings) as (store, client):
         await asyncio.to_thread(asked.check, store)

@@ -11,7 +11,7 @@ from commands.console import print_json
 from commands.options import Json
 
 if TYPE_CHECKING:
-    from evaluation.comparing import Comparison
+    from evaluation.measuring.comparing import Comparison
 
 _EXAMPLES = (
     "Examples:\n\n`m3-search compare old/fusion.run new/fusion.run --judgments ./scifact`\n\n"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation import judgments, per_query, run_files
-from evaluation.comparing import Comparison, compare
-from evaluation.metrics import DEFAULT, Metric, measure, metric_named
+from evaluation.judged import judgments
+from evaluation.measuring import per_query, run_files
+from evaluation.measuring.comparing import Comparison, compare
+from evaluation.measuring.metrics import DEFAULT, Metric, measure, metric_named
 from m3.errors import InvalidInput
 
 Figures = Mapping[str, Mapping[str, float]]

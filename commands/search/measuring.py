@@ -13,14 +13,15 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from commands.ingest.progress import Display, display
 from commands.search.parts import open_service
-from evaluation import floors, metrics, per_query, run_files, score_files
-from evaluation.beir import TestCollection, load
 from evaluation.collection import prepare
-from evaluation.floors import Floor, Missed
-from evaluation.metrics import Metric, metric_named
-from evaluation.quality import Measured, measure_methods
-from evaluation.scores import DEPTH
-from evaluation.scoring_pass import raw_scores
+from evaluation.judged.beir import TestCollection, load
+from evaluation.measuring import floors, metrics, per_query, run_files
+from evaluation.measuring.floors import Floor, Missed
+from evaluation.measuring.metrics import Metric, metric_named
+from evaluation.measuring.quality import Measured, measure_methods
+from evaluation.scores import files as score_files
+from evaluation.scores.collecting import raw_scores
+from evaluation.scores.raw import DEPTH
 from ingest.sources import Reject
 from m3.settings import Settings
 from scoring.fusion import Method

@@ -9,7 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from commands.search.measuring import Evaluation
-    from evaluation.significance import Interval
+    from evaluation.measuring.significance import Interval
     from store.contract import Status
 
 

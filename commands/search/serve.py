@@ -28,10 +28,10 @@ def serve(
 ) -> None:
     """Serve the search API until interrupted."""
     from commands.search.serving import open_parts  # noqa: PLC0415 - keeps --help quick
-    from embedder.api.memory import keep_large_buffers  # noqa: PLC0415
     from search.app import create  # noqa: PLC0415
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
+    from serving.memory import keep_large_buffers  # noqa: PLC0415
 
     settings = load_settings(embedder_url=embedder_url, home=home)
     configure(settings)

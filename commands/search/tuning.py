@@ -9,11 +9,12 @@ from pathlib import Path
 
 from commands.search.measuring import bar
 from commands.search.parts import open_service
-from evaluation import judgments, score_files
-from evaluation.beir import named
-from evaluation.metrics import metric_named
-from evaluation.scoring_pass import raw_scores
-from evaluation.tuning import Tuned, check, tune
+from evaluation.judged import judgments
+from evaluation.judged.beir import named
+from evaluation.measuring.metrics import metric_named
+from evaluation.scores import files as score_files
+from evaluation.scores.collecting import raw_scores
+from evaluation.tuning.fitting import Tuned, check, tune
 from m3.errors import InvalidInput
 from m3.settings import Settings
 from search.request import method_named
@@ -52,7 +53,7 @@ async def tune_collection(
 
     Raises:
         InvalidInput: judgments that are none, or of documents that are not in the collection.
-        M3Error: as `evaluation.scoring_pass.raw_scores`.
+        M3Error: as `evaluation.scores.collecting.raw_scores`.
     """
     chosen, by = method_named(method), metric_named(metric)
     judged = await asyncio.to_thread(judgments.load, path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.beir import TestCollection
+from evaluation.judged.beir import TestCollection
 from evaluation.recipes.cutting import Cutter
 from evaluation.recipes.files import records
 from ingest.sources import Parsed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from evaluation.metrics import measure, metric_named
+from evaluation.measuring.metrics import measure, metric_named
 from evaluation.recipes.answers import Answers, plain
 from evaluation.recipes.protocol import Ranker
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from evaluation.ranking import Run, rankings
-from evaluation.scores import RawScores
+from evaluation.scores.ranking import Run, rankings
+from evaluation.scores.raw import RawScores
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 
 Candidates = Literal["paper", "union"]

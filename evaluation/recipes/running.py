@@ -13,7 +13,7 @@ from evaluation.recipes.cutting import Cutter
 from evaluation.recipes.judging import ByAnswers, ByQrels, Judge
 from evaluation.recipes.protocol import DEPTH, METHODS, Ranker, ranked
 from evaluation.recipes.recipe import Recipe
-from evaluation.scores import Advance, RawScores, collect
+from evaluation.scores.raw import Advance, RawScores, collect
 from search.looking import Look
 from search.service import SearchService
 
@@ -70,7 +70,7 @@ async def run(
     """The recipe's metric by method and candidates.
 
     Raises:
-        M3Error: as `evaluation.scores.collect`.
+        M3Error: as `evaluation.scores.raw.collect`.
     """
     answers = None if published.answers is None else ByAnswers(published.answers)
     judge = answers or ByQrels(published.qrels, recipe.metric)

@@ -13,11 +13,11 @@ import httpx
 import numpy as np
 import pytest
 
-from evaluation import score_files
-from evaluation.beir import load
-from evaluation.metrics import DEFAULT, measure
-from evaluation.places import Places
-from evaluation.ranking import rankings
+from evaluation.judged.beir import load
+from evaluation.measuring.metrics import DEFAULT, measure
+from evaluation.scores import files as score_files
+from evaluation.scores.ranking import rankings
+from evaluation.tuning.places import Places
 from tests.processes import COMMANDS, server
 
 METHODS = ["dense", "sparse", "colbert", "dense+sparse", "fusion"]

@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import sys, threading
 from pathlib import Path
-from embedder.api.memory import return_large_buffers
+from serving.memory import return_large_buffers
 
 def anonymous():
     line = next(l for l in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in l)
@@ -53,7 +53,7 @@ def test_what_threads_freed_is_not_kept():
 
 FAULTS = """
 import resource, sys
-from embedder.api.memory import keep_large_buffers
+from serving.memory import keep_large_buffers
 
 if sys.argv[1] == "yes":
     keep_large_buffers()

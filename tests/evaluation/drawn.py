@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluation.scores import RawScores
+from evaluation.scores.raw import RawScores
 from m3.types import offsets_of
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.beir import load
+from evaluation.judged.beir import load
 
 DOCUMENTS = 16
 QUERIES = 8

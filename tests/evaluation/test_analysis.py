@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.analysis import Weak, analyse, moves
-from evaluation.drift import drift, overlap
-from evaluation.duplicates import Duplicates, shingles, similarity
-from evaluation.ranking import Ranking
-from evaluation.scores import RawScores, collect
+from evaluation.scores.ranking import Ranking
+from evaluation.scores.raw import RawScores, collect
+from evaluation.unjudged.analysis import Weak, analyse, moves
+from evaluation.unjudged.drift import drift, overlap
+from evaluation.unjudged.duplicates import Duplicates, shingles, similarity
 from m3.errors import InvalidInput
 from m3.types import Chunk, Codec, Document
 from scoring.fusion import Weights

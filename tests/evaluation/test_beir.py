@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.beir import load
+from evaluation.judged.beir import load
 from m3.errors import InvalidInput
 from m3.types import Document
 

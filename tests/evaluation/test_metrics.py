@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.metrics import DEFAULT, measure, metric_named
+from evaluation.measuring.metrics import DEFAULT, measure, metric_named
 from m3.errors import InvalidInput
 
 documents = [f"d{i}" for i in range(14)]

@@ -12,7 +12,7 @@ from evaluation.recipes.cutting import Cutter
 from evaluation.recipes.judging import ByAnswers
 from evaluation.recipes.protocol import DEPTH, METHODS, Fusing, ranked
 from evaluation.recipes.recipe import RECIPES, recipe_named
-from evaluation.scores import RawScores
+from evaluation.scores.raw import RawScores
 from m3.errors import InvalidInput
 from m3.types import Document, offsets_of
 from scoring.fusion import Weights

@@ -9,11 +9,11 @@ import ir_measures
 import numpy as np
 import pytest
 
-from evaluation import per_query, run_files
-from evaluation.floors import Missed, missed, parse
-from evaluation.metrics import DEFAULT, measure
-from evaluation.quality import measure_methods
-from evaluation.ranking import Ranking, rankings
+from evaluation.measuring import per_query, run_files
+from evaluation.measuring.floors import Missed, missed, parse
+from evaluation.measuring.metrics import DEFAULT, measure
+from evaluation.measuring.quality import measure_methods
+from evaluation.scores.ranking import Ranking, rankings
 from m3.errors import InvalidInput
 from scoring.fusion import Method
 from tests.evaluation.drawn import drawn, judgments

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation import score_files
-from evaluation.ranking import rankings
-from evaluation.score_files import Origin
-from evaluation.scores import RawScores, collect
-from evaluation.scoring_pass import raw_scores
+from evaluation.scores import files as score_files
+from evaluation.scores.collecting import raw_scores
+from evaluation.scores.files import Origin
+from evaluation.scores.ranking import rankings
+from evaluation.scores.raw import RawScores, collect
 from m3.errors import EmbedderUnreachable, GenerationChanged, InvalidInput
 from m3.types import Codec, Representation
 from scoring.fusion import Method, Weights

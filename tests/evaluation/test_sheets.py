@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import judgments, query_log, sheets
-from evaluation.scores import collect
+from evaluation.judged import judgments, sheets
+from evaluation.scores.raw import collect
+from evaluation.unjudged import query_log
 from m3.errors import InvalidInput
 from m3.types import Codec
 from search.service import SearchService

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.comparing import compare
-from evaluation.significance import interval, randomisation_p
+from evaluation.measuring.comparing import compare
+from evaluation.measuring.significance import interval, randomisation_p
 from m3.errors import InvalidInput
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.metrics import DEFAULT, measure, metric_named
-from evaluation.places import Places
-from evaluation.ranking import rankings
-from evaluation.scores import RawScores
-from evaluation.simplex import around, grid
-from evaluation.tuning import tune
+from evaluation.measuring.metrics import DEFAULT, measure, metric_named
+from evaluation.scores.ranking import rankings
+from evaluation.scores.raw import RawScores
+from evaluation.tuning.fitting import tune
+from evaluation.tuning.places import Places
+from evaluation.tuning.simplex import around, grid
 from m3.errors import InvalidInput
 from scoring.fusion import Method, Weights, fuse
 from tests.evaluation.drawn import drawn, judgments

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from embedder.client import EmbedderClient
-from evaluation.beir import TestCollection, load
+from evaluation.judged.beir import TestCollection, load
 from m3.settings import Settings
 from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo
 from search.app import create

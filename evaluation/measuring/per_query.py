@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.quality import Measured
+from evaluation.measuring.quality import Measured
 from m3.errors import InvalidInput
 
 _FIRST = ["query", "method"]

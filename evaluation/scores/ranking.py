@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.scores import LEGS, RawScores
+from evaluation.scores.raw import LEGS, RawScores
 from m3.errors import InvalidInput
 from m3.types import offsets_of
 from scoring.fusion import F64, METHOD_WEIGHTS, Method, Weights, fuse

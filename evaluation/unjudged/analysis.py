@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.ranking import Run, rankings
-from evaluation.scores import RawScores
+from evaluation.scores.ranking import Run, rankings
+from evaluation.scores.raw import RawScores
 from m3.types import I64
 from scoring.fusion import F64, METHOD_WEIGHTS, Method, Weights, fuse
 

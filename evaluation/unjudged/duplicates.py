@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from evaluation.analysis import TOP
+from evaluation.unjudged.analysis import TOP
 from search.looking import Look
 
 ALIKE = 0.8

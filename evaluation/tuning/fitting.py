@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.comparing import Comparison, compare
-from evaluation.metrics import Metric, Qrels
-from evaluation.places import Places
-from evaluation.scores import RawScores
-from evaluation.significance import SEED
-from evaluation.simplex import around, grid
+from evaluation.measuring.comparing import Comparison, compare
+from evaluation.measuring.metrics import Metric, Qrels
+from evaluation.measuring.significance import SEED
+from evaluation.scores.raw import RawScores
+from evaluation.tuning.places import Places
+from evaluation.tuning.simplex import around, grid
 from m3.errors import InvalidInput
 from m3.types import I64
 from scoring.fusion import F64, FUSING, METHOD_WEIGHTS, Method, Weights

@@ -1,7 +1,7 @@
 """Metrics from the places of judged documents alone: a thousand weights in seconds.
 
 A judged document's place is one more than the documents that score better; nothing is sorted. The
-values are those of `evaluation.metrics`, which ir-measures computes from whole rankings.
+values are those of `evaluation.measuring.metrics`, which ir-measures computes from whole rankings.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.metrics import Metric, Qrels
-from evaluation.ranking import within
-from evaluation.scores import RawScores
+from evaluation.measuring.metrics import Metric, Qrels
+from evaluation.scores.ranking import within
+from evaluation.scores.raw import RawScores
 from m3.errors import InvalidInput
 from m3.types import I64
 from scoring.fusion import F64, Method

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation.metrics import DEFAULT, Metric, Qrels, Values, measure
-from evaluation.ranking import Run, rankings
-from evaluation.scores import RawScores
-from evaluation.significance import Interval, interval
+from evaluation.measuring.metrics import DEFAULT, Metric, Qrels, Values, measure
+from evaluation.measuring.significance import Interval, interval
+from evaluation.scores.ranking import Run, rankings
+from evaluation.scores.raw import RawScores
 from m3.errors import InvalidInput
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 

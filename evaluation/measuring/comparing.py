@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.significance import CONFIDENCE, SEED, Interval, interval, randomisation_p
+from evaluation.measuring.significance import CONFIDENCE, SEED, Interval, interval, randomisation_p
 from m3.errors import InvalidInput
 from scoring.fusion import F64
 

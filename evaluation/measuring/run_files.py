@@ -9,7 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
-from evaluation.ranking import Ranking, Run
+from evaluation.scores.ranking import Ranking, Run
 from m3.errors import InvalidInput
 
 _COLUMNS = 6

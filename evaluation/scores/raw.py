@@ -1,6 +1,6 @@
 """Raw scores: what both legs find for each query, with all three exact scores, collected once.
 
-Every method, every weight and every smaller depth is computed from them (`evaluation.ranking`).
+Every method, every weight and every smaller depth is computed from them (`ranking`).
 """
 
 from __future__ import annotations

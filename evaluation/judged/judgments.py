@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation import beir, sheets
-from evaluation.metrics import Qrels
+from evaluation.judged import beir, sheets
+from evaluation.measuring.metrics import Qrels
 from m3.errors import InvalidInput
 from store.contract import Collection
 

@@ -15,7 +15,7 @@ import orjson
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariableType]
 
-from evaluation.scores import RawScores
+from evaluation.scores.raw import RawScores
 from m3.types import ModelInfo
 from store.contract import Collection
 

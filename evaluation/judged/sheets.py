@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.metrics import Qrels
-from evaluation.ranking import rankings
-from evaluation.scores import RawScores
-from evaluation.significance import SEED
+from evaluation.measuring.metrics import Qrels
+from evaluation.measuring.significance import SEED
+from evaluation.scores.ranking import rankings
+from evaluation.scores.raw import RawScores
 from m3.errors import InvalidInput
 from scoring.fusion import Method
 from search.looking import Look

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from embedder.client import EmbedderClient
-from evaluation import score_files
-from evaluation.score_files import Origin
-from evaluation.scores import DEPTH, Advance, RawScores, collect
+from evaluation.scores import files as score_files
+from evaluation.scores.files import Origin
+from evaluation.scores.raw import DEPTH, Advance, RawScores, collect
 from search.service import SearchService
 
 
@@ -31,7 +31,7 @@ async def raw_scores(
 
     Raises:
         ModelMismatch: no node serves the collection's model.
-        M3Error: as `evaluation.scores.collect`.
+        M3Error: as `evaluation.scores.raw.collect`.
     """
     opened = await asyncio.to_thread(service.collections.open, collection)
     model = await client.model((await asyncio.to_thread(lambda: opened.spec)).fingerprint)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import orjson
 
-from evaluation.significance import SEED
+from evaluation.measuring.significance import SEED
 from m3.errors import InvalidInput
 
 _TEXTS = ("query", "text")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation.metrics import Metric, metric_named
+from evaluation.measuring.metrics import Metric, metric_named
 from m3.errors import InvalidInput
 from scoring.fusion import Method
 from search.request import method_named

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation.ranking import Run
+from evaluation.scores.ranking import Run
 from m3.errors import InvalidInput
 
 PERSISTENCE = 0.9

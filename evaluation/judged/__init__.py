@@ -1,0 +1,1 @@
+"""Queries with judgments: where they come from, and sheets for people to make them."""

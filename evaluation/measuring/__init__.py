@@ -1,0 +1,1 @@
+"""What rankings are worth: metrics, intervals, comparisons, floors."""

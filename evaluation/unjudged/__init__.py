@@ -1,0 +1,1 @@
+"""What can be said of searches that nobody has judged."""
