@@ -16,7 +16,7 @@ up: ## Milvus, an embedder node (7860) and the search API (8000), until Ctrl-C
 
 test: ## every test that needs no network and no GPU
 	@tools/environment.sh dev
-	@$(PYTHON) -m pytest -n 2 --dist loadfile -m "not drill and not gpu and not weights"
+	@$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not drill and not gpu and not weights"
 
 check: ## style, types, doors between rooms, dependencies
 	@tools/environment.sh dev

@@ -13,6 +13,17 @@ from tests.processes import COMMANDS, server
 DATA = Path(__file__).parents[1] / "../shared/data"
 """Real collections beside the checkout; tests that need one skip where it is missing."""
 
+_LONGEST = ("system", "commands", "notebooks", "store", "search")
+"""Rooms whose files take minutes. They go first: whoever has the last long one is waited for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        room = item.path.relative_to(Path(__file__).parent).parts[0]
+        return _LONGEST.index(room) if room in _LONGEST else len(_LONGEST)
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:

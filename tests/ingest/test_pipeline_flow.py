@@ -186,7 +186,10 @@ async def test_what_waits_for_others_is_written_after_some_seconds(
     assert collection.status().documents == 4
 
 
-async def test_progress_adds_up(client: CountingClient, collection: Collection):
+async def test_progress_adds_up(
+    client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ingest.running.passes._WRITE_CHUNKS", 256)
     told: list[Report] = []
     items: list[Item] = [
         Parsed(document, Place("a.jsonl", i), size=10) for i, document in enumerate(docs(700))
