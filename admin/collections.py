@@ -140,11 +140,10 @@ def _model(status: Status) -> str:
 
 
 async def _node(url: str, settings: Settings) -> tuple[str, str, str]:
-    key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS) as http:
             ready = (await http.get(f"{url}/readyz")).is_success
-        async with EmbedderClient([url], timeout=_SECONDS, api_key=key) as client:
+        async with EmbedderClient([url], timeout=_SECONDS, api_key=settings.client_key) as client:
             model = await client.model()
     except (httpx.HTTPError, M3Error) as error:
         return "embedder node", f"does not answer: {error}", url

@@ -155,7 +155,7 @@ async def _samples(
 
 
 def _http(settings: Settings) -> dict[str, Any]:
-    key = settings.api_key.get_secret_value() if settings.api_key else None
+    key = settings.client_key
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return {"trust_env": False, "headers": headers, "timeout": _SECONDS}
 

@@ -54,8 +54,8 @@ class EmbedderClient:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """With the settings' URLs, timeout and key."""
-        key = settings.api_key.get_secret_value() if settings.api_key else None
-        return cls(settings.embedder_url, timeout=settings.embedder_timeout, api_key=key)
+        timeout = settings.embedder_timeout
+        return cls(settings.embedder_url, timeout=timeout, api_key=settings.client_key)
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,10 +10,8 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import httpx
-import orjson
 import structlog
 
 from m3.errors import (
@@ -25,6 +23,7 @@ from m3.errors import (
     Unauthorized,
     kind_of,
 )
+from m3.problem import members, seconds_of
 
 _CONNECT_SECONDS = 5.0
 _FAILURES = 6
@@ -158,14 +157,11 @@ def _unreachable(url: str, reason: str) -> EmbedderUnreachable:
 
 def _error_of(url: str, answer: httpx.Response) -> M3Error:
     """The error that a problem document names; a proxy's own pages count as unreachable."""
-    try:
-        value = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
-        value = None
-    problem = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    problem = members(answer.content)
     detail = str(problem.get("detail", f"status {answer.status_code}"))
     if answer.status_code == Overloaded.status:
-        return Overloaded(f"the embedder at {url} is full: {detail}", _retry_after(answer))
+        retry_after = seconds_of(answer.headers.get("retry-after", ""))
+        return Overloaded(f"the embedder at {url} is full: {detail}", retry_after)
     if answer.status_code == Unauthorized.status:
         return Unauthorized(f"the embedder at {url} wants a key that it knows: set M3_API_KEY")
     kind = kind_of(str(problem.get("code")))
@@ -181,12 +177,6 @@ def _load_of(answer: httpx.Response) -> Load | None:
         )
     except (KeyError, ValueError):
         return Load(0, 0.0, full) if full else None
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Seconds; a date, which the header may hold too, counts as one second."""
-    value = answer.headers.get("retry-after", "")
-    return float(value) if value.isdigit() else 1.0
 
 
 def _trace() -> dict[str, str]:

@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def client_key(self) -> str | None:
+        """`api_key` in plain text."""
+        return self.api_key.get_secret_value() if self.api_key else None
+
+    @property
     def tables_path(self) -> str:
         return self.tables or str(self.home / "tables")
 

@@ -21,8 +21,8 @@ def tokens_per_second(settings: Settings) -> float | None:
 
 
 def _metrics(urls: Sequence[str], settings: Settings) -> list[str]:
-    key = settings.api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    key = settings.client_key
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     texts: list[str] = []
     with httpx.Client(trust_env=False, timeout=_SECONDS, headers=headers) as client:
         for url in urls:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import orjson
-
+from evaluation.lines import json_object
 from ingest.sources import Parsed, Place
 from m3.errors import InvalidInput
 from m3.types import Document
@@ -132,13 +131,9 @@ def _lines(path: Path) -> Iterator[_Line]:
 
 
 def _record(line: bytes, place: Place) -> Mapping[str, Any]:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"{place}: invalid JSON: {error}") from error
-    if not isinstance(value, dict):
+    record = json_object(line, place)
+    if record is None:
         raise InvalidInput(f"{place}: expected an object")
-    record = cast("dict[str, Any]", value)
     for name in ("_id", "text"):
         if not isinstance(record.get(name), str):
             raise InvalidInput(f"{place}: expected a string under {name!r}")

@@ -9,6 +9,7 @@ from typing import TextIO
 
 import numpy as np
 
+from evaluation.lines import text_lines
 from evaluation.scores.ranking import Ranking, Run
 from m3.errors import InvalidInput
 
@@ -46,7 +47,7 @@ def read(path: Path) -> Run:
         InvalidInput: a line that is not one, or a document twice; with file and line.
     """
     found: dict[str, dict[str, float]] = {}
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
         query, document, score = _fields(line, f"{path}:{number}")
@@ -57,15 +58,6 @@ def read(path: Path) -> Run:
     if not found:
         raise InvalidInput(f"{path} has no line of a run")
     return {query: _ranked(scores) for query, scores in found.items()}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8").splitlines()
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not a text file in UTF-8") from error
 
 
 def _fields(line: str, place: str) -> tuple[str, str, float]:

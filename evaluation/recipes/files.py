@@ -6,10 +6,9 @@ import gzip
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import orjson
-
+from evaluation.lines import json_object
 from ingest.sources import Place
 from m3.errors import InvalidInput
 
@@ -36,11 +35,7 @@ def records(path: Path, *fields: str) -> Iterator[tuple[Place, Mapping[str, Any]
         InvalidInput: a line that is no object, or lacks one of the fields.
     """
     for place, line in _lines(path):
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput(f"{place}: invalid JSON: {error}") from error
-        record = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        record = json_object(line, place) or {}
         if lacking := [name for name in fields if name not in record]:
             raise InvalidInput(f"{place}: expected an object with {lacking[0]!r}")
         yield place, record

@@ -5,10 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
 
-import orjson
-
+from evaluation.lines import json_object, text_lines
 from evaluation.measuring.significance import SEED
 from m3.errors import InvalidInput
 
@@ -25,12 +23,7 @@ def read(path: Path) -> Mapping[str, str]:
     Raises:
         InvalidInput: no queries, or a line that is none; the message names it.
     """
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not a text file in UTF-8") from error
+    lines = [line.strip() for line in text_lines(path)]
     objects = next((line for line in lines if line), "").startswith("{")
     queries: dict[str, str] = {}
     seen = set[str]()
@@ -57,11 +50,7 @@ def sample(queries: Mapping[str, str], count: int, *, seed: int = SEED) -> Mappi
 
 
 def _object(line: str, place: str) -> tuple[str, str]:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"{place}: invalid JSON: {error}") from error
-    record = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    record = json_object(line, place) or {}
     text = next((record[name] for name in _TEXTS if name in record), None)
     if not isinstance(text, str) or not text.strip():
         raise InvalidInput(f"{place}: expected an object with a text under 'query' or 'text'")

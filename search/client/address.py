@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from m3.errors import InvalidInput
-from m3.settings import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -40,8 +39,3 @@ class Address:
     def client_options(self) -> dict[str, Any]:
         """For httpx; the environment's proxies are for the world outside."""
         return {"base_url": self.url, "headers": self.headers, "trust_env": False}
-
-
-def key_of(settings: Settings) -> str | None:
-    """The key that the settings have for servers."""
-    return settings.api_key.get_secret_value() if settings.api_key else None

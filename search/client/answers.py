@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from m3.errors import M3Error, Overloaded, Unauthorized, Unreachable, kind_of
+from m3.problem import members, seconds_of
 from search.response import Scores, SearchResponse
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ def read_nothing(_: bytes) -> None:
 
 def error_of(url: str, answer: httpx.Response) -> M3Error:
     """The error that an answer's problem document names; other pages are of no search API."""
-    problem = _problem(answer)
+    problem = members(answer.content)
     if answer.status_code == Unauthorized.status:
         error: M3Error = Unauthorized(
             f"the search API at {url} wants a key that it knows: give it one, or set M3_API_KEY"
@@ -74,7 +75,7 @@ def error_of(url: str, answer: httpx.Response) -> M3Error:
     else:
         error = not_ours(url, f"status {answer.status_code}")
     if isinstance(error, Overloaded):
-        error.retry_after = _retry_after(answer)
+        error.retry_after = seconds_of(answer.headers.get("retry-after", ""))
     error.request_id = problem.get("request_id") or answer.headers.get("x-request-id")
     return error
 
@@ -84,25 +85,11 @@ def not_ours(url: str, reason: str) -> Unreachable:
     return Unreachable(f"what answers at {url} is not a search API: {reason}")
 
 
-def _problem(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        value = orjson.loads(answer.content)
-    except orjson.JSONDecodeError:
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
 def _error(problem: Mapping[str, Any]) -> M3Error:
     """By its code; one that a newer server has is the root, as is one that says only `internal`."""
     error = (kind_of(str(problem["code"])) or M3Error)(str(problem.get("detail", problem["code"])))
     error.request_id = problem.get("request_id")
     return error
-
-
-def _retry_after(answer: httpx.Response) -> float:
-    """Seconds; a date, which the header may hold too, counts as one second."""
-    value = answer.headers.get("retry-after", "")
-    return float(value) if value.isdigit() else 1.0
 
 
 ReadError = (ValidationError, ValueError, KeyError, TypeError)

@@ -13,7 +13,7 @@ from m3.errors import M3Error
 from m3.settings import Settings
 from m3.types import DEFAULT_SOURCE
 from search.client import calls
-from search.client.address import DEFAULT_URL, Address, key_of
+from search.client.address import DEFAULT_URL, Address
 from search.client.answers import BatchAnswer, Reranked
 from search.client.calls import Call, T
 from search.client.options import CollectionOptions, Options, Reranking, Search
@@ -60,7 +60,7 @@ class AsyncSearchClient:
     @classmethod
     def from_settings(cls, url: str, settings: Settings, *, timeout: float = 60.0) -> Self:
         """With the settings' key."""
-        return cls(url, api_key=key_of(settings), timeout=timeout)
+        return cls(url, api_key=settings.client_key, timeout=timeout)
 
     async def __aenter__(self) -> Self:
         return self

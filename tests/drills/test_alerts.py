@@ -25,6 +25,7 @@ import pytest
 from m3.settings import load_settings
 from store.index.engine import Engine
 from store.opening import open_store
+from tests.damage import flip_a_bit
 from tests.drills.watching import Watch, free_port, prometheus, shown
 from tests.processes import COMMANDS, Running, running, wait_for_server
 
@@ -246,14 +247,7 @@ def flip_a_bit_of_the_table(house: House) -> None:
     codes = rows.embeddings.row(0).codes.tobytes()
     table = collection._generations.table(collection._generations.current())
     store.close()
-    for file in Path(table.uri).glob("data/*.lance"):
-        data = bytearray(file.read_bytes())
-        at = data.find(codes)
-        if at > 0:
-            data[at + 3] ^= 1
-            file.write_bytes(data)
-            return
-    raise AssertionError("the row's codes are in no file")
+    flip_a_bit(Path(table.uri), codes)
 
 
 def first(collection: Any) -> list[Any]:

@@ -30,6 +30,7 @@ from store.memory import MemoryStore
 from store.opening import backing_up_to, collections_at, copying_to, open_store
 from store.registry import NOWHERE
 from tests.buckets import s3_server
+from tests.damage import flip_a_bit
 from tests.disks import more_room, small_disk
 from tests.store.examples import SPEC, document_rows, embedding, key, query
 
@@ -238,24 +239,13 @@ def test_any_history_is_copied_as_the_oracle_has_it(store: Store, settings: Sett
         assert [c.text for c in there.chunks] == [c.text for c in expected.chunks]
 
 
-def flip(settings: Settings, codes: bytes) -> None:
-    """One bit of a row in the table's files."""
-    for file in Path(settings.tables_path).glob("docs/*.lance/data/*.lance"):
-        data = bytearray(file.read_bytes())
-        at = data.find(codes)
-        if at > 0:
-            data[at + 3] ^= 1
-            file.write_bytes(data)
-            return
-    raise AssertionError("no such row")
-
-
 def test_a_damaged_row_is_not_copied(
     settings: Settings, docs: Collection, store: Store, rng: np.random.Generator
 ):
     rows = document_rows(rng, "bad one", tenant="t1", source="web")
     docs.replace([rows])
-    flip(settings, rows.embeddings[0].codes.tobytes())
+    (table,) = Path(settings.tables_path).glob("docs/*.lance")
+    flip_a_bit(table, rows.embeddings[0].codes.tobytes())
     with pytest.raises(Corrupt, match=r"document 'bad one' of source 'web' and tenant 't1'"):
         copied(settings, "again")
     assert store.names() == ["docs"]

@@ -17,6 +17,7 @@ from store.contract import Collection, Store
 from store.generations import publication
 from store.index.index import Index
 from store.table.rows import to_arrow
+from tests.damage import flip_a_bit
 from tests.store.examples import SPEC, document_rows, key, query
 
 BOTH = ("dense", "sparse")
@@ -193,13 +194,8 @@ def test_a_lost_index_is_rebuilt_from_the_table(collection, rng):
 def test_flipped_bits_are_found(collection, rng):
     collection.replace([document_rows(rng, f"d{i}", chunks=3) for i in range(5)])
     table = collection._generations.table(collection._generations.current())
-    files = sorted(Path(table.uri).glob("data/*.lance"))
     codes = document_rows(np.random.default_rng(11), "d0", chunks=3).embeddings[1].codes.tobytes()
-    data = bytearray(files[0].read_bytes())
-    at = data.find(codes)
-    assert at > 0
-    data[at + 3] ^= 1
-    files[0].write_bytes(data)
+    flip_a_bit(Path(table.uri), codes)
     verification = collection.verify()
     assert len(verification.corrupt) == 1
     assert not verification.consistent
