@@ -53,18 +53,20 @@ def serve(
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
     from serving.memory import return_large_buffers  # noqa: PLC0415
+    from serving.tracing import traced  # noqa: PLC0415
 
     settings = load_settings(model=model, precision=precision)
     configure(settings)
     return_large_buffers()
-    server.serve(
-        create_node_app(settings, encoder=encoder, on_loaded=_announce_model),
-        host=host,
-        port=port,
-        settings=settings,
-        insecure=insecure,
-        on_ready=lambda url: typer.echo(f"m3-embedder at {url} loads {settings.model}"),
-    )
+    with traced(settings, "m3-embedder"):
+        server.serve(
+            create_node_app(settings, encoder=encoder, on_loaded=_announce_model),
+            host=host,
+            port=port,
+            settings=settings,
+            insecure=insecure,
+            on_ready=lambda url: typer.echo(f"m3-embedder at {url} loads {settings.model}"),
+        )
 
 
 @app.command(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import httpx
 import structlog
 
+from m3 import tracing
 from m3.errors import (
     DeadlineExceeded,
     EmbedderUnreachable,
@@ -31,6 +32,7 @@ _FAILURES = 6
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 10.0
 _GATEWAY = frozenset({502, 503, 504})
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class _AgainError(Exception):
     def __init__(self, error: M3Error, wait: float | None = None) -> None:
         super().__init__(error)
         self.error = error
+        self.code = error.code
         self.wait = wait
 
 
@@ -108,13 +111,15 @@ class Transport:
                 method,
                 url + path,
                 content=content,
-                headers={**(headers or {}), **_trace()},
+                headers={**(headers or {}), **_request_id()},
                 timeout=httpx.Timeout(
                     max(deadline - time.monotonic(), 0.01), connect=_CONNECT_SECONDS
                 ),
             )
             try:
-                return await self._once(url, request, on_load)
+                with tracing.span(f"{method} {path}", _named(request), kind="client") as span:
+                    request.headers.update(tracing.headers())
+                    return await self._once(url, request, on_load, span)
             except _AgainError as again:
                 failures += again.wait is None
                 wait = again.wait if again.wait is not None else _FIRST_WAIT * 2 ** (failures - 1)
@@ -124,7 +129,7 @@ class Transport:
             await asyncio.sleep(min(wait, _LONGEST_WAIT) * random.uniform(1.0, 1.25))  # noqa: S311
 
     async def _once(
-        self, url: str, request: httpx.Request, on_load: OnLoad | None
+        self, url: str, request: httpx.Request, on_load: OnLoad | None, span: tracing.Span
     ) -> httpx.Response:
         try:
             answer = await self._client.send(request)
@@ -136,6 +141,7 @@ class Transport:
             ) from error
         except httpx.TransportError as error:
             raise _AgainError(_unreachable(url, str(error) or type(error).__name__)) from error
+        span.add({"http.response.status_code": answer.status_code})
         if on_load and (load := _load_of(answer)):
             on_load(load)
         if answer.is_success:
@@ -179,7 +185,15 @@ def _load_of(answer: httpx.Response) -> Load | None:
         return Load(0, 0.0, full) if full else None
 
 
-def _trace() -> dict[str, str]:
+def _named(request: httpx.Request) -> tracing.Attributes:
+    return {
+        "http.request.method": request.method,
+        "server.address": request.url.host,
+        "server.port": request.url.port or _PORTS[request.url.scheme],
+    }
+
+
+def _request_id() -> dict[str, str]:
     """The id of the request being served, so that one id finds all its log lines."""
     request_id = structlog.contextvars.get_contextvars().get("request_id")
     return {"X-Request-Id": request_id} if request_id else {}

@@ -146,6 +146,10 @@ class Settings(BaseSettings):
     log_file_backups: int = Field(
         default=5, ge=1, description="Log files kept beside the current one, as `.1`, `.2`, …"
     )
+    tracing: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces (extra `otel`); `OTEL_…` variables say where to.",
+    )
 
     @field_validator("embedder_url", "allowed_origins", mode="before")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from embedder.client import EmbedderClient
+from m3 import tracing
 from m3.errors import InvalidInput
 from m3.types import Codec, Representation
 from store.contract import CollectionSpec
@@ -37,9 +38,11 @@ class QueryEmbedder:
         if (known := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
             return known
-        batch = await self._client.encode(
-            [query], "query", codec=Codec.FP32, fingerprint=spec.fingerprint
-        )
+        with tracing.span("search.embed") as span:
+            batch = await self._client.encode(
+                [query], "query", codec=Codec.FP32, fingerprint=spec.fingerprint
+            )
+            span.add({"m3.tokens": int(batch.tokens[0])})
         if batch.truncated[0]:
             raise InvalidInput(
                 f"query is longer than the {batch.tokens[0]} tokens that {spec.model} reads: "

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from embedder.client import EmbedderClient
+from m3 import tracing
 from m3.errors import GenerationChanged, M3Error, NotFound
 from m3.types import Representation
 from scoring.fusion import FUSING, Weights
@@ -157,26 +158,28 @@ def _look(
     """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
     began = time.perf_counter()
     request = question.request
-    found = question.collection.candidates(
-        like.query,
-        legs=legs,
-        depth=min(request.depth + like.chunks, MAX_DEPTH),
-        tenant=request.tenant,
-        filter=question.filter,
-        words=request.words,
-        spec=question.spec,
-        within=budget.legs(),
-    )
+    with tracing.span("search.retrieve"):
+        found = question.collection.candidates(
+            like.query,
+            legs=legs,
+            depth=min(request.depth + like.chunks, MAX_DEPTH),
+            tenant=request.tenant,
+            filter=question.filter,
+            words=request.words,
+            spec=question.spec,
+            within=budget.legs(),
+        )
     kept = found.legs
     if not isinstance(request.query, str):
         kept = without(request.query, found.rows, kept, request.depth)
     retrieved = time.perf_counter()
+    failed: dict[Leg, M3Error] = {**refused, **found.failed}
+    with tracing.span("search.rerank", {"m3.candidates": len(found.rows.chunks)}):
+        scored = score(like.query, found.rows, kept, failed, budget.colbert_ends())
     return Look(
         question=question,
         query=like.query,
-        candidates=score(
-            like.query, found.rows, kept, {**refused, **found.failed}, budget.colbert_ends()
-        ),
+        candidates=scored,
         snapshot=found.snapshot,
         embed=0.0,
         retrieve=retrieved - began,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from embedder.client import EmbedderClient
+from m3 import tracing
 from m3.errors import DeadlineExceeded, PageExpired, SnapshotGone
 from m3.types import Representation
 from search.collections import Collections
@@ -51,6 +52,12 @@ class SearchService:
             Unreachable: the node or Milvus; each by its own class.
             DeadlineExceeded: there was nothing to show within `timeout_ms`.
         """
+        with tracing.span("search", _attributes(request)) as span:
+            response = await self._searched(request)
+            span.add({"m3.hits": len(response.hits), "m3.degraded": response.degraded})
+            return response
+
+    async def _searched(self, request: SearchRequest) -> SearchResponse:
         began, budget = time.perf_counter(), Budget.of(request.timeout_ms)
         limit = asyncio.timeout(budget.left())
         try:
@@ -153,6 +160,19 @@ class SearchService:
         weights = ranking.weights.without(ranking.degraded)
         weights = None if request.rank is Rank.RRF else weights
         return Explainer(query, self._tokens[spec.fingerprint], spec.chunking.context, weights)
+
+
+def _attributes(request: SearchRequest) -> tracing.Attributes:
+    """Nothing of what was asked."""
+    return {
+        "m3.collection": request.collection,
+        "m3.method": request.method,
+        "m3.rank": request.rank,
+        "m3.candidates": request.depth,
+        "m3.top_k": request.top_k,
+        "m3.offset": request.offset,
+        "m3.filtered": request.filter is not None,
+    }
 
 
 def _cut(request: SearchRequest, ranking: Ranking) -> Sequence[Place]:

@@ -12,8 +12,9 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import structlog
-from structlog.types import Processor
+from structlog.types import EventDict, Processor, WrappedLogger
 
+from m3 import tracing
 from m3.errors import InvalidConfiguration
 from m3.settings import Settings
 
@@ -29,6 +30,7 @@ def configure(settings: Settings) -> None:
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -55,6 +57,13 @@ def configure(settings: Settings) -> None:
     for name in _QUIET:
         quiet = logging.WARNING if settings.log_level == "info" else logging.NOTSET
         logging.getLogger(name).setLevel(quiet)
+
+
+def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The trace that a line belongs to, beside the request's id."""
+    if (trace_id := tracing.trace_id()) is not None:
+        event["trace_id"] = trace_id
+    return event
 
 
 class _SharedFile(RotatingFileHandler):

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -14,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from m3 import tracing
 from serving.abandon import Abandoned
 from serving.keys.check import EXEMPT
 from serving.metrics import HttpMetrics
@@ -21,6 +23,7 @@ from serving.problems import of_exception, respond
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_TRACE_HEADERS = ("traceparent", "tracestate")
 _ABANDONED = 499
 _QUIET = frozenset({HTTPStatus.TOO_MANY_REQUESTS})
 """Under overload a line for each refusal would cost more than the refusal."""
@@ -48,6 +51,13 @@ class Observe:
             return
         request_id = _request_id(scope)
         scope.setdefault("state", {}).update(request_id=request_id, noted={})
+        with self._span(scope) as span:
+            await self._observed(scope, receive, send, span)
+
+    async def _observed(
+        self, scope: Scope, receive: Receive, send: Send, span: tracing.Span
+    ) -> None:
+        request_id: str = scope["state"]["request_id"]
         status: int | None = None
 
         async def observed(message: Message) -> None:
@@ -71,14 +81,23 @@ class Observe:
                 await respond(scope, problem)(scope, receive, observed)
         finally:
             self._record(scope, status or _ABANDONED, time.perf_counter() - began)
+            _tell(span, scope, status or _ABANDONED)
             structlog.contextvars.reset_contextvars(**bound)
 
+    def _span(self, scope: Scope) -> AbstractContextManager[tracing.Span]:
+        if not tracing.on() or self._is_dull(scope["path"]):
+            return tracing.NOTHING
+        headers = Headers(scope=scope)
+        carried = {name: headers[name] for name in _TRACE_HEADERS if name in headers}
+        return tracing.span(_method(scope), kind="server", caller=carried)
+
+    def _is_dull(self, path: str) -> bool:
+        return path in EXEMPT or self._is_quiet(path)
+
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
-        # An unknown word for a method must not make a time series of its own.
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route, method = _route(scope), _method(scope)
         self._metrics.observe(method, route, status, seconds)
-        quiet = status in _QUIET or scope["path"] in EXEMPT or self._is_quiet(scope["path"])
+        quiet = status in _QUIET or self._is_dull(scope["path"])
         log = _log.debug if quiet else _log.info
         client = scope.get("client")
         log(
@@ -92,9 +111,37 @@ class Observe:
         )
 
 
+def _tell(span: tracing.Span, scope: Scope, status: int) -> None:
+    """What a trace shows of a request: no path, which may name a document."""
+    if span is tracing.NOTHING:
+        return
+    method, route = _method(scope), _route(scope)
+    span.rename(f"{method} {route}")
+    span.add(
+        {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+            "m3.request_id": scope["state"]["request_id"],
+            **{f"m3.{name}": value for name, value in scope["state"]["noted"].items()},
+        }
+    )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.fail(str(status))
+
+
 def note(request: Request, **members: int) -> None:
     """Members for the log line of a request: how much it asked for."""
     request.state.noted.update(members)
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "unmatched")
+
+
+def _method(scope: Scope) -> str:
+    """An unknown word must not make a time series of its own."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def _request_id(scope: Scope) -> str:

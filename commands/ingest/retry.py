@@ -40,12 +40,14 @@ def retry(
     from ingest.deadletters import read_letters  # noqa: PLC0415
     from ingest.retrying import Origins, again  # noqa: PLC0415
     from ingest.running.limits import MaxErrors  # noqa: PLC0415
+    from serving.tracing import traced  # noqa: PLC0415
 
     settings = load_settings(home=home, embedder_url=embedder_url)
     limit = MaxErrors.parsed(max_errors) if max_errors else None
     letters = [letter for file in files for letter in read_letters(file)]
     feed = Feed(again(letters), None, Origins(letters).of)
-    outcome = anyio.run(lambda: run_ingest(feed, Wish(collection), settings, max_errors=limit))
+    with traced(settings, "m3-ingest"):
+        outcome = anyio.run(lambda: run_ingest(feed, Wish(collection), settings, max_errors=limit))
     if outcome.stopped is None:
         for file in files:
             file.unlink(missing_ok=True)

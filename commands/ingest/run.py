@@ -157,6 +157,7 @@ def run(
     from ingest.sharding import Shard  # noqa: PLC0415
     from ingest.sources import discover, read, without_secrets  # noqa: PLC0415
     from ingest.syncing import MaxDeletes, Reading, Sync  # noqa: PLC0415
+    from serving.tracing import traced  # noqa: PLC0415
 
     settings = load_settings(home=home, embedder_url=embedder_url)
     flags = FieldFlags(id_field, text_field, title_field, meta, field, mapping)
@@ -193,7 +194,8 @@ def run(
         max_errors=limit,
         defer_index=defer_index,
     )
-    outcome = anyio.run(ingest)
+    with traced(settings, "m3-ingest"):
+        outcome = anyio.run(ingest)
     show = show_survey if dry_run else show_outcome
     try:
         show(outcome, collection, json=json)

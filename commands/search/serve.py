@@ -32,16 +32,18 @@ def serve(
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
     from serving.memory import keep_large_buffers  # noqa: PLC0415
+    from serving.tracing import traced  # noqa: PLC0415
 
     settings = load_settings(embedder_url=embedder_url, home=home)
     configure(settings)
     # Every search reads rows of some 20 MB.
     keep_large_buffers()
-    server.serve(
-        create(settings, lambda: open_parts(settings)),
-        host=host,
-        port=port,
-        settings=settings,
-        insecure=insecure,
-        on_ready=lambda url: typer.echo(f"m3-search at {url} serves {settings.home}"),
-    )
+    with traced(settings, "m3-search"):
+        server.serve(
+            create(settings, lambda: open_parts(settings)),
+            host=host,
+            port=port,
+            settings=settings,
+            insecure=insecure,
+            on_ready=lambda url: typer.echo(f"m3-search at {url} serves {settings.home}"),
+        )

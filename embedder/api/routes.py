@@ -25,6 +25,7 @@ from embedder.api.schemas import (
     TokenizeRequest,
 )
 from embedder.api.service import EmbeddingService, refuse_truncated
+from m3 import tracing
 from m3.codec import MEDIA_TYPE, to_bytes
 from m3.errors import InvalidInput
 from m3.types import Codec, EmbeddingBatch
@@ -55,10 +56,14 @@ async def encode(request: Request, body: EncodeRequest, service: Service) -> Res
     admit(request, body, service)
     codec = _binary_codec(request)
     batch = await unless_abandoned(request, _encode(request, body, service, codec or Codec.FP32))
-    if codec:
-        return Response(await asyncio.to_thread(to_bytes, batch), media_type=MEDIA_TYPE)
-    content = await asyncio.to_thread(encode_answer, batch, body.outputs, body.encoding)
-    return Response(content, media_type="application/json")
+    with tracing.span("node.answer") as span:
+        if codec:
+            content, media_type = await asyncio.to_thread(to_bytes, batch), MEDIA_TYPE
+        else:
+            content = await asyncio.to_thread(encode_answer, batch, body.outputs, body.encoding)
+            media_type = "application/json"
+        span.add({"m3.bytes": len(content), "m3.media_type": media_type})
+    return Response(content, media_type=media_type)
 
 
 def admit(request: Request, body: EncodeRequest, service: EmbeddingService) -> None:

@@ -10,6 +10,7 @@ from embedder.api.lengths import SHORTEST, Lengths
 from embedder.batching.queue import Batcher
 from embedder.metrics import NodeMetrics
 from embedder.model.tokens import TextTokenizer, TokenizedText
+from m3 import tracing
 from m3.errors import InvalidInput, M3Error
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output
 
@@ -105,7 +106,7 @@ class EmbeddingService:
         length = max_length if max_length is not None else limit
         if not SHORTEST <= length <= limit:
             raise InvalidInput(f"max_length: {length} is not within {SHORTEST} and {limit}")
-        with self.metrics.seconds.labels("tokenize").time():
+        with self.metrics.seconds.labels("tokenize").time(), tracing.span("node.tokenize"):
             if sum(map(len, texts)) <= _FEW_CHARACTERS:
                 tokenized = self.tokenizer.tokenize(texts, length)
             else:

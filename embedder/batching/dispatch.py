@@ -17,6 +17,7 @@ from embedder.batching.lanes import Lanes
 from embedder.batching.pace import Pace
 from embedder.batching.runner import Runner, Took
 from embedder.batching.stations import Station, best
+from embedder.batching.traces import trace_batch, trace_wait
 from embedder.encoders.encoder import Encoded
 from embedder.metrics import NodeMetrics
 from m3.errors import M3Error, NotFinite, WorkerLost
@@ -252,6 +253,7 @@ class Dispatcher:
         self._metrics.rate.labels(batch.lane).set(self._pace.rate(batch.lane))
         self._metrics.seconds.labels("compute").observe(took.computing)
         self._metrics.seconds.labels("finish").observe(took.finishing)
+        trace_batch(batch, took)
 
     def _observe_start(self, batch: Batch, budget: int) -> None:
         self._metrics.batch_tokens.labels(batch.lane).observe(batch.tokens)
@@ -262,3 +264,4 @@ class Dispatcher:
                 request.begun = True
                 waited = batch.began - request.submitted
                 self._metrics.seconds.labels("queue").observe(waited)
+                trace_wait(request, batch.began)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from embedder.model.tokens import TokenizedText
+from m3 import tracing
 from m3.errors import DeadlineExceeded, M3Error
 from m3.types import Codec, EmbeddingBatch, Kind, Output
 
@@ -26,6 +27,7 @@ class Request:
     Attributes:
         deadline: on the monotonic clock.
         id: names it in logs; "" for one that nobody sent.
+        parent: the span that it is in, where it is traced.
         jobs: of its texts, in their order; one job may be there more than once.
         places: found so far, by text.
     """
@@ -38,6 +40,7 @@ class Request:
     submitted: float
     deadline: float | None = None
     id: str = ""
+    parent: tracing.Parent | None = None
     jobs: list[Job] = field(default_factory=list["Job"])
     places: dict[int, Place] = field(default_factory=dict[int, Place])
     begun: bool = False

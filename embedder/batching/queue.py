@@ -20,6 +20,7 @@ from embedder.batching.jobs import Job, Key, Request, key_of
 from embedder.batching.runner import Listener
 from embedder.metrics import NodeMetrics
 from embedder.model.tokens import TokenizedText
+from m3 import tracing
 from m3.errors import M3Error, NotReady
 from m3.types import Codec, EmbeddingBatch, Kind, Output
 
@@ -106,6 +107,7 @@ class Batcher:
             submitted=now,
             deadline=None if timeout is None else now + timeout,
             id=structlog.contextvars.get_contextvars().get("request_id", ""),
+            parent=tracing.parent(),
         )
         self._enqueue(request, timeout)
         try:
@@ -115,7 +117,7 @@ class Batcher:
             raise request.late() from error
         finally:
             self._abandon(request)
-        with self._metrics.seconds.labels("write").time():
+        with self._metrics.seconds.labels("write").time(), tracing.span("node.write"):
             if request.tokens < _MANY_TOKENS:
                 return gather(places, texts, request.outputs, codec)
             return await asyncio.to_thread(gather, places, texts, request.outputs, codec)

@@ -14,6 +14,7 @@ import anyio
 from embedder.client import EmbedderClient
 from ingest.running.fleet import Fleet, Leave
 from ingest.running.planning import Work
+from m3 import tracing
 from m3.errors import InvalidInput, M3Error, NotComputed, Overloaded, Unreachable, WorkerLost
 from m3.types import EmbeddingBatch, Representation, text_hash
 from store.contract import Collection, CollectionSpec
@@ -113,14 +114,17 @@ class Embedder:
     async def _ask(
         self, some: Sequence[str], tokens: Mapping[str, int], leave: Leave
     ) -> EmbeddingBatch:
-        return await self._client.encode(
-            some,
-            "passage",
-            codec=self._spec.codec,
-            fingerprint=self._spec.fingerprint,
-            tokens=[tokens[text] for text in some],
-            on_load=partial(self._fleet.told, leave),
-        )
+        lengths = [tokens[text] for text in some]
+        told = {"m3.texts": len(some), "m3.tokens": sum(lengths)}
+        with tracing.span("ingest.embed", told):
+            return await self._client.encode(
+                some,
+                "passage",
+                codec=self._spec.codec,
+                fingerprint=self._spec.fingerprint,
+                tokens=lengths,
+                on_load=partial(self._fleet.told, leave),
+            )
 
 
 def _refused(texts: Sequence[str], error: M3Error) -> int | None:

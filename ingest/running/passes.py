@@ -17,6 +17,7 @@ from ingest.running.tally import Tally, written_report
 from ingest.running.tasks import Budget, together, until
 from ingest.sources import Parsed
 from ingest.sources.base import Stage
+from m3 import tracing
 from m3.errors import EmbedderUnreachable, GenerationChanged, InvalidInput, M3Error, ModelMismatch
 from store.contract import Collection, CollectionSpec
 
@@ -164,7 +165,8 @@ class Pass:
     async def _write(self, ready: Sequence[Embedded]) -> None:
         rows = [one.rows for one in ready]
         try:
-            await to_thread.run_sync(self._collection.replace, rows, self._spec)
+            with tracing.span("ingest.write", {"m3.documents": len(ready)}):
+                await to_thread.run_sync(self._collection.replace, rows, self._spec)
         except GenerationChanged:
             self._moved.set()
         except InvalidInput as error:

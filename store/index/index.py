@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 from pymilvus import DataType, MilvusClient
 
+from m3 import tracing
 from m3.types import F32, I32, I64, Representation
 from store.checks import MAX_ARRAY_ITEMS, MAX_ID_BYTES, MAX_VARCHAR_BYTES
 from store.contract import CollectionSpec, Leg
@@ -150,10 +151,16 @@ class Index:
                 filter=condition,
                 search_params={"metric_type": "IP", "params": params},
                 timeout=timeout,
+                # A server's log has it beside what it says of the call.
+                client_request_id=tracing.trace_id() or "",
             )
             return [(int(hit["id"]), float(hit["distance"])) for hit in found[0]] if found else []
 
-        return self._milvus.call(run, within=within)
+        told = {"db.system.name": "milvus", "m3.leg": leg, "m3.depth": depth}
+        with tracing.span("milvus.search", told, kind="client") as span:
+            hits = self._milvus.call(run, within=within)
+            span.add({"m3.found": len(hits)})
+            return hits
 
     def _leg(
         self, leg: Leg, query: Representation, depth: int, dense: Any

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from m3.errors import DeadlineExceeded, M3Error
@@ -122,6 +123,8 @@ class Legs:
         parts = [f"({part})" for part in (within, said) if part is not None]
         searches: dict[Leg, Future[list[tuple[int, float]]]] = {
             leg: self.pool.submit(
+                # With the request's id and trace.
+                copy_context().run,
                 self.index.search,
                 leg,
                 question.query,

@@ -1,0 +1,143 @@
+"""Traces: nothing without the setting, and with it what a collector should be told."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from m3 import tracing
+from m3.errors import InvalidConfiguration, NotFound
+from m3.settings import Settings
+from serving.tracing import traced
+from tests.collector import Collector, collecting
+
+ON = Settings(tracing=True)
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    with collecting() as collector:
+        for name, value in collector.settings.items():
+            monkeypatch.setenv(name, value)
+        yield collector
+
+
+_PROGRAM = """
+import sys
+import embedder.client, search.service, serving.application
+from m3.settings import Settings
+from serving.tracing import traced
+with traced(Settings(), "any"):
+    pass
+theirs = "opentelemetry.sdk", "opentelemetry.exporter", "requests"
+print([name for name in sys.modules if name.startswith(theirs)])
+"""
+
+
+def test_without_the_setting_nothing_is_imported():
+    """FastAPI itself imports OpenTelemetry's interface, which does nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_without_the_setting_a_span_is_nothing():
+    with traced(Settings(), "any"), tracing.span("outer", {"m3.n": 1}) as span:
+        assert span is tracing.NOTHING
+        assert tracing.parent() is None
+        assert tracing.trace_id() is None
+        assert not tracing.headers()
+    began = time.perf_counter()
+    for _ in range(10_000):
+        with tracing.span("outer", {"m3.n": 1}):
+            pass
+    assert (time.perf_counter() - began) / 10_000 < 10e-6, "a search has a dozen"
+
+
+def test_without_the_packages_the_setting_is_refused(monkeypatch):
+    monkeypatch.setattr("serving.tracing._PACKAGES", ("no_such_package.sdk",))
+    refused = pytest.raises(InvalidConfiguration, match=r"M3_TRACING.*m3-retrieval\[otel\]")
+    with refused, traced(ON, "any"):
+        pass
+
+
+def test_spans_nest_and_the_past_is_put_under_them(collector):
+    with traced(ON, "program"):
+        with tracing.span("outer") as outer:
+            outer.rename("renamed")
+            parent = tracing.parent()
+            assert parent is not None
+            now = time.monotonic()
+            middle = tracing.past("middle", now - 2, now - 1, {"m3.n": 7}, parent)
+            tracing.past("inner", now - 2, now - 1.5, {}, middle)
+        assert tracing.parent() is None
+    spans = {span.name: span for span in collector.spans}
+    assert set(spans) == {"renamed", "middle", "inner"}
+    assert spans["middle"].parent == spans["renamed"].id
+    assert spans["inner"].parent == spans["middle"].id
+    assert spans["middle"].attributes == {"m3.n": 7}
+    assert spans["middle"].ended - spans["middle"].began == pytest.approx(1e9, rel=1e-3)
+    assert abs(spans["middle"].ended / 1e9 + 1 - time.time()) < 5
+    assert {span.service for span in collector.spans} == {"program"}
+
+
+def test_a_trace_goes_on_by_its_headers(collector):
+    with traced(ON, "program"):
+        with tracing.span("client", kind="client"):
+            carried = tracing.headers()
+            trace = tracing.trace_id()
+        with tracing.span("server", kind="server", caller=carried):
+            assert tracing.trace_id() == trace
+        with tracing.span("stranger", kind="server", caller={"traceparent": "nonsense"}):
+            assert tracing.trace_id() != trace
+    client, server, stranger = collector.spans
+    assert (server.parent, server.trace) == (client.id, client.trace)
+    assert stranger.parent == ""
+
+
+def test_an_error_is_told_by_its_code_alone(collector):
+    with traced(ON, "program"), pytest.raises(NotFound), tracing.span("looking"):
+        raise NotFound("no document 'secret'")
+    [span] = collector.spans
+    assert span.failed
+    assert span.attributes == {"error.type": NotFound.code}
+    assert b"secret" not in b"".join(collector.raw)
+
+
+def test_the_variables_of_opentelemetry_hold(collector, monkeypatch):
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "theirs")
+    with traced(ON, "program"), tracing.span("any"):
+        pass
+    assert [span.service for span in collector.spans] == ["theirs"]
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    with traced(ON, "program"), tracing.span("unseen"):
+        assert tracing.parent() is None
+        flags = tracing.headers()["traceparent"].rpartition("-")[2]
+        assert int(flags, 16) & 1 == 0, "the node does not sample it either"
+    assert len(collector.spans) == 1
+
+
+def test_a_collector_that_hangs_holds_up_no_end(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        address = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setattr("serving.tracing._LAST_SECONDS", 0.5)
+        with traced(ON, "program"):
+            with tracing.span("any"):
+                pass
+            began = time.monotonic()
+    assert time.monotonic() - began < 3
+
+
+def test_the_environments_proxies_are_not_asked(collector, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with traced(ON, "program"), tracing.span("any"):
+        pass
+    assert len(collector.spans) == 1
