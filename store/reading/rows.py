@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from m3 import tracing
 from m3.types import batch_of
 from store.contract import CollectionSpec, Rows, StoredChunk
 from store.reading.row_cache import Row, RowCache
@@ -29,9 +30,14 @@ class RowReader:
 
     def read(self, ids: Sequence[int]) -> Rows:
         """Those of these rows that are alive in the version, each once, in no order."""
+        with tracing.span("table.rows", {"m3.rows": len(ids)}) as span:
+            return self._read(ids, span)
+
+    def _read(self, ids: Sequence[int], span: tracing.Span) -> Rows:
         if not self.cache.enabled:
             return self._stored(ids)
         known, lacking = self._known(ids)
+        span.add({"m3.rows_kept": len(known)})
         stored = self._stored(lacking) if lacking else Rows([], None)
         fresh = _each(stored)
         if fresh:
