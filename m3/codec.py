@@ -113,7 +113,13 @@ def _to_bf16(vectors: F32) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
 
 
 def to_bytes(batch: EmbeddingBatch) -> bytes:
-    """The batch as a safetensors file."""
+    """The batch as a safetensors file.
+
+    Raises:
+        ValueError: it is pooled, which nodes never answer.
+    """
+    if batch.pooled is not None:
+        raise ValueError("a pooled batch does not travel")
     columns = {name: np.ascontiguousarray(getattr(batch, name)) for name in COLUMNS}
     return save(
         columns,

@@ -145,8 +145,9 @@ class Representation:
         dense: [d], fp16 or fp32, L2-normalised.
         sparse_ids: [s] int32 vocabulary ids, ascending, without special tokens.
         sparse_weights: [s] fp32, all > 0; not normalised.
-        token_ids: [t] int32, the token behind each ColBERT vector.
-        codes: [t, width] uint8, the ColBERT vectors as `codec` writes them.
+        token_ids: [t] int32, the tokens behind the ColBERT vectors.
+        codes: [v, width] uint8, the ColBERT vectors as `codec` writes them; v is t unless pooled.
+        groups: [t] int32, which vector each token is in, where tokens are pooled; None: its own.
     """
 
     dense: Dense
@@ -155,6 +156,24 @@ class Representation:
     token_ids: I32
     codes: U8
     codec: Codec
+    groups: I32 | None = None
+
+    def codes_by_token(self) -> U8:
+        """[t, width] uint8: for each token the vector that it is in."""
+        return self.codes if self.groups is None else self.codes[self.groups]
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """Which tokens of a batch share a vector.
+
+    Attributes:
+        groups: [T] int32, as a row's.
+        offsets: [n+1] int64: row i has the vectors `[offsets[i]:offsets[i+1]]`.
+    """
+
+    groups: I32
+    offsets: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +186,12 @@ class EmbeddingBatch:
     Attributes:
         dense: [n, d] fp16 (fp32 under `Codec.FP32`).
         sparse_offsets: [n+1] int64; sparse_ids: [nnz] int32; sparse_weights: [nnz] fp32.
-        token_offsets: [n+1] int64; token_ids: [T] int32; codes: [T, width] uint8.
+        token_offsets: [n+1] int64; token_ids: [T] int32.
+        codes: [V, width] uint8, row i's from `code_offsets`; V is T unless pooled.
         tokens: [n] int32, tokens the model read, special ones included.
         truncated: [n] bool, whether the text was longer than the model read.
         fingerprint: which model made this (see `embedder.model.checkpoint`).
+        pooled: where tokens share vectors; None: each has its own.
     """
 
     dense: Dense
@@ -185,21 +206,29 @@ class EmbeddingBatch:
     codec: Codec
     model: str = ""
     fingerprint: str = ""
+    pooled: Pooled | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def code_offsets(self) -> I64:
+        """[n+1] int64: where each row's vectors begin and end."""
+        return self.token_offsets if self.pooled is None else self.pooled.offsets
 
     def row(self, i: int) -> Representation:
         """Views of row i; nothing is copied."""
         sparse = slice(int(self.sparse_offsets[i]), int(self.sparse_offsets[i + 1]))
         tokens = slice(int(self.token_offsets[i]), int(self.token_offsets[i + 1]))
+        codes = slice(int(self.code_offsets[i]), int(self.code_offsets[i + 1]))
         return Representation(
             dense=self.dense[i],
             sparse_ids=self.sparse_ids[sparse],
             sparse_weights=self.sparse_weights[sparse],
             token_ids=self.token_ids[tokens],
-            codes=self.codes[tokens],
+            codes=self.codes[codes],
             codec=self.codec,
+            groups=None if self.pooled is None else self.pooled.groups[tokens],
         )
 
     def __iter__(self) -> Iterator[Representation]:
@@ -217,7 +246,7 @@ def batch_of(
     """Columns from rows of one codec; the opposite of `EmbeddingBatch.row`.
 
     Raises:
-        ValueError: no rows (an empty batch has no widths), or codecs differ.
+        ValueError: no rows (an empty batch has no widths), codecs differ, or some are pooled.
     """
     if not rows:
         raise ValueError("a batch needs at least one row")
@@ -239,7 +268,17 @@ def batch_of(
         codec=rows[0].codec,
         model=model,
         fingerprint=fingerprint,
+        pooled=_pooled(rows),
     )
+
+
+def _pooled(rows: Sequence[Representation]) -> Pooled | None:
+    groups = [row.groups for row in rows if row.groups is not None]
+    if not groups:
+        return None
+    if len(groups) != len(rows):
+        raise ValueError("rows of one batch are pooled, all or none")
+    return Pooled(np.concatenate(groups), offsets_of([len(row.codes) for row in rows]))
 
 
 def offsets_of(lengths: Sequence[int]) -> I64:

@@ -26,7 +26,7 @@ def colbert_scores(
     query: Representation, passages: EmbeddingBatch, start: int = 0, stop: int | None = None
 ) -> F32:
     """[stop - start] fp32: ColBERT score of each of these passages."""
-    offsets = passages.token_offsets[start : len(passages) + 1 if stop is None else stop + 1]
+    offsets = passages.code_offsets[start : len(passages) + 1 if stop is None else stop + 1]
     return maxsim(
         decode_tokens(query.codes, query.codec),
         passages.codes[offsets[0] : offsets[-1]],

@@ -22,6 +22,8 @@ MAX_METADATA_BYTES = 65_536
 MAX_ARRAY_ITEMS = 4_096
 MAX_FIELDS = 24
 """Each declared field takes two of a Milvus schema's 64."""
+MAX_POOLING = 4
+"""Beyond it rankings suffer (docs/quality.md)."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -50,7 +52,9 @@ def unknown_collection(name: str, names: Sequence[str]) -> NotFound:
 
 
 def check_spec(spec: CollectionSpec) -> None:
-    """Raises InvalidInput for filter fields or an owner that Milvus could not hold."""
+    """Raises InvalidInput for pooling out of its range, and for what Milvus could not hold."""
+    if not 1 <= spec.pooling <= MAX_POOLING:
+        raise InvalidInput(f"pooling must be from 1 to {MAX_POOLING}, got {spec.pooling}")
     if spec.owner is not None:
         _check_id("tenant", spec.owner)
     for field in spec.fields:
@@ -121,9 +125,21 @@ def _check_embedding(embedding: Representation, spec: CollectionSpec) -> None:
         raise InvalidInput(f"vectors are {embedding.codec}, the collection holds {spec.codec}")
     if embedding.dense.shape != (spec.dimension,):
         raise InvalidInput(f"dense is {embedding.dense.shape}, not ({spec.dimension},)")
-    if embedding.codes.shape != (len(embedding.token_ids), width(spec.dimension, spec.codec)):
+    if embedding.codes.shape != (_vectors(embedding, spec), width(spec.dimension, spec.codec)):
         raise InvalidInput(f"ColBERT codes are {embedding.codes.shape}")
     if not np.isfinite(embedding.dense).all() or not np.isfinite(embedding.sparse_weights).all():
         raise InvalidInput("a vector holds NaN or infinity")
     if (embedding.sparse_weights <= 0).any():
         raise InvalidInput("a sparse weight is not above zero")
+
+
+def _vectors(embedding: Representation, spec: CollectionSpec) -> int:
+    """How many its tokens have. Raises InvalidInput where they are not pooled as in the spec."""
+    tokens, groups = len(embedding.token_ids), embedding.groups
+    if (groups is not None) != (spec.pooling > 1):
+        raise InvalidInput(f"tokens are {'' if spec.pooling == 1 else 'not '}pooled")
+    if groups is None:
+        return tokens
+    if len(groups) != tokens or (tokens and groups.min() < 0):
+        raise InvalidInput(f"groups of {len(groups)} tokens where there are {tokens}")
+    return int(groups.max(initial=-1)) + 1

@@ -38,11 +38,11 @@ from store.reading.reader import Reader
 from store.reading.row_cache import RowCache
 from store.registry import Generation
 from store.table.rows import (
-    EMBEDDING_COLUMNS,
     KEY_COLUMNS,
     ORIGINAL_COLUMNS,
     TEXT_COLUMNS,
     document_key,
+    embedding_columns,
     schema,
     to_arrow,
     to_chunks,
@@ -158,7 +158,7 @@ class StoredCollection:
         generation = self._admitted(self._generations.current(), keys)
         latest = self._generations.table(generation).latest()
         digests = [key.digest() for key in keys]
-        rows = latest.of_documents(digests, ["text_hash", *EMBEDDING_COLUMNS])
+        rows = latest.of_documents(digests, ["text_hash", *embedding_columns(generation.spec)])
         if not len(rows):
             return {}
         embeddings = to_embeddings(rows, generation.spec)
@@ -182,7 +182,7 @@ class StoredCollection:
         generation = self._publisher.caught_up()
         check_tenants(self.name, generation.spec, [tenant])
         latest = self._generations.table(generation).latest()
-        columns = [*TEXT_COLUMNS, *EMBEDDING_COLUMNS]
+        columns = [*TEXT_COLUMNS, *embedding_columns(generation.spec)]
         for rows in latest.scan(columns, _of_source(tenant, source)):
             if len(rows):
                 yield Rows(to_chunks(rows), to_embeddings(rows, generation.spec))

@@ -63,6 +63,7 @@ class CollectionSpec:
         dimension: of dense and ColBERT vectors.
         fields: metadata fields that may be filtered on, by name.
         owner: the one tenant whose own the collection is; None is shared by any number of them.
+        pooling: tokens for which one ColBERT vector is kept; 1 keeps each token's own.
     """
 
     model: str
@@ -74,6 +75,7 @@ class CollectionSpec:
     fields: Mapping[str, FieldType] = field(default_factory=dict[str, FieldType])
     stand_in: bool = False
     owner: str | None = None
+    pooling: int = 1
 
     @property
     def tenancy(self) -> Tenancy:
@@ -92,6 +94,7 @@ class CollectionSpec:
         chunking: Chunking,
         fields: Mapping[str, FieldType] | None = None,
         owner: str | None = None,
+        pooling: int = 1,
     ) -> CollectionSpec:
         """What rows of this model's vectors are."""
         return cls(
@@ -104,6 +107,7 @@ class CollectionSpec:
             fields=fields or {},
             stand_in=model.stand_in,
             owner=owner,
+            pooling=pooling,
         )
 
 

@@ -22,8 +22,8 @@ from store.checks import check_name, unknown_collection
 from store.contract import CollectionSpec
 from store.places.place import Place
 
-FORMAT = 2
-"""1 had tables without the documents' own texts."""
+FORMAT = 3
+"""1 had tables without the documents' own texts, 2 none with pooled tokens."""
 
 NOWHERE = "none"
 """The engine of a generation that has a table and no index, as in a backup."""

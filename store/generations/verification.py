@@ -10,7 +10,7 @@ from store.contract import CollectionSpec, Verification
 from store.generations.generation import Generations
 from store.generations.publication import Publisher, write_rows
 from store.places.place import Lease
-from store.table.rows import EMBEDDING_COLUMNS, ROW_ID, corrupt, values
+from store.table.rows import ROW_ID, corrupt, embedding_columns, values
 from store.table.table import Version, missing
 
 
@@ -70,7 +70,7 @@ def _compare(generations: Generations, lease: Lease, *, repair: bool) -> Verific
 def _corrupt_rows(version: Version, spec: CollectionSpec) -> list[int]:
     """Ids of rows whose representations do not match their checksum."""
     found: list[int] = []
-    for rows in version.scan([*EMBEDDING_COLUMNS, "checksum"]):
+    for rows in version.scan([*embedding_columns(spec), "checksum"]):
         ids = values(rows, ROW_ID)
         found += [ids[i] for i in corrupt(rows, spec)]
     return found

@@ -44,12 +44,14 @@ class Row:
                 sparse_weights=own.sparse_weights.copy(),
                 token_ids=own.token_ids.copy(),
                 codes=own.codes.copy(),
+                groups=None if own.groups is None else own.groups.copy(),
             ),
         )
 
     def bytes(self) -> int:
         own, chunk = self.embedding, self.chunk
-        arrays = (own.dense, own.sparse_ids, own.sparse_weights, own.token_ids, own.codes)
+        arrays = [own.dense, own.sparse_ids, own.sparse_weights, own.token_ids, own.codes]
+        arrays += [] if own.groups is None else [own.groups]
         words = (chunk.title, chunk.text, chunk.document_id, *chunk.heading)
         return (
             _ROW_BYTES

@@ -9,7 +9,7 @@ from m3 import tracing
 from m3.types import batch_of
 from store.contract import CollectionSpec, Rows, StoredChunk
 from store.reading.row_cache import Row, RowCache
-from store.table.rows import EMBEDDING_COLUMNS, TEXT_COLUMNS, to_chunks, to_embeddings
+from store.table.rows import TEXT_COLUMNS, embedding_columns, to_chunks, to_embeddings
 from store.table.table import Version
 
 
@@ -51,7 +51,7 @@ class RowReader:
         return known, [id_ for id_ in ids if id_ not in there]
 
     def _stored(self, ids: Sequence[int]) -> Rows:
-        table = self.version.take(ids, [*TEXT_COLUMNS, *EMBEDDING_COLUMNS])
+        table = self.version.take(ids, [*TEXT_COLUMNS, *embedding_columns(self.spec)])
         return Rows(to_chunks(table), to_embeddings(table, self.spec) if len(table) else None)
 
 

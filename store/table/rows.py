@@ -9,7 +9,8 @@ original     the document's text, markdown  its form, pages  where they begin in
              first chunk's row, so that the document can be cut again
 dense        fixed [d] fp16 (fp32 under `Codec.FP32`)
 sparse_ids, sparse_weights, token_ids
-codes        the ColBERT vectors as `m3.codec` writes them, [tokens * width] bytes
+codes        the ColBERT vectors as `m3.codec` writes them, [vectors * width] bytes
+groups       where tokens are pooled: which vector each is in
 checksum     xxh3-64 over the representations
 """
 
@@ -33,6 +34,7 @@ from m3.types import (
     Document,
     DocumentKey,
     EmbeddingBatch,
+    Pooled,
     Representation,
     offsets_of,
     text_hash,
@@ -67,8 +69,13 @@ ORIGINAL_COLUMNS = (
     "pages",
 )
 EMBEDDING_COLUMNS = ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes")
-_RAGGED = ("sparse_ids", "sparse_weights", "token_ids")
+"""Of rows whose tokens are not pooled."""
 INDEX_COLUMNS = ("tenant", "metadata", "dense", "sparse_ids", "sparse_weights")
+
+
+def embedding_columns(spec: CollectionSpec) -> Sequence[str]:
+    """Those that hold the representations of rows of this spec."""
+    return EMBEDDING_COLUMNS if spec.pooling == 1 else (*EMBEDDING_COLUMNS, "groups")
 
 
 def schema(spec: CollectionSpec) -> pa.Schema:
@@ -76,6 +83,7 @@ def schema(spec: CollectionSpec) -> pa.Schema:
     dense = pa.float32() if spec.codec is Codec.FP32 else pa.float16()
     # Quantised vectors do not compress; trying to costs a third of the write rate.
     as_is = {"lance-encoding:compression": "none"}
+    groups = [pa.field("groups", pa.list_(pa.int32()), nullable=False)]
     return pa.schema(
         [
             pa.field("key", pa.string(), nullable=False),
@@ -103,6 +111,7 @@ def schema(spec: CollectionSpec) -> pa.Schema:
             pa.field("sparse_weights", pa.list_(pa.float32()), nullable=False),
             pa.field("token_ids", pa.list_(pa.int32()), nullable=False),
             pa.field("codes", pa.large_binary(), nullable=False, metadata=as_is),
+            *(groups if spec.pooling > 1 else []),
             pa.field("checksum", pa.uint64(), nullable=False),
         ]
     )
@@ -129,12 +138,13 @@ def _embedding_arrays(embeddings: Sequence[Representation], spec: CollectionSpec
     dense = np.concatenate([embedding.dense for embedding in embeddings])
     codes = [np.ascontiguousarray(embedding.codes).reshape(-1) for embedding in embeddings]
     buffers = [None, made.py_buffer(_offsets(codes)), made.py_buffer(np.concatenate(codes))]
+    lists = [name for name in embedding_columns(spec) if name not in ("dense", "codes")]
     return {
         "dense": made.FixedSizeListArray.from_arrays(
             dense.astype(spec.codec.dense_dtype, copy=False),
             spec.dimension,
         ),
-        **{name: _lists([getattr(each, name) for each in embeddings]) for name in _RAGGED},
+        **{name: _lists([getattr(each, name) for each in embeddings]) for name in lists},
         "codes": made.LargeBinaryArray.from_buffers(made.large_binary(), len(codes), buffers),
     }
 
@@ -216,10 +226,12 @@ def _to_document(record: dict[str, Any]) -> Document:
 
 
 def checksum(embedding: Representation) -> int:
-    """xxh3-64 over the bytes of the five columns."""
+    """xxh3-64 over the bytes of the five columns, and of a pooled row's groups."""
     digest = xxhash.xxh3_64()
     for column in EMBEDDING_COLUMNS:
         digest.update(np.ascontiguousarray(getattr(embedding, column)).data)
+    if embedding.groups is not None:
+        digest.update(np.ascontiguousarray(embedding.groups).data)
     return digest.intdigest()
 
 
@@ -245,6 +257,9 @@ def to_embeddings(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
     sparse_offsets, sparse_ids = ragged(table, "sparse_ids")
     _, sparse_weights = ragged(table, "sparse_weights")
     token_offsets, token_ids = ragged(table, "token_ids")
+    ends, code_bytes = _binary(table, "codes")
+    size = width(spec.dimension, spec.codec)
+    pooled = None if spec.pooling == 1 else Pooled(ragged(table, "groups")[1], ends // size)
     return EmbeddingBatch(
         dense=dense_matrix(table),
         sparse_offsets=sparse_offsets,
@@ -252,12 +267,13 @@ def to_embeddings(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
         sparse_weights=sparse_weights,
         token_offsets=token_offsets,
         token_ids=token_ids,
-        codes=_binary(table, "codes").reshape(-1, width(spec.dimension, spec.codec)),
+        codes=code_bytes.reshape(-1, size),
         tokens=np.diff(token_offsets).astype(np.int32),
         truncated=np.zeros(len(table), np.bool_),
         codec=spec.codec,
         model=spec.model,
         fingerprint=spec.fingerprint,
+        pooled=pooled,
     )
 
 
@@ -289,9 +305,9 @@ def ragged(table: pa.Table, name: str) -> tuple[I64, Any]:
     return offsets_of(lengths), column.flatten().to_numpy()
 
 
-def _binary(table: pa.Table, name: str) -> Any:
-    """The bytes of a binary column's rows, one after the other, in place."""
+def _binary(table: pa.Table, name: str) -> tuple[I64, Any]:
+    """Offsets [rows+1] from 0, and the bytes of a binary column, in place."""
     column = _only_chunk(table, name)
     _, offsets, data = column.buffers()
     ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
-    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    return ends - ends[0], np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]

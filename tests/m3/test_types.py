@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3.codec import width
+from m3.codec import to_bytes, width
 from m3.types import (
     Chunk,
     Codec,
@@ -89,7 +89,12 @@ def test_offsets_are_running_sums(lengths: list[int]) -> None:
     assert np.diff(offsets).tolist() == lengths
 
 
-@given(st.lists(representations(64, Codec.INT8), min_size=1, max_size=4))
+_some_rows = st.booleans().flatmap(
+    lambda pooled: st.lists(representations(64, Codec.INT8, pooled=pooled), min_size=1, max_size=4)
+)
+
+
+@given(_some_rows)
 def test_a_batch_gives_its_rows_back(rows: list[Representation]) -> None:
     batch = batch_of(rows)
     assert len(batch) == len(rows)
@@ -104,6 +109,11 @@ def test_a_batch_needs_rows_of_one_codec() -> None:
         batch_of([])
     with pytest.raises(ValueError, match="one codec"):
         batch_of([_row(Codec.INT8), _row(Codec.FP32)])
+    pooled = dataclasses.replace(_row(Codec.INT8), groups=np.zeros(0, np.int32))
+    with pytest.raises(ValueError, match="all or none"):
+        batch_of([_row(Codec.INT8), pooled])
+    with pytest.raises(ValueError, match="does not travel"):
+        to_bytes(batch_of([pooled]))
 
 
 def _row(codec: Codec) -> Representation:

@@ -22,7 +22,7 @@ def questions(draw: st.DrawFn) -> tuple[Representation, EmbeddingBatch]:
     """An fp32 query, as queries travel, and passages in any codec."""
     dimension = draw(dimensions)
     query = draw(representations(dimension, Codec.FP32))
-    return query, draw(batches(dimension, draw(codecs)))
+    return query, draw(batches(dimension, draw(codecs), pooled=draw(st.booleans())))
 
 
 @given(questions())

@@ -13,7 +13,7 @@ from m3.types import Codec, Document, text_hash
 from scoring.definition import dense_score
 from store.contract import Collection, CollectionSpec, Counts, Store
 from store.filters import FieldType, parse
-from tests.store.examples import FIELDS, SPEC, document_rows, key, query
+from tests.store.examples import FIELDS, POOLED, SPEC, document_rows, key, pooled_rows, query
 
 
 class StoreContract:
@@ -50,6 +50,46 @@ class StoreContract:
                 read = by_id[f"default/{rows.document.id}#{chunk.position}"]
                 for name in ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes"):
                     np.testing.assert_array_equal(getattr(read, name), getattr(expected, name))
+
+    def test_pooled_representations_come_back_bit_by_bit(self, store, rng, request):
+        collection = store.create(request.node.name[:50], POOLED)
+        written = [pooled_rows(rng, f"d{i}", chunks=2) for i in range(4)]
+        collection.replace(written)
+        found = collection.candidates(query(rng), legs=["dense"], depth=100, tenant="default")
+        ids = [chunk.row for chunk in found.rows.chunks][1:]
+        again = collection.rows(ids, tenant="default", snapshot=found.snapshot)
+        scanned = [rows for rows in collection.scan("default", "default") if rows.chunks]
+        expected = {
+            f"default/{rows.document.id}#{i}": row
+            for rows in written
+            for i, row in enumerate(rows.embeddings)
+        }
+        for read in (found.rows, again, *scanned):
+            for chunk, row in zip(read.chunks, read.embeddings, strict=True):
+                for name in ("token_ids", "codes", "groups"):
+                    np.testing.assert_array_equal(
+                        getattr(row, name), getattr(expected[chunk.id], name)
+                    )
+        text = text_hash(written[0].chunks[0].model_text(written[0].document.title))
+        stored = collection.embeddings_by_text([key("d0")])[text]
+        np.testing.assert_array_equal(stored.groups, written[0].embeddings[0].groups)
+        assert collection.verify().consistent
+
+    def test_tokens_are_pooled_as_the_collection_says_or_refused(self, store, rng):
+        other = pooled_rows(rng, "a")
+        [row] = other.embeddings
+        with pytest.raises(InvalidInput, match="'a': tokens are pooled"):
+            store.create("single", SPEC).replace([other])
+        collection = store.create("pooled", POOLED)
+        with pytest.raises(InvalidInput, match="'a': tokens are not pooled"):
+            collection.replace([document_rows(rng, "a")])
+        for groups in (row.groups[1:], row.groups - 1, row.groups + 1):
+            wrong = dataclasses.replace(row, groups=groups)
+            with pytest.raises(InvalidInput, match=r"'a': (groups|ColBERT codes)"):
+                collection.replace([dataclasses.replace(other, embeddings=[wrong])])
+        for pooling in (0, 5):
+            with pytest.raises(InvalidInput, match=f"from 1 to 4, got {pooling}"):
+                store.create("wrong", dataclasses.replace(SPEC, pooling=pooling))
 
     def test_every_chunk_of_a_source_is_scanned_with_its_vectors(self, collection, rng):
         mine = [document_rows(rng, f"d{i}", chunks=i + 1, source="it's") for i in range(3)]

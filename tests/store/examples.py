@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ SPEC = CollectionSpec(
     model="test", fingerprint="f0", precision="fp32", dimension=DIMENSION, fields=FIELDS
 )
 
+POOLED = replace(SPEC, pooling=2)
+
 
 def embedding(
     rng: np.random.Generator, *, codec: Codec = Codec.INT8, terms: int = 6
@@ -43,6 +46,18 @@ def embedding(
         codes=encode_tokens(tokens, codec),
         codec=codec,
     )
+
+
+def pooled_rows(rng: np.random.Generator, id: str, *, chunks: int = 1) -> DocumentRows:
+    """As `document_rows`, some tokens of each chunk in vectors together."""
+    rows = document_rows(rng, id, chunks=chunks)
+    return replace(rows, embeddings=[_pooled(rng, each) for each in rows.embeddings])
+
+
+def _pooled(rng: np.random.Generator, row: Representation) -> Representation:
+    vectors = -(-len(row.codes) // POOLED.pooling)
+    groups = rng.permutation(np.arange(len(row.codes), dtype=np.int32) % vectors)
+    return replace(row, codes=row.codes[:vectors], groups=groups)
 
 
 def query(rng: np.random.Generator, *, terms: int = 6) -> Representation:
