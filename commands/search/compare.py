@@ -9,6 +9,7 @@ import typer
 
 from commands.console import print_json
 from commands.options import Json
+from commands.search.options import SPLIT, Split
 
 if TYPE_CHECKING:
     from evaluation.measuring.comparing import Comparison
@@ -35,6 +36,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    split: Split = SPLIT,
     metrics: Annotated[
         str | None,
         typer.Option(help="Comma-separated.  [all that both have]", show_default=False),
@@ -50,8 +52,10 @@ def compare(
     is called noise.
     """
     from commands.search.comparing import compared  # noqa: PLC0415 - keeps --help quick
+    from evaluation.judged.judgments import load  # noqa: PLC0415
 
-    found = compared(a, b, judgments, metrics, method)
+    qrels = None if judgments is None else load(judgments, split).qrels
+    found = compared(a, b, qrels, metrics, method)
     if json:
         print_json(found)
     else:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.judged import judgments
 from evaluation.measuring import per_query, run_files
 from evaluation.measuring.comparing import Comparison, compare
-from evaluation.measuring.metrics import DEFAULT, Metric, measure, metric_named
+from evaluation.measuring.metrics import DEFAULT, Metric, Qrels, measure, metric_named
 from m3.errors import InvalidInput
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -18,7 +17,7 @@ Figures = Mapping[str, Mapping[str, float]]
 
 
 def compared(
-    a: Path, b: Path, judged: Path | None, metrics: str | None, method: str
+    a: Path, b: Path, qrels: Qrels | None, metrics: str | None, method: str
 ) -> list[Comparison]:
     """One comparison for each metric that both have.
 
@@ -35,7 +34,7 @@ def compared(
         first, _, second = method.partition(",")
         figures = _of_table(a, first), _of_table(b, second or first)
     else:
-        figures = _of_runs(a, b, judged, wanted or list(DEFAULT))
+        figures = _of_runs(a, b, qrels, wanted or list(DEFAULT))
     return _compared(*figures, wanted)
 
 
@@ -65,15 +64,14 @@ def _of_table(path: Path, method: str) -> Figures:
 
 
 def _of_runs(
-    a: Path, b: Path, judged: Path | None, metrics: list[Metric]
+    a: Path, b: Path, qrels: Qrels | None, metrics: list[Metric]
 ) -> tuple[Figures, Figures]:
-    if judged is None:
+    if qrels is None:
         raise InvalidInput("TREC runs need judgments: --judgments with a folder or a sheet")
-    qrels = judgments.load(judged).qrels
     return _of_run(a, qrels, metrics), _of_run(b, qrels, metrics)
 
 
-def _of_run(path: Path, qrels: Mapping[str, Mapping[str, int]], metrics: list[Metric]) -> Figures:
+def _of_run(path: Path, qrels: Qrels, metrics: list[Metric]) -> Figures:
     """Judged queries that a run does not answer count as 0, as trec_eval -c has it."""
     run = run_files.read(path)
     if not run.keys() & qrels.keys():

@@ -10,6 +10,7 @@ import typer
 
 from commands.console import SOME_FAILED, print_json
 from commands.options import EmbedderUrl, Home, Json
+from commands.search.options import SPLIT, AllowUnknown, Split
 from m3.settings import load_settings
 
 _EXAMPLES = (
@@ -32,6 +33,7 @@ def evaluate(
         str | None,
         typer.Option("--collection", "-c", help="In place of its own.", show_default=False),
     ] = None,
+    split: Split = SPLIT,
     methods: Annotated[
         str | None,
         typer.Option(help="Comma-separated.  [all]", metavar="M,M,…", show_default=False),
@@ -54,6 +56,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    allow_unknown: AllowUnknown = False,
     per_query: Annotated[
         Path | None,
         typer.Option(help="Write each query's figures here, as CSV.", show_default=False),
@@ -75,12 +78,13 @@ def evaluate(
     Its documents are ingested, one chunk each up to the model's limit; every judged query is
     searched 200 candidates deep, once for all methods. Intervals are of 95 %, by bootstrap.
     """
-    from commands.search.measuring import Wanted, measure_folder  # noqa: PLC0415
+    from commands.search.measuring import Asked, Wanted, measure_folder  # noqa: PLC0415
     from commands.search.outcomes import evaluation_json, show_evaluation  # noqa: PLC0415
 
     settings = load_settings(embedder_url=embedder_url, home=home)
     wanted = Wanted.of(methods, metrics, floor or [], depth)
-    measured = asyncio.run(measure_folder(folder, settings, collection, wanted))
+    asked = Asked(folder, split, collection, allow_unknown)
+    measured = asyncio.run(measure_folder(asked, settings, wanted))
     measured.write(per_query, run_out)
     if json:
         print_json(evaluation_json(measured))

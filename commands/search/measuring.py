@@ -14,7 +14,7 @@ from rich.progress import Progress, TimeElapsedColumn
 from commands.ingest.progress import Display, display
 from commands.search.parts import open_service
 from evaluation.collection import prepare
-from evaluation.judged.beir import TestCollection, load
+from evaluation.judged.beir import TestCollection, load, named
 from evaluation.measuring import floors, metrics, per_query, run_files
 from evaluation.measuring.floors import Floor, Missed
 from evaluation.measuring.metrics import Metric, metric_named
@@ -23,6 +23,7 @@ from evaluation.scores import files as score_files
 from evaluation.scores.collecting import raw_scores
 from evaluation.scores.raw import DEPTH
 from ingest.sources import Reject
+from m3.errors import InvalidInput
 from m3.settings import Settings
 from scoring.fusion import Method
 from search.request import method_named
@@ -60,10 +61,41 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Which judged queries, and where: None is a collection of their own."""
+
+    folder: Path
+    split: str
+    collection: str | None
+    allow_unknown: bool
+
+    def load(self) -> tuple[TestCollection, Sequence[str]]:
+        """The judged collection, and the judged documents that it lacks.
+
+        Raises:
+            InvalidInput: a folder that is none, or such documents where they are not allowed.
+        """
+        judged = load(self.folder, self.split)
+        unknown = judged.unknown()
+        if unknown and not self.allow_unknown:
+            raise InvalidInput(
+                f"{self.folder} judges {named(unknown)} not in {judged.corpus.name}: "
+                "if that is as it should be, say --allow-unknown"
+            )
+        return judged, unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was found, where, and how many documents could not be looked at."""
+    """What was found, where, and how many documents could not be looked at.
+
+    Attributes:
+        unknown: judged documents that are not in the corpus: they count as not found.
+    """
 
     judged: TestCollection
+    split: str
+    unknown: Sequence[str]
     collection: Status
     depth: int
     methods: Sequence[Measured]
@@ -81,25 +113,22 @@ class Evaluation:
                     run_files.write(each.run, file, f"{self.collection.name}-{each.method}")
 
 
-async def measure_folder(
-    folder: Path, settings: Settings, collection: str | None, wanted: Wanted
-) -> Evaluation:
+async def measure_folder(asked: Asked, settings: Settings, wanted: Wanted) -> Evaluation:
     """Ingest a folder in BEIR layout, search for its queries, measure the answers.
 
     Raises:
-        InvalidInput: a folder that is not one.
+        InvalidInput: as `Asked.load`.
         M3Error: what stops ingesting or searching.
     """
-    judged = await asyncio.to_thread(load, folder)
-    await asyncio.to_thread(judged.check_judgments)
+    judged, unknown = await asyncio.to_thread(asked.load)
     async with open_service(settings) as (service, client):
-        with display(judged.corpus.stat().st_size) as screen:
+        with display(judged.size) as screen:
             rejects = _Rejects(screen)
             opened = await prepare(
                 judged,
                 service.collections,
                 client,
-                name=collection,
+                name=asked.collection,
                 codec=settings.codec,
                 on_reject=rejects.add,
                 on_progress=screen.update,
@@ -125,7 +154,9 @@ async def measure_folder(
     )
     means = {each.method.value: each.means for each in found}
     missed = floors.missed(wanted.floors, means)
-    return Evaluation(judged, status, wanted.depth, found, missed, rejects.count)
+    return Evaluation(
+        judged, asked.split, unknown, status, wanted.depth, found, missed, rejects.count
+    )
 
 
 class _Rejects:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.judged.beir import named
+
 if TYPE_CHECKING:
     from commands.search.measuring import Evaluation
     from evaluation.measuring.significance import Interval
@@ -17,6 +19,7 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
     """Means by method and metric, what they are of, and how sure they are."""
     return {
         "dataset": found.judged.name,
+        "split": found.split,
         "documents": found.collection.documents,
         "queries": len(found.judged.queries),
         "results": {each.method: each.means for each in found.methods},
@@ -24,6 +27,7 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
         "weights": {each.method: each.weights for each in found.methods},
         "collection": found.collection.name,
         "depth": found.depth,
+        "unknown_documents": found.unknown,
         "missed": found.missed,
     }
 
@@ -32,7 +36,7 @@ def show_evaluation(found: Evaluation) -> None:
     """A table of methods and metrics, and what it was measured on."""
     documents, queries = found.collection.documents, len(found.judged.queries)
     table = Table(
-        title=f"{found.judged.name}: {documents:,} documents, {queries:,} queries",
+        title=f"{found.judged.name}, {found.split}: {documents:,} documents, {queries:,} queries",
         title_justify="left",
         show_lines=True,
     )
@@ -52,6 +56,8 @@ def show_evaluation(found: Evaluation) -> None:
         if queries > 1
         else "one judged query: there is no interval"
     )
+    if found.unknown:
+        screen.print(f"not in the corpus, and so never found: {named(found.unknown)}")
     screen.print(made_by(found.collection), soft_wrap=True)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from commands.console import print_json
 from commands.options import EmbedderUrl, Home, Json
+from commands.search.options import SPLIT, AllowUnknown, Split
 from m3.settings import load_settings
 
 if TYPE_CHECKING:
@@ -39,10 +40,8 @@ def tune(
     method: Annotated[str, typer.Option(help="fusion or dense+sparse.")] = "fusion",
     metric: Annotated[str, typer.Option(help="To make the most of.")] = "nDCG@10",
     depth: Annotated[int, typer.Option(help="Candidates of each leg.", min=10, max=1000)] = 200,
-    allow_unknown: Annotated[
-        bool,
-        typer.Option("--allow-unknown", help="Judged documents may be missing in the collection."),
-    ] = False,
+    split: Split = SPLIT,
+    allow_unknown: AllowUnknown = False,
     save: Annotated[
         bool,
         typer.Option("--save", help="Have searches use them that give no weights, if they gain."),
@@ -65,6 +64,7 @@ def tune(
     found = asyncio.run(
         tune_collection(
             judgments,
+            split,
             settings,
             collection,
             method=method,

@@ -39,6 +39,7 @@ class Outcome:
 
 async def tune_collection(
     path: Path,
+    split: str,
     settings: Settings,
     collection: str,
     *,
@@ -56,7 +57,7 @@ async def tune_collection(
         M3Error: as `evaluation.scores.collecting.raw_scores`.
     """
     chosen, by = method_named(method), metric_named(metric)
-    judged = await asyncio.to_thread(judgments.load, path)
+    judged = await asyncio.to_thread(judgments.load, path, split)
     check(chosen, judged.qrels)
     async with open_service(settings) as (service, client):
         opened = await asyncio.to_thread(service.collections.open, collection)

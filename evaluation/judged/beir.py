@@ -1,4 +1,7 @@
-"""Test collections in BEIR's layout: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`."""
+"""Test collections in BEIR's layout: `corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`.
+
+The two of JSON lines may be packed by gzip, as they are published in places.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.lines import json_object
+from evaluation.judged import qrels as qrels_files
+from evaluation.judged.qrels import SPLIT
+from evaluation.lines import is_packed, json_object, lines, packed_or_not
 from ingest.sources import Parsed, Place
 from m3.errors import InvalidInput
 from m3.types import Document
 
 _CORPUS = "corpus.jsonl"
 _QUERIES = "queries.jsonl"
-_QRELS = "qrels/test.tsv"
 _NAMED = 5
-"""Documents that an error names."""
+"""Documents or queries that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,19 @@ class TestCollection:
 
     @property
     def corpus(self) -> Path:
-        return self.folder / _CORPUS
+        return _file(self.folder, _CORPUS)
 
-    def check_judgments(self) -> None:
-        """Raises InvalidInput for judgments of documents that the corpus does not have."""
-        unknown = {document: None for grades in self.qrels.values() for document in grades}
+    @property
+    def size(self) -> int | None:
+        """Bytes of the corpus; None where they are packed."""
+        return None if is_packed(self.corpus) else self.corpus.stat().st_size
+
+    def unknown(self) -> list[str]:
+        """The judged documents that the corpus does not have, by id."""
+        left = {document: None for grades in self.qrels.values() for document in grades}
         for line in _lines(self.corpus):
-            unknown.pop(line.id, None)
-        if unknown:
-            raise InvalidInput(
-                f"{self.folder / _QRELS} judges {named(list(unknown))} not in {_CORPUS}"
-            )
+            left.pop(line.id, None)
+        return list(left)
 
     def documents(self) -> Iterator[Parsed]:
         """The corpus as it is read. Documents with neither text nor title are passed over.
@@ -72,93 +78,73 @@ class _Line:
     size: int
 
 
-def load(folder: Path) -> TestCollection:
+def load(folder: Path, split: str = SPLIT) -> TestCollection:
     """Queries and judgments of a folder; its corpus is read when it is asked for.
 
     Raises:
         InvalidInput: a file is missing or not what it should be; the message names it.
     """
-    _check_files(folder, _CORPUS, _QUERIES, _QRELS)
-    return TestCollection(folder.resolve().name, folder, *judgments(folder))
+    _file(folder, _CORPUS)
+    return TestCollection(folder.resolve().name, folder, *judgments(folder, split))
 
 
-def judgments(folder: Path) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, int]]]:
+def judgments(
+    folder: Path, split: str = SPLIT
+) -> tuple[Mapping[str, str], Mapping[str, Mapping[str, int]]]:
     """The judged queries by id, and their grades, of a folder that may have no corpus.
 
     Raises:
         InvalidInput: as `load`.
     """
-    _check_files(folder, _QUERIES, _QRELS)
-    qrels = _qrels(folder / _QRELS)
-    texts = {line.id: line.record["text"] for line in _lines(folder / _QUERIES)}
+    queries, judged = _file(folder, _QUERIES), qrels_files.file_of(folder, split)
+    qrels = qrels_files.read(judged)
+    texts: dict[str, str] = {line.id: line.record["text"] for line in _lines(queries)}
     if missing := [id_ for id_ in qrels if id_ not in texts]:
-        raise InvalidInput(f"{folder / _QRELS} judges query {missing[0]!r}, not in {_QUERIES}")
+        raise InvalidInput(f"{judged} judges {named(missing, 'query')} not in {queries.name}")
     if empty := [id_ for id_ in qrels if not texts[id_].strip()]:
-        raise InvalidInput(f"{folder / _QUERIES}: query {empty[0]!r} is empty, and is judged")
+        raise InvalidInput(f"{queries} has no text for {named(empty, 'query')}, which are judged")
     return {id_: texts[id_] for id_ in qrels}, qrels
 
 
-def _check_files(folder: Path, *names: str) -> None:
-    for name in names:
-        if not (folder / name).is_file():
-            raise InvalidInput(
-                f"{folder / name} is missing: a folder in BEIR layout has {_CORPUS}, {_QUERIES} "
-                f"and {_QRELS}"
-            )
+def _file(folder: Path, name: str) -> Path:
+    """One of the two files of JSON lines."""
+    if (path := packed_or_not(folder / name)) is None:
+        raise InvalidInput(
+            f"{folder / name} is missing: a folder in BEIR layout has {_CORPUS}, {_QUERIES} "
+            f"and qrels/{SPLIT}.tsv"
+        )
+    return path
 
 
-def named(documents: Sequence[str]) -> str:
-    """How many documents there are, and the first few of their ids."""
-    first = ", ".join(map(repr, documents[:_NAMED]))
-    more = ", …" if len(documents) > _NAMED else ""
-    return f"{len(documents)} document{'s' * (len(documents) != 1)} ({first}{more})"
+def named(ids: Sequence[str], what: str = "document") -> str:
+    """How many documents or queries there are, and the first few of their ids."""
+    plural = {"document": "documents", "query": "queries"}[what]
+    first = ", ".join(map(repr, ids[:_NAMED]))
+    more = ", …" if len(ids) > _NAMED else ""
+    return f"{len(ids)} {what if len(ids) == 1 else plural} ({first}{more})"
 
 
 def _lines(path: Path) -> Iterator[_Line]:
     """Blank lines are passed over."""
     seen = set[str]()
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            place = Place(str(path), number)
-            record = _record(line, place)
-            id_: str = record["_id"]
-            if id_ in seen:
-                raise InvalidInput(f"{place}: _id {id_!r} is there twice")
-            seen.add(id_)
-            yield _Line(id_, record, place, len(line))
+    for place, line in lines(path):
+        record = _record(line, place)
+        id_: str = record["_id"]
+        if id_ in seen:
+            raise InvalidInput(f"{place}: _id {id_!r} is there twice")
+        seen.add(id_)
+        yield _Line(id_, record, place, len(line))
 
 
 def _record(line: bytes, place: Place) -> Mapping[str, Any]:
     record = json_object(line, place)
     if record is None:
         raise InvalidInput(f"{place}: expected an object")
+    if type(record.get("_id")) is int:  # judgments have no other way to write it than as text
+        record["_id"] = str(record["_id"])
     for name in ("_id", "text"):
         if not isinstance(record.get(name), str):
             raise InvalidInput(f"{place}: expected a string under {name!r}")
     if not isinstance(record.get("title") or "", str):
         raise InvalidInput(f"{place}: expected a string under 'title'")
     return record
-
-
-def _qrels(path: Path) -> Mapping[str, Mapping[str, int]]:
-    qrels: dict[str, dict[str, int]] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines()[1:], 2):
-        if not line.strip():
-            continue
-        try:
-            query, document, grade = line.split("\t")
-            value = int(grade)
-        except ValueError:
-            raise InvalidInput(
-                f"{path}:{number}: expected query id, document id and a whole number, "
-                "with tabs between"
-            ) from None
-        grades = qrels.setdefault(query, {})
-        if document in grades:
-            raise InvalidInput(f"{path}:{number}: query {query!r} judges {document!r} twice")
-        grades[document] = value
-    if not qrels:
-        raise InvalidInput(f"{path} holds no judgment below its header")
-    return qrels

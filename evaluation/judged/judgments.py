@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.judged import beir, sheets
+from evaluation.judged.qrels import SPLIT
 from evaluation.measuring.metrics import Qrels
 from m3.errors import InvalidInput
 from store.contract import Collection
@@ -21,10 +22,14 @@ class Judgments:
     qrels: Qrels
 
 
-def load(path: Path) -> Judgments:
-    """Raises InvalidInput for what is neither; the message names file and line."""
+def load(path: Path, split: str = SPLIT) -> Judgments:
+    """Of a split of a folder, or of a sheet.
+
+    Raises:
+        InvalidInput: what is neither; the message names file and line.
+    """
     if path.is_dir():
-        queries, qrels = beir.judgments(path)
+        queries, qrels = beir.judgments(path, split)
         return Judgments(path.resolve().name, queries, qrels)
     if not path.is_file():
         raise InvalidInput(f"{path} is neither a folder in BEIR layout nor a sheet of judgments")

@@ -11,6 +11,7 @@ import numpy as np
 
 from evaluation.lines import text_lines
 from evaluation.scores.ranking import Ranking, Run
+from ingest.sources import Place
 from m3.errors import InvalidInput
 
 _COLUMNS = 6
@@ -47,20 +48,18 @@ def read(path: Path) -> Run:
         InvalidInput: a line that is not one, or a document twice; with file and line.
     """
     found: dict[str, dict[str, float]] = {}
-    for number, line in enumerate(text_lines(path), 1):
-        if not line.strip():
-            continue
-        query, document, score = _fields(line, f"{path}:{number}")
+    for place, line in text_lines(path):
+        query, document, score = _fields(line, place)
         documents = found.setdefault(query, {})
         if document in documents:
-            raise InvalidInput(f"{path}:{number}: query {query!r} has document {document!r} twice")
+            raise InvalidInput(f"{place}: query {query!r} has document {document!r} twice")
         documents[document] = score
     if not found:
         raise InvalidInput(f"{path} has no line of a run")
     return {query: _ranked(scores) for query, scores in found.items()}
 
 
-def _fields(line: str, place: str) -> tuple[str, str, float]:
+def _fields(line: str, place: Place) -> tuple[str, str, float]:
     columns = line.split()
     if len(columns) != _COLUMNS:
         raise InvalidInput(

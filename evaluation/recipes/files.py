@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.lines import json_object
+from evaluation.lines import json_object, lines, packed_or_not, text_lines
 from ingest.sources import Place
 from m3.errors import InvalidInput
-
-_PACKED = ".gz"
 
 
 def found(folder: Path, *names: str) -> Path:
@@ -22,9 +18,8 @@ def found(folder: Path, *names: str) -> Path:
         InvalidInput: none of them is; the message names the first.
     """
     for name in names:
-        for path in (folder / name, folder / name.removesuffix(_PACKED)):
-            if path.is_file():
-                return path
+        if (path := packed_or_not(folder / name.removesuffix(".gz"))) is not None:
+            return path
     raise InvalidInput(f"{folder / names[0]} is missing: download it to that place")
 
 
@@ -34,7 +29,7 @@ def records(path: Path, *fields: str) -> Iterator[tuple[Place, Mapping[str, Any]
     Raises:
         InvalidInput: a line that is no object, or lacks one of the fields.
     """
-    for place, line in _lines(path):
+    for place, line in lines(path):
         record = json_object(line, place) or {}
         if lacking := [name for name in fields if name not in record]:
             raise InvalidInput(f"{place}: expected an object with {lacking[0]!r}")
@@ -47,18 +42,8 @@ def columns(path: Path, count: int) -> Iterator[tuple[Place, list[str]]]:
     Raises:
         InvalidInput: a line with more or fewer.
     """
-    for place, line in _lines(path):
-        cells = line.decode("utf-8").rstrip("\r\n").split("\t")
+    for place, line in text_lines(path):
+        cells = line.split("\t")
         if len(cells) != count:
             raise InvalidInput(f"{place}: expected {count} columns with tabs between")
         yield place, cells
-
-
-def _lines(path: Path) -> Iterator[tuple[Place, bytes]]:
-    try:
-        with gzip.open(path) if path.suffix == _PACKED else path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield Place(str(path), number), line
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InvalidInput(f"{path} is not packed as its name says: {error}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evaluation.lines import json_object, text_lines
 from evaluation.measuring.significance import SEED
+from ingest.sources import Place
 from m3.errors import InvalidInput
 
 _TEXTS = ("query", "text")
@@ -23,20 +24,18 @@ def read(path: Path) -> Mapping[str, str]:
     Raises:
         InvalidInput: no queries, or a line that is none; the message names it.
     """
-    lines = [line.strip() for line in text_lines(path)]
-    objects = next((line for line in lines if line), "").startswith("{")
+    lines = [(place, line.strip()) for place, line in text_lines(path)]
+    objects = bool(lines) and lines[0][1].startswith("{")
     queries: dict[str, str] = {}
     seen = set[str]()
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        id_, text = _object(line, f"{path}:{number}") if objects else ("", line)
+    for place, line in lines:
+        id_, text = _object(line, place) if objects else ("", line)
         if text in seen:
             continue
         seen.add(text)
-        id_ = id_ or str(number)
+        id_ = id_ or str(place.line)
         if id_ in queries:
-            raise InvalidInput(f"{path}:{number}: query id {id_!r} is there twice")
+            raise InvalidInput(f"{place}: query id {id_!r} is there twice")
         queries[id_] = text
     if not queries:
         raise InvalidInput(f"{path} has no query")
@@ -49,7 +48,7 @@ def sample(queries: Mapping[str, str], count: int, *, seed: int = SEED) -> Mappi
     return {id_: text for id_, text in queries.items() if id_ in chosen}
 
 
-def _object(line: str, place: str) -> tuple[str, str]:
+def _object(line: str, place: Place) -> tuple[str, str]:
     record = json_object(line, place) or {}
     text = next((record[name] for name in _TEXTS if name in record), None)
     if not isinstance(text, str) or not text.strip():
