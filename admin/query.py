@@ -142,7 +142,7 @@ def alignment(seen: Seen, chunk: int | None = None) -> Alignment:
     """What the ColBERT score of a passage sums up; None is the best of the fusion."""
     passage = seen.passages[seen.order("fused")[0] if chunk is None else chunk]
     query_vectors = decode_tokens(seen.query.codes, seen.query.codec)
-    passage_vectors = decode_tokens(passage.codes, passage.codec)
+    passage_vectors = decode_tokens(passage.codes_by_token(), passage.codec)
     return Alignment(
         [_token(seen, id_) for id_ in seen.query.token_ids.tolist()],
         [_token(seen, id_) for id_ in passage.token_ids.tolist()],

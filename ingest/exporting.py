@@ -70,8 +70,9 @@ def write_documents(file: Path, documents: Iterable[Sequence[Document]], form: F
 def write_vectors(file: Path, rows: Iterable[Rows], spec: CollectionSpec) -> int:
     """Write chunks with their representations to Parquet, a row each; otherwise the same.
 
-    dense is [d] fp16 (fp32 under `Codec.FP32`); codes are the [tokens, width] bytes that `m3.codec`
-    describes. Of which model and codec they are stands in the file's metadata, as `m3.…`.
+    dense is [d] fp16 (fp32 under `Codec.FP32`); codes are the [vectors, width] bytes that
+    `m3.codec` describes; groups, in a pooled collection alone, say which of them each token is in.
+    Of which model and codec they are stands in the file's metadata, as `m3.…`.
     """
     dense = pa.float32() if spec.codec is Codec.FP32 else pa.float16()
     vectors = [
@@ -80,6 +81,7 @@ def write_vectors(file: Path, rows: Iterable[Rows], spec: CollectionSpec) -> int
         ("sparse_weights", pa.list_(pa.float32())),
         ("token_ids", pa.list_(pa.int32())),
         ("codes", pa.large_binary()),
+        *([("groups", pa.list_(pa.int32()))] if spec.pooling > 1 else []),
     ]
     made_by: dict[str | bytes, str | bytes] = {
         "m3.model": spec.model,
@@ -87,6 +89,7 @@ def write_vectors(file: Path, rows: Iterable[Rows], spec: CollectionSpec) -> int
         "m3.precision": spec.precision,
         "m3.codec": spec.codec.value,
         "m3.context": spec.chunking.context,
+        "m3.pooling": str(spec.pooling),
     }
     schema = pa.schema([*_CHUNK, *vectors], metadata=made_by)
     with _whole(file) as stream:
@@ -157,7 +160,8 @@ def _chunk_record(chunk: StoredChunk) -> dict[str, Any]:
 def _vector_arrays(batch: EmbeddingBatch) -> list[Any]:
     """The columns as they are, without a Python object for each number."""
     made: Any = pa
-    code_bytes = batch.token_offsets * batch.codes.shape[1]
+    code_bytes = batch.code_offsets * batch.codes.shape[1]
+    pooled = [] if batch.pooled is None else [_lists(batch.token_offsets, batch.pooled.groups)]
     buffers = [None, made.py_buffer(code_bytes), made.py_buffer(batch.codes.reshape(-1))]
     return [
         made.FixedSizeListArray.from_arrays(batch.dense.reshape(-1), batch.dense.shape[1]),
@@ -165,6 +169,7 @@ def _vector_arrays(batch: EmbeddingBatch) -> list[Any]:
         _lists(batch.sparse_offsets, batch.sparse_weights),
         _lists(batch.token_offsets, batch.token_ids),
         made.LargeBinaryArray.from_buffers(made.large_binary(), len(batch), buffers),
+        *pooled,
     ]
 
 

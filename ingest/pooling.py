@@ -70,9 +70,10 @@ def _merges(vectors: F32) -> Sequence[tuple[int, int]]:
     """Which two become one in each step: n + i is what step i made."""
     if len(vectors) == 1:
         return []
-    from scipy.cluster.hierarchy import linkage  # noqa: PLC0415 - only pooled collections need it
+    from scipy.cluster import hierarchy  # noqa: PLC0415 - only pooled collections need it
 
-    found: Any = linkage(_distances(vectors), "ward")
+    clustering: Any = hierarchy
+    found: Any = clustering.linkage(_distances(vectors), "ward")
     return [(int(a), int(b)) for a, b in found[:, :2].tolist()]
 
 

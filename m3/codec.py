@@ -12,6 +12,8 @@ keeps its slice of them, so that nothing is encoded twice.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import orjson
 from safetensors import SafetensorError
@@ -142,7 +144,7 @@ def from_bytes(data: bytes) -> EmbeddingBatch:
     """
     metadata = _metadata(data)
     try:
-        columns = load(data)
+        columns: dict[str, Any] = load(data)
         batch = EmbeddingBatch(
             **{name: columns[name] for name in COLUMNS},
             codec=Codec(metadata["codec"]),

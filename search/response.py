@@ -44,12 +44,22 @@ class MatchedTerm:
 
 
 @dataclass(frozen=True, slots=True)
+class PassageToken:
+    """A token of the passage; `span` as an aligned one's."""
+
+    token: str
+    id: int
+    span: Span | None
+
+
+@dataclass(frozen=True, slots=True)
 class AlignedToken:
     """A token of the query with the token of the passage that it meets.
 
     Attributes:
         score: their inner product; the mean over the query's tokens is the ColBERT score.
         span: where the passage's token stands in the hit's text; null for one of the title.
+        also: other tokens of the passage, where tokens are pooled, that share the vector.
     """
 
     query_token: str
@@ -58,6 +68,7 @@ class AlignedToken:
     id: int
     score: float
     span: Span | None
+    also: Sequence[PassageToken] = ()
 
 
 @dataclass(frozen=True, slots=True)

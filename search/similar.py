@@ -44,7 +44,7 @@ def likeness(collection: Collection, key: DocumentKey) -> Likeness:
 def _together(chunks: Sequence[Representation]) -> Representation:
     dense = np.stack([chunk.dense.astype(np.float32) for chunk in chunks]).mean(axis=0)
     ids, weights = _mean_terms(chunks)
-    codes = np.concatenate([chunk.codes for chunk in chunks])
+    codes = np.concatenate([chunk.codes_by_token() for chunk in chunks])
     tokens = np.concatenate([chunk.token_ids for chunk in chunks])
     spread = np.linspace(0, len(codes) - 1, min(len(codes), MOST_TOKENS)).round().astype(np.int64)
     return Representation(

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from m3.codec import decode_tokens
-from m3.types import I32, I64, Context, Representation, context_of, model_text
+from m3.types import I32, Context, Representation, context_of, model_text
 from scoring.fusion import Weights
-from search.explain.alignment import best_tokens
+from search.explain.alignment import best_vectors, tokens_met
 from search.explain.tokens import Tokens, merged
 from search.ranking import Place, ranks
-from search.response import AlignedToken, Explanation, MatchedTerm, Scores, Span
+from search.response import AlignedToken, Explanation, MatchedTerm, PassageToken, Scores, Span
 from store.contract import StoredChunk
 
 
@@ -31,10 +31,12 @@ class Explainer:
 
     def explain(self, place: Place, chunk: StoredChunk, passage: Representation) -> Explanation:
         """Why a passage has its place."""
-        best, scores = best_tokens(self._vectors, passage.codes, passage.codec)
+        best, scores = best_vectors(self._vectors, passage.codes, passage.codec)
+        met = tokens_met(self._query, passage, best)
         shared = np.intersect1d(self._query.sparse_ids, passage.sparse_ids, assume_unique=True)
         matched = np.flatnonzero(np.isin(passage.token_ids, shared))
-        spans = self._spans(chunk, passage, np.union1d(matched, best))
+        wanted = sorted({*matched.tolist(), *(at for tokens in met for at in tokens)})
+        spans = self._spans(chunk, passage, wanted)
         terms = self._terms(passage, shared, matched.tolist(), spans)
         weights = self._weights
         return Explanation(
@@ -42,13 +44,15 @@ class Explainer:
             weights=Scores(*weights.normalised()) if weights else None,
             ranks=None if weights else ranks(place.shares),
             terms=terms,
-            alignment=self._aligned(passage, best.tolist(), scores.tolist(), spans),
+            alignment=self._aligned(passage, met, scores.tolist(), spans),
             spans=merged(span for term in terms for span in term.spans),
         )
 
-    def _spans(self, chunk: StoredChunk, passage: Representation, at: I64) -> dict[int, Span]:
+    def _spans(
+        self, chunk: StoredChunk, passage: Representation, at: Sequence[int]
+    ) -> dict[int, Span]:
         before = model_text(context_of(chunk.title, chunk.heading, self._context), "")
-        return self._tokens.spans(before, chunk.text, passage.token_ids.tolist(), at.tolist())
+        return self._tokens.spans(before, chunk.text, passage.token_ids.tolist(), at)
 
     def _terms(
         self,
@@ -75,16 +79,28 @@ class Explainer:
     def _aligned(
         self,
         passage: Representation,
-        best: Sequence[int],
+        met: Sequence[Sequence[int]],
         scores: Sequence[float],
         spans: Mapping[int, Span],
     ) -> Sequence[AlignedToken]:
         asked, ids = self._query.token_ids.tolist(), passage.token_ids.tolist()
         name = self._tokens.name
+
+        def token(at: int) -> PassageToken:
+            return PassageToken(name(ids[at]), ids[at], spans.get(at))
+
         # Either side without tokens aligns none.
         return [
-            AlignedToken(name(asked[i]), asked[i], name(ids[at]), ids[at], score, spans.get(at))
-            for i, (at, score) in enumerate(zip(best, scores, strict=True))
+            AlignedToken(
+                name(asked[i]),
+                asked[i],
+                name(ids[at]),
+                ids[at],
+                score,
+                spans.get(at),
+                also=[token(other) for other in others],
+            )
+            for i, ((at, *others), score) in enumerate(zip(met, scores, strict=True))
         ]
 
 

@@ -21,7 +21,7 @@ from m3.types import Codec, Document
 from store.memory import MemoryCollection
 from tests.disks import small_disk
 from tests.ingest.reading import everything
-from tests.store.examples import SPEC, document_rows
+from tests.store.examples import POOLED, SPEC, document_rows, pooled_rows
 
 _words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _names = _words | st.sampled_from(["metadata", "title", "text", "_id", "markdown", "pages"])
@@ -89,6 +89,21 @@ def test_vectors_are_those_that_are_stored(tmp_path: Path, codec: Codec) -> None
     assert table.schema.metadata[b"m3.codec"].decode() == codec
     assert table.schema.metadata[b"m3.fingerprint"].decode() == spec.fingerprint
     assert [item for item in everything(file) if isinstance(item, Parsed)] == []
+
+
+def test_pooled_vectors_say_which_tokens_are_in_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    written = pooled_rows(rng, "a", chunks=3)
+    collection = MemoryCollection.alone(POOLED)
+    collection.replace([written])
+    file = tmp_path / "chunks.parquet"
+    assert write_vectors(file, collection.scan("default", "default"), POOLED) == 3
+    table = pq.read_table(file)
+    rows = sorted(table.to_pylist(), key=lambda row: row["position"])
+    for row, expected in zip(rows, written.embeddings, strict=True):
+        assert np.array_equal(row["groups"], expected.groups)
+        assert row["codes"] == expected.codes.tobytes()
+    assert table.schema.metadata[b"m3.pooling"] == b"2"
 
 
 def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:

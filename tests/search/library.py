@@ -111,7 +111,7 @@ class Notes:
         return Written("replaced" if (collection, document.id) in known else "created", 1)
 
 
-def spec(codec: Codec = Codec.INT8) -> CollectionSpec:
+def spec(codec: Codec = Codec.INT8, pooling: int = 1) -> CollectionSpec:
     return CollectionSpec(
         model="known",
         fingerprint=FINGERPRINT,
@@ -119,13 +119,15 @@ def spec(codec: Codec = Codec.INT8) -> CollectionSpec:
         dimension=DIMENSION,
         codec=codec,
         fields={"shelf": FieldType.INT},
+        pooling=pooling,
     )
 
 
 def library(passages: Mapping[str, Representation], codec: Codec = Codec.INT8) -> MemoryStore:
     """A store with one collection: one passage a document, by document id."""
     store = MemoryStore()
-    store.create(COLLECTION, spec(codec)).replace(
+    pooling = 2 if any(passage.groups is not None for passage in passages.values()) else 1
+    store.create(COLLECTION, spec(codec, pooling)).replace(
         [_rows(id_, number, passage) for number, (id_, passage) in enumerate(passages.items())]
     )
     return store
@@ -184,10 +186,10 @@ def passages_of(count: int) -> dict[str, Representation]:
 
 @st.composite
 def libraries(draw: st.DrawFn) -> tuple[Representation, dict[str, Representation], Codec]:
-    """A query and passages by document id; some passages are equal, under different ids."""
+    """A query and passages by document id, pooled or not; some are equal, under different ids."""
     codec = draw(codecs)
     query = draw(representations(DIMENSION, Codec.FP32, max_tokens=6))
-    rows = representations(DIMENSION, codec, max_tokens=9)
+    rows = representations(DIMENSION, codec, max_tokens=9, pooled=draw(st.booleans()))
     different = draw(st.lists(rows, min_size=1, max_size=12))
     copies = draw(st.lists(st.sampled_from(different), max_size=4))
     ids = draw(st.permutations([f"d{i:02}" for i in range(len(different) + len(copies))]))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m3.codec import encode_tokens
+from m3.codec import decode_tokens, encode_tokens
 from m3.types import Codec, Context, Representation
 from scoring.exact import all_scores
 from scoring.fusion import Method, Weights
@@ -167,6 +167,26 @@ def test_alignment_makes_the_colbert_score(world, method: Method) -> None:
         assert np.mean(scores or [0.0]) == pytest.approx(hit.scores.colbert, abs=1e-5)
         ids = passages[hit.document_id].token_ids.tolist()
         assert {each.id for each in hit.explain.alignment} <= set(ids)
+
+
+def test_a_pooled_vector_is_all_its_tokens(word_pieces) -> None:
+    tokenizer, _ = word_pieces
+    text = "red blue green red"
+    single = passage(tokenizer, text)
+    groups = np.array([0, 1, 1, 0, 1], np.int32)
+    found = replace(single, codes=single.codes[:2], groups=groups)
+    asked = passage(tokenizer, "green", codec=Codec.FP32)
+    vectors = decode_tokens(single.codes[[1, 0]], Codec.INT8)
+    asked = replace(asked, codes=encode_tokens(vectors, Codec.FP32))
+    of = Explainer(asked, Tokens(tokenizer.to_str()), "none", Weights(0, 0, 1))
+    told = of.explain(NOWHERE, chunk("", text), found).alignment
+    named = [
+        (text[slice(*each.span)], [other.span and text[slice(*other.span)] for other in each.also])
+        for each in told
+        if each.span
+    ]
+    assert named == [("green", ["blue", None]), ("red", ["red"])]
+    assert [each.score for each in told] == pytest.approx([1, 1], abs=0.01)
 
 
 @pytest.mark.parametrize("codec", list(Codec))

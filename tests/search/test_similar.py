@@ -19,7 +19,15 @@ from search.response import SearchResponse
 from search.service import SearchService
 from search.similar import MOST_TOKENS, likeness
 from tests.m3.strategies import codecs, representations
-from tests.search.library import COLLECTION, DIMENSION, KnownQueries, books, example, shelf
+from tests.search.library import (
+    COLLECTION,
+    DIMENSION,
+    KnownQueries,
+    books,
+    example,
+    library,
+    shelf,
+)
 
 KEY = DocumentKey("default", "default", "b0")
 
@@ -89,6 +97,17 @@ def test_a_long_document_is_spread_evenly() -> None:
     query = likeness(service.collections.open(COLLECTION), KEY).query
     assert len(query.codes) == len(query.token_ids) == MOST_TOKENS
     assert [hit.document_id for hit in ask(service).hits] == ["b1"]
+
+
+def test_the_tokens_of_a_pooled_document_count_one_by_one() -> None:
+    pooled = replace(example(1), codes=example(1).codes[:2], groups=np.array([1, 0, 1], np.int32))
+    store = library({"b0": pooled, "b1": replace(pooled, codes=pooled.codes[::-1])})
+    service = SearchService(store, KnownQueries({}))
+    query = likeness(service.collections.open(COLLECTION), KEY).query
+    np.testing.assert_array_equal(query.codes, pooled.codes[[1, 0, 1]])
+    [hit] = ask(service, explain=True).hits
+    assert hit.explain is not None
+    assert [each.query_id for each in hit.explain.alignment] == pooled.token_ids.tolist()
 
 
 def test_groups_and_explanations_work() -> None:

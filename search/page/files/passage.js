@@ -11,8 +11,10 @@ export function passage(text, terms, alignment = []) {
   const met = new Map();
   const spans = [
     ...terms.map(([start, end]) => ({ start, end, term: true })),
-    ...alignment.flatMap(({ span, score }, number) =>
-      span ? [{ start: span[0], end: span[1], number, score }] : [],
+    ...alignment.flatMap(({ span, also, score }, number) =>
+      [span, ...also.map((other) => other.span)].flatMap((each) =>
+        each ? [{ start: each[0], end: each[1], number, score }] : [],
+      ),
     ),
   ];
   const nodes = pieces(unbroken(text), spans).map((piece) => {

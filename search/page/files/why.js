@@ -107,6 +107,9 @@ function alignment(tokens, light) {
           },
           make("b", {}, plain(token.query_token)),
           make("span", { class: token.span ? null : "outside" }, plain(token.token)),
+          ...token.also.map((other) =>
+            make("span", { class: other.span ? null : "outside" }, plain(other.token)),
+          ),
           make("small", {}, token.score.toFixed(2)),
         ),
       ),
