@@ -120,7 +120,13 @@ def measured(settings: Settings, tokens: float) -> Table:
     rows: list[Sequence[object]] = []
     for each in found:
         if each.chunks:
-            load = Load(each.chunks, round(tokens), each.spec.codec, each.spec.dimension)
+            load = Load(
+                each.chunks,
+                round(tokens),
+                each.spec.codec,
+                each.spec.dimension,
+                pooling=each.spec.pooling,
+            )
             calculated = size(load).chunk_bytes
             rows.append((each.name, each.chunks, each.bytes // each.chunks, calculated))
     columns = ("collection", "chunks", "bytes a chunk", f"calculated, {tokens:.0f} tokens")

@@ -16,6 +16,6 @@ def table_bytes(report: Report, spec: CollectionSpec) -> int:
     """Bytes that the table grows by, index apart: vectors by dimension, tokens and codec, texts
     as chunks and as documents.
     """
-    vectors = vector_bytes(report.chunks, report.tokens, spec.dimension, spec.codec)
+    vectors = vector_bytes(report.chunks, report.tokens, spec.dimension, spec.codec, spec.pooling)
     terms = report.tokens * _TERMS_PER_TOKEN * _TERM_BYTES
     return round(vectors + terms + report.chunks * _ROW_BYTES + 2 * report.bytes)

@@ -13,6 +13,8 @@ _TEXT_BYTES_PER_TOKEN = 5
 """English under XLM-R's tokenizer. The text is kept twice: as a chunk, and in its document."""
 _SPARSE_BYTES_PER_TERM = 8
 _TOKEN_ID_BYTES = 4
+_GROUP_BYTES = 4
+"""Of a pooled token."""
 _ROW_BYTES = 250
 """Five digests of 32 characters, positions, lengths, a checksum, short names."""
 _FP16 = 2
@@ -37,9 +39,11 @@ class Load:
     nodes: int = 1
     rate: float = 306.0
     """Tokens a second that one node embeds."""
+    pooling: int = 1
+    """Tokens for which one ColBERT vector is kept."""
 
     def __post_init__(self) -> None:
-        for name in ("chunks", "tokens", "dimension", "nodes", "rate"):
+        for name in ("chunks", "tokens", "dimension", "nodes", "rate", "pooling"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InvalidInput(f"--{name} must be a number above 0")
 
@@ -58,10 +62,12 @@ class Size:
     embedding_hours: float
 
 
-def vector_bytes(chunks: int, tokens: int, dimension: int, codec: Codec) -> int:
+def vector_bytes(chunks: int, tokens: int, dimension: int, codec: Codec, pooling: int = 1) -> int:
     """Dense vectors of so many chunks and ColBERT codes, with their token ids, of all tokens."""
     dense = dimension * codec.dense_dtype.itemsize
-    return chunks * dense + tokens * (codes.width(dimension, codec) + _TOKEN_ID_BYTES)
+    vectors = -(-tokens // pooling)
+    ids = _TOKEN_ID_BYTES if pooling == 1 else _TOKEN_ID_BYTES + _GROUP_BYTES
+    return chunks * dense + vectors * codes.width(dimension, codec) + tokens * ids
 
 
 def chunk_parts(load: Load) -> Mapping[str, int]:
@@ -73,7 +79,7 @@ def chunk_parts(load: Load) -> Mapping[str, int]:
     return {
         "dense": dense,
         "sparse": load.tokens * _SPARSE_BYTES_PER_TERM,
-        "ColBERT": vector_bytes(1, load.tokens, load.dimension, load.codec) - dense,
+        "ColBERT": vector_bytes(1, load.tokens, load.dimension, load.codec, load.pooling) - dense,
         "text": 2 * load.tokens * _TEXT_BYTES_PER_TOKEN,
         "rest": _ROW_BYTES,
     }

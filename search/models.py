@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from m3.errors import InvalidInput
 from m3.types import Codec, Context, ModelInfo, Tenancy
 from search.bodies import Body, whole_number
-from store.checks import MAX_FIELDS
+from store.checks import MAX_FIELDS, MAX_POOLING
 from store.contract import Chunking, CollectionSpec
 from store.filters import FieldType
 
@@ -54,6 +54,11 @@ class CollectionBody(Body):
         default="shared",
         description="`shared` by any number of tenants, or the `own` of the one that asks.",
     )
+    pooling: Annotated[int, Field(strict=True), BeforeValidator(whole_number)] = Field(
+        default=1,
+        description="Tokens of a text for which one ColBERT vector is kept, like ones together.",
+        json_schema_extra={"minimum": 1, "maximum": MAX_POOLING},
+    )
 
     def spec(self, model: ModelInfo, codec: Codec, tenant: str) -> CollectionSpec:
         """For that model, and for a tenant that asks; `codec` where the body names none.
@@ -67,6 +72,7 @@ class CollectionBody(Body):
             chunking=self._chunking(model),
             fields=self.fields,
             owner=tenant if self.tenancy == "own" else None,
+            pooling=self.pooling,
         )
 
     def _chunking(self, model: ModelInfo) -> Chunking:

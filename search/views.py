@@ -13,7 +13,12 @@ from store.filters import FieldType
 
 @dataclass(frozen=True, slots=True)
 class CollectionView:
-    """What a collection's rows are. `stand_in`: made by the English-only stand-in model."""
+    """What a collection's rows are.
+
+    Attributes:
+        pooling: tokens for which one ColBERT vector is kept.
+        stand_in: made by the English-only stand-in model.
+    """
 
     name: str
     model: str
@@ -24,6 +29,7 @@ class CollectionView:
     chunking: Chunking
     fields: Mapping[str, FieldType]
     tenancy: Tenancy
+    pooling: int
     stand_in: bool
 
 
@@ -93,6 +99,7 @@ def collection_view(name: str, spec: CollectionSpec) -> CollectionView:
         chunking=spec.chunking,
         fields=spec.fields,
         tenancy=spec.tenancy,
+        pooling=spec.pooling,
         stand_in=spec.stand_in,
     )
 

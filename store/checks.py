@@ -53,8 +53,7 @@ def unknown_collection(name: str, names: Sequence[str]) -> NotFound:
 
 def check_spec(spec: CollectionSpec) -> None:
     """Raises InvalidInput for pooling out of its range, and for what Milvus could not hold."""
-    if not 1 <= spec.pooling <= MAX_POOLING:
-        raise InvalidInput(f"pooling must be from 1 to {MAX_POOLING}, got {spec.pooling}")
+    check_pooling(spec.pooling)
     if spec.owner is not None:
         _check_id("tenant", spec.owner)
     for field in spec.fields:
@@ -64,6 +63,12 @@ def check_spec(spec: CollectionSpec) -> None:
             )
     if len(spec.fields) > MAX_FIELDS:
         raise InvalidInput(f"at most {MAX_FIELDS} filter fields, got {len(spec.fields)}")
+
+
+def check_pooling(pooling: int) -> None:
+    """Raises InvalidInput for more tokens a vector than a collection may have."""
+    if not 1 <= pooling <= MAX_POOLING:
+        raise InvalidInput(f"pooling must be from 1 to {MAX_POOLING}, got {pooling}")
 
 
 def check_tenants(name: str, spec: CollectionSpec, tenants: Iterable[str]) -> None:

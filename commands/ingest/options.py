@@ -34,6 +34,15 @@ TenancyOption = Annotated[
         show_default=False,
     ),
 ]
+PoolingOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Keep one ColBERT vector for so many tokens of a text, like ones together: from 1, "
+        "each its own, to 4.  [1]",
+        metavar="N",
+        show_default=False,
+    ),
+]
 MaxErrorsOption = Annotated[
     str | None,
     typer.Option(

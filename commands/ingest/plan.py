@@ -31,10 +31,13 @@ def plan(
     rate: Annotated[
         float, typer.Option(help="Tokens a second that one node embeds; 306 is one core in bf16.")
     ] = 306.0,
+    pooling: Annotated[
+        int, typer.Option(help="Tokens for which one ColBERT vector is kept.", metavar="N")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Calculate what a collection needs. Nothing is read or written; docs/scale.md has formulae."""
-    load = Load(_count(chunks), tokens, codec, dimension, nodes, rate)
+    load = Load(_count(chunks), tokens, codec, dimension, nodes, rate, pooling)
     needed = size(load)
     if json:
         print_json({**asdict(load), **asdict(needed)})

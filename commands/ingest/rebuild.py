@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.console import print_json
-from commands.ingest.options import ContextOption, Name, TenancyOption, opened_store
+from commands.ingest.options import ContextOption, Name, PoolingOption, TenancyOption, opened_store
 from commands.options import EmbedderUrl, Home, Json
 from m3.settings import load_settings
 
@@ -47,6 +47,7 @@ def rebuild(
         str | None,
         typer.Option(help="With --tenancy own, whose.  [default]", show_default=False),
     ] = None,
+    pooling: PoolingOption = None,
     json: Json = False,
     embedder_url: EmbedderUrl = None,
     home: Home = None,
@@ -60,7 +61,7 @@ def rebuild(
     from commands.ingest.switching import Recut, run_rebuild  # noqa: PLC0415 - keeps --help quick
 
     settings = load_settings(home=home, embedder_url=embedder_url)
-    recut = Recut(max_tokens, overlap, context, tenancy, tenant)
+    recut = Recut(max_tokens, overlap, context, tenancy, tenant, pooling)
     _run(run_rebuild, name, settings, recut, json=json)
     if not json:
         typer.echo(f"to have it serve: m3-ingest promote {name}")
@@ -144,4 +145,5 @@ def _described(found: Generations, number: int) -> str:
     spec = found.specs[number]
     chunking = spec.chunking
     cut = "whole documents" if chunking.whole else f"chunks of {chunking.max_tokens} tokens"
-    return f"{spec.model} ({spec.fingerprint[:12]}), {cut}"
+    pooled = f", {spec.pooling} tokens a vector" if spec.pooling > 1 else ""
+    return f"{spec.model} ({spec.fingerprint[:12]}), {cut}{pooled}"

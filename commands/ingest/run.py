@@ -21,6 +21,7 @@ from commands.ingest.options import (
     ContextOption,
     DeferIndexOption,
     MaxErrorsOption,
+    PoolingOption,
     Source,
     TenancyOption,
     Tenant,
@@ -95,6 +96,7 @@ def run(
     ] = False,
     context: ContextOption = None,
     tenancy: TenancyOption = None,
+    pooling: PoolingOption = None,
     sync: Annotated[
         bool,
         typer.Option(
@@ -167,7 +169,7 @@ def run(
     if max_deletes is not None and not sync:
         raise InvalidInput("--max-deletes limits what --sync deletes: say --sync too")
     most = MaxDeletes() if max_deletes is None else MaxDeletes.parsed(max_deletes)
-    wish = Wish(collection, max_tokens, overlap, whole, filters, context, tenancy, tenant)
+    wish = Wish(collection, max_tokens, overlap, whole, filters, context, tenancy, tenant, pooling)
     chosen = None if format_ == "auto" else format_
     found = discover(paths, chosen, parser=parser, allow_private=allow_private_addresses)
     typer.echo(f"state directory {settings.home}", err=True)

@@ -26,6 +26,7 @@ from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound, NotS
 from m3.settings import Settings
 from m3.types import Context, Tenancy
 from serving.memory import return_large_buffers
+from store.checks import check_pooling
 from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.filters import FieldType
 
@@ -49,10 +50,13 @@ class Wish:
     context: Context | None = None
     tenancy: Tenancy | None = None
     tenant: str | None = None
+    pooling: int | None = None
 
     def __post_init__(self) -> None:
         if self.whole and (self.max_tokens, self.overlap) != (None, None):
             raise InvalidInput("--whole does not cut: leave out --max-tokens and --overlap")
+        if self.pooling is not None:
+            check_pooling(self.pooling)
 
     def chunking(self, model_tokens: int) -> Chunking:
         """Of a collection that is made now."""
@@ -78,6 +82,7 @@ class Wish:
             "--context": self.context in (None, made.context),
             "--field": not self.fields or self.fields == spec.fields,
             "--tenancy": self.tenancy in (None, spec.tenancy),
+            "--pooling": self.pooling in (None, spec.pooling),
         }
         for flag in (flag for flag, fit in fits.items() if not fit):
             raise InvalidInput(
@@ -268,6 +273,7 @@ async def _spec(
             chunking=wish.chunking(model.max_tokens),
             fields=wish.fields,
             owner=wish.owner,
+            pooling=1 if wish.pooling is None else wish.pooling,
         )
     spec = collection.spec
     try:

@@ -12,7 +12,7 @@ from commands.ingest.options import Name, opened_store
 from commands.options import Home, Json
 
 if TYPE_CHECKING:
-    from store.contract import Generations, Status, Store
+    from store.contract import CollectionSpec, Generations, Status, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _show_status(status: Status, building: Building | None, previous: int | None
         "bytes": f"{status.bytes:,}",
         "model": f"{spec.model} ({'English-only stand-in, ' * spec.stand_in}{spec.precision})",
         "fingerprint": spec.fingerprint,
-        "vectors": f"{spec.dimension} dimensions, {spec.codec}",
+        "vectors": f"{spec.dimension} dimensions, {spec.codec}, {_tokens(spec)}",
         "chunk tokens": cut,
         "context": chunking.context,
         "tenancy": f"{spec.tenancy}{f', {spec.owner}' if spec.owner else ''}",
@@ -90,6 +90,10 @@ def _show_status(status: Status, building: Building | None, previous: int | None
     typer.echo(status.name)
     for name, fact in facts.items():
         typer.echo(f"  {name:12} {fact}")
+
+
+def _tokens(spec: CollectionSpec) -> str:
+    return "one a token" if spec.pooling == 1 else f"one for {spec.pooling} tokens"
 
 
 def _weights(status: Status) -> str:

@@ -34,6 +34,7 @@ class Recut:
     context: Context | None = None
     tenancy: Tenancy | None = None
     tenant: str | None = None
+    pooling: int | None = None
 
     def __post_init__(self) -> None:
         if self.tenant is not None and self.tenancy != "own":
@@ -157,11 +158,12 @@ async def _wanted(
         chunking=recut.of(spec.chunking, model.max_tokens),
         fields=dict(spec.fields),
         owner=recut.owner(spec),
+        pooling=spec.pooling if recut.pooling is None else recut.pooling,
     )
     if wanted == spec:
         raise InvalidInput(
             "it would be what serves already: name the new model's node first (--embedder-url), "
-            "or other chunks (--max-tokens, --overlap, --context), or another --tenancy"
+            "or other chunks (--max-tokens, --overlap, --context), another --tenancy or --pooling"
         )
     return wanted
 

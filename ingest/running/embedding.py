@@ -10,8 +10,10 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
+from anyio import to_thread
 
 from embedder.client import EmbedderClient
+from ingest.pooling import all_pooled
 from ingest.running.fleet import Fleet, Leave
 from ingest.running.planning import Work
 from m3 import tracing
@@ -108,8 +110,14 @@ class Embedder:
                 answers.refused[some.pop(place)] = error
                 left += [some] if some else []
             else:
-                answers.vectors.update(zip(some, batch, strict=True))
+                answers.vectors.update(await self._kept(dict(zip(some, batch, strict=True))))
         return answers
+
+    async def _kept(self, vectors: Mapping[str, Representation]) -> Mapping[str, Representation]:
+        """As the collection keeps them; clustering is work for a thread."""
+        if self._spec.pooling == 1:
+            return vectors
+        return await to_thread.run_sync(all_pooled, vectors, self._spec.pooling)
 
     async def _ask(
         self, some: Sequence[str], tokens: Mapping[str, int], leave: Leave

@@ -57,3 +57,4 @@ class CollectionOptions(TypedDict, total=False):
     codec: Codec | Literal["int8", "bf16", "fp32"]
     chunking: Mapping[str, Any]
     tenancy: Tenancy
+    pooling: int

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from commands.ingest import app
+from m3.codec import width
 from m3.errors import M3Error
 from m3.settings import load_settings
 from m3.types import Codec, DocumentKey
@@ -287,6 +289,7 @@ def test_a_full_disk_is_said_and_a_rerun_completes(shell: Shell, small_disk: Pat
         (["--collection", "x", "--whole", "--max-tokens", "99"], "--whole does not cut"),
         (["--collection", "x", "--max-tokens", "9000"], "this model takes 16 to 512"),
         (["--collection", "x", "--overlap", "300"], "0 to half"),
+        (["--collection", "x", "--pooling", "0"], "pooling must be from 1 to 4, got 0"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(
@@ -306,7 +309,13 @@ def test_a_collection_keeps_how_it_was_made(shell: Shell, tmp_path: Path):
     assert (spec["chunking"], spec["fields"]) == (chunking, {"year": "int"})
     again = shell.here("run", path, "--collection", "made", "--json")
     assert json.loads(again)["unchanged"] == 1
-    for flags in (["--max-tokens", 99], ["--overlap", 0], ["--whole"], ["--field", "a:int"]):
+    for flags in (
+        ["--max-tokens", 99],
+        ["--overlap", 0],
+        ["--whole"],
+        ["--field", "a:int"],
+        ["--pooling", 2],
+    ):
         refused = shell.here("run", path, "-c", "made", *flags, expect=2)
         assert f"was made with another {flags[0]}" in refused
 
@@ -329,6 +338,32 @@ def test_a_collection_may_be_one_tenants_own(shell: Shell, tmp_path: Path):
     refused = shell.here(*run, *acme, "--tenancy", "shared", expect=2)
     assert "was made with another --tenancy" in refused
     assert "nothing of tenant 'default'" in shell.here("delete", "acmes", "--id", "a", expect=2)
+
+
+def test_a_collection_may_keep_one_vector_for_two_tokens(shell: Shell, tmp_path: Path):
+    path = jsonl(tmp_path / "rows.jsonl", doc("a"))
+    run = ("run", path, "-c", "pooled")
+    shell.here(*run, "--pooling", 2)
+    assert " dimensions, int8, one for 2 tokens\n" in shell.here("status", "pooled")
+    assert "1 unchanged" in shell.here(*run)
+    halved = _vectors(shell, "pooled", tmp_path)
+    assert halved["vectors"] == -(-halved["tokens"] // 2)
+    assert "it would be what serves already" in shell.here("rebuild", "pooled", expect=2)
+    shell.here("rebuild", "pooled", "--pooling", 1)
+    assert ", 2 tokens a vector" in shell.here("generations", "pooled").splitlines()[0]
+    shell.here("promote", "pooled")
+    whole = _vectors(shell, "pooled", tmp_path)
+    assert whole["vectors"] == whole["tokens"] == halved["tokens"]
+
+
+def _vectors(shell: Shell, name: str, folder: Path) -> dict[str, int]:
+    """Tokens and ColBERT vectors of a collection's one chunk."""
+    file = folder / f"{name}.parquet"
+    file.unlink(missing_ok=True)
+    shell.here("export", name, file, "--vectors")
+    [row] = pq.read_table(file).to_pylist()
+    size = width(len(row["dense"]), Codec.INT8)
+    return {"tokens": len(row["token_ids"]), "vectors": len(row["codes"]) // size}
 
 
 @pytest.mark.drill

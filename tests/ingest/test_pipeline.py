@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ from tokenizers import Tokenizer
 
 from embedder.client import EmbedderClient
 from ingest.cutting.chunkers import Chunkers
+from ingest.pooling import pooled
 from ingest.running.pipeline import Item, survey
 from ingest.sources import Parsed, Place, Reject
-from m3.types import Codec, Document
+from m3.types import Codec, Document, text_hash
 from store.contract import Chunking, Collection, CollectionSpec
 from store.filters import FieldType
 from store.memory import MemoryStore
@@ -48,6 +50,24 @@ async def test_documents_are_written_with_their_vectors(
     vectors = collection.embeddings_by_text([long.key])
     expected = {representation(chunk.model_text()).codes.tobytes() for chunk in stored.chunks}
     assert {row.codes.tobytes() for row in vectors.values()} == expected
+
+
+async def test_tokens_are_pooled_once_and_stored_so(client: CountingClient):
+    collection = MemoryStore().create("pooled", replace(spec(Chunking(40, 10)), pooling=2))
+    text = " ".join(f"Sentence {i}. {PARAGRAPH}" for i in range(9))
+    await run([Document("a", text)], collection, client)
+    await run([Document("a", f"{text} And more.")], collection, client)
+    assert len(client.texts) == len(set(client.texts)), "what was stored has served again"
+    stored = collection.document(key("a"))
+    assert stored is not None
+    vectors = collection.embeddings_by_text([key("a")])
+    for chunk in stored.chunks:
+        expected = pooled(representation(chunk.model_text()), 2)
+        found = vectors[text_hash(chunk.model_text())]
+        assert (found.codes.tobytes(), len(found.codes)) == (expected.codes.tobytes(), 2)
+        assert found.groups is not None
+        assert expected.groups is not None
+        assert found.groups.tolist() == expected.groups.tolist()
 
 
 async def test_a_rerun_asks_the_model_nothing(client: CountingClient, collection: Collection):

@@ -25,6 +25,15 @@ def test_a_token_more_costs_what_the_codec_writes(codec):
     assert more[1] - more[0] == encode_tokens(vector, codec).nbytes + 4 + 8 + 10
 
 
+def test_pooled_tokens_share_vectors():
+    vector = np.ones((1, 64), np.float32)
+    one, two, three = (
+        size(Load(1, tokens, dimension=64, pooling=2)).chunk_bytes for tokens in (10, 11, 12)
+    )
+    assert two - one == encode_tokens(vector, Codec.INT8).nbytes + 4 + 4 + 8 + 10
+    assert three - two == 4 + 4 + 8 + 10
+
+
 @pytest.mark.parametrize("chunks", ["1M", "100M", "1B"])
 def test_the_page_says_what_is_calculated(chunks):
     sizes = {codec: size(Load(_count(chunks), 120, codec)) for codec in Codec}
@@ -39,7 +48,7 @@ def test_the_page_says_what_is_calculated(chunks):
     assert f"| {' | '.join(cells)} |" in PAGE.read_text()
 
 
-@pytest.mark.parametrize("wrong", ["chunks", "tokens", "nodes", "rate", "dimension"])
+@pytest.mark.parametrize("wrong", ["chunks", "tokens", "nodes", "rate", "dimension", "pooling"])
 def test_a_number_must_be_above_zero(wrong):
     with pytest.raises(InvalidInput, match=wrong):
         Load(**{"chunks": 1, "tokens": 1, wrong: 0})
