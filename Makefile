@@ -3,6 +3,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 export VENV
+# Tests, demo and drills start processes by the hundred: each would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo up test check bench drill notebooks clean
 
