@@ -32,12 +32,19 @@ class Edge:
         folder: its configuration, this run's own copy.
         log: the access log so far.
         list_nodes: have it serve these `address:port` from now on.
+        watch: where it tells how it is, if it does.
     """
 
     url: str
     folder: Path
     log: Callable[[], str]
     list_nodes: Callable[[Sequence[str]], object]
+    watch: str = ""
+
+    @property
+    def address(self) -> str:
+        """Its `address:port`."""
+        return self.url.partition("://")[2]
 
 
 def free_ports(count: int) -> list[int]:
@@ -66,12 +73,14 @@ def nginx(
     fail_timeout: str = "1s",
     changes: Changes = (),
     keys: str | None = None,
+    days: int = 30,
 ) -> Iterator[Edge]:
     """deploy/nginx in front of nodes, for the length of a block.
 
     Args:
         watched: watch_nodes.py runs beside it.
         keys: lines of keys.conf; with them the edge speaks TLS.
+        days: that its certificate lasts then.
     """
     program, (port,) = needs("nginx"), free_ports(1)
     conf, logs = folder / "conf", folder / "logs"
@@ -85,7 +94,7 @@ def nginx(
         _replace([conf / "listen-tls.conf"], [("listen 7870", f"listen 127.0.0.1:{port}")])
         (conf / "listen-tls.conf").replace(conf / "listen.conf")
         (conf / "keys.conf").write_text(keys)
-        _certify(conf / "certificate.key", conf / "certificate.crt")
+        _certify(conf / "certificate.key", conf / "certificate.crt", days)
     _replace([conf / "nginx.conf"], changes)
     command = [program, "-p", folder, "-c", "conf/nginx.conf", "-e", "logs/error.log"]
     with ExitStack() as stack:
@@ -105,7 +114,12 @@ def nginx(
 
 @contextmanager
 def haproxy(
-    folder: Path, nodes: Sequence[str], *, changes: Changes = (), keys: str | None = None
+    folder: Path,
+    nodes: Sequence[str],
+    *,
+    changes: Changes = (),
+    keys: str | None = None,
+    days: int = 30,
 ) -> Iterator[Edge]:
     """deploy/haproxy in front of nodes, as `nginx`."""
     program, (port,) = needs("haproxy"), free_ports(1)
@@ -116,7 +130,7 @@ def haproxy(
         (conf / "listen-tls.cfg").replace(conf / "listen.cfg")
         (conf / "keys.lst").write_text(keys)
         # One file holds both for HAProxy.
-        _certify(conf / "certificate.pem", conf / "certificate.crt")
+        _certify(conf / "certificate.pem", conf / "certificate.crt", days)
         whole = (conf / "certificate.pem").read_text() + (conf / "certificate.crt").read_text()
         (conf / "certificate.pem").write_text(whole)
     _replace([conf / "listen.cfg"], [("127.0.0.1:7870", f"127.0.0.1:{port}")])
@@ -135,6 +149,35 @@ def haproxy(
         process.signal(signal.SIGTERM)
 
 
+@contextmanager
+def haproxy_inside(
+    folder: Path, arguments: Sequence[str], *, nodes: str, resolver: str
+) -> Iterator[Edge]:
+    """deploy/haproxy as containers run it, on free ports of this machine.
+
+    Args:
+        arguments: what the container is given.
+        nodes: a name and a port, which stand for all nodes.
+        resolver: the name server, in place of /etc/resolv.conf's.
+    """
+    program, (port, watch) = needs("haproxy"), free_ports(2)
+    conf = folder / "conf"
+    shutil.copytree(DEPLOY / "haproxy", conf)
+    moved = [("bind :7870", f"bind 127.0.0.1:{port}"), ("bind :7871", f"bind 127.0.0.1:{watch}")]
+    _replace([conf / "listen-inside.cfg"], moved)
+    _replace([conf / "haproxy.cfg"], [("parse-resolv-conf", f"nameserver test {resolver}")])
+    given = [str(conf) if each == "/etc/edge" else each for each in arguments]
+    with running([program, "-W", "-db", *given], {"EDGE_NODES": nodes}) as process:
+        _until_listening(port, process)
+        urls = [f"http://127.0.0.1:{each}" for each in (port, watch)]
+        yield Edge(urls[0], conf, process.output, _fixed, urls[1])
+        process.signal(signal.SIGTERM)
+
+
+def _fixed(_: Sequence[str]) -> None:
+    raise AssertionError("its nodes are those of the name")
+
+
 def _serve(file: Path, nodes: Sequence[str]) -> None:
     kept = [line for line in file.read_text().splitlines() if not line.startswith("    server ")]
     servers = [f"    server node{i} {node}" for i, node in enumerate(nodes, 1)]
@@ -149,9 +192,10 @@ def _replace(files: Sequence[Path], changes: Changes) -> None:
             file.write_text(text.replace(old, new))
 
 
-def _certify(key: Path, certificate: Path) -> None:
+def _certify(key: Path, certificate: Path, days: int) -> None:
     """A key, and a certificate for 127.0.0.1 that it signed itself."""
     kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    kind += ["-days", str(days)]
     names = ["-subj", "/CN=edge", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", key, "-out", certificate]
     command = [needs("openssl"), "req", *kind, *names, *files]

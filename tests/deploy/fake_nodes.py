@@ -82,17 +82,18 @@ class FakeNode:
 
     answer: Answer = fine
     ready: bool = True
+    host: str = "127.0.0.1"
     address: str = ""
     requests: list[Asked] = field(default_factory=list)
 
 
 @contextmanager
-def fake_nodes(*nodes: FakeNode) -> Iterator[list[str]]:
-    """Their addresses (`127.0.0.1:port`), for the length of a block."""
-    servers = [_Server(("127.0.0.1", 0), Request) for _ in nodes]
+def fake_nodes(*nodes: FakeNode, port: int = 0) -> Iterator[list[str]]:
+    """Their addresses (`127.0.0.1:port`), for the length of a block; port 0 takes free ones."""
+    servers = [_Server((node.host, port), Request) for node in nodes]
     for node, server in zip(nodes, servers, strict=True):
         server.node = node
-        node.address = f"127.0.0.1:{server.server_port}"
+        node.address = f"{node.host}:{server.server_port}"
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield [node.address for node in nodes]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,11 +16,19 @@ from commands.search import serve as search_serve
 from m3.settings import Settings
 
 SETTINGS = frozenset(f"M3_{name.upper()}" for name in Settings.model_fields)
-THEIRS = frozenset({"HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN", "HOME"})
+THEIRS = frozenset({"HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN", "HOME", "OTEL_EXPORTER_OTLP_ENDPOINT"})
 """Variables of libraries, which docs/settings.md names."""
 AWS = "AWS_"
 EMBEDDER_PORT: int = inspect.signature(embedder.serve).parameters["port"].default
 SEARCH_PORT: int = inspect.signature(search_serve.serve).parameters["port"].default
+_HAPROXY = Path(__file__).parents[2] / "deploy/haproxy"
+_LISTENING = (_HAPROXY / "listen-inside.cfg").read_text()
+EDGE_PORT, EDGE_WATCH_PORT = map(int, re.findall(r"bind :(\d+)", _LISTENING))
+EDGE_PATHS = frozenset(re.findall(r"{ path (/\w+) }", _LISTENING))
+"""That the second of these ports answers."""
+EDGE_VARIABLES = frozenset(re.findall(r"\${(\w+)}", (_HAPROXY / "nodes.cfg").read_text()))
+OTLP_PORT = 4318
+"""OpenTelemetry's, over HTTP."""
 PORTS = {
     "embedder": EMBEDDER_PORT,
     "search": SEARCH_PORT,
@@ -26,6 +36,7 @@ PORTS = {
     "milvus metrics": 9091,
     "prometheus": 9090,
     "grafana": 3000,
+    "jaeger": 16686,
 }
 
 

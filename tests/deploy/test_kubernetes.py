@@ -27,6 +27,8 @@ STACKS = ("overlays/cpu", "overlays/gpu")
 BUILDS = (*STACKS, "ingest")
 IMAGES = {"m3-embedder": "m3-embedder", "m3-ingest": "m3-ingest", "m3-search": "m3-search"}
 """Image to the command it runs."""
+EDGE = "haproxy"
+"""The one image that is not ours."""
 Manifest = dict[str, Any]
 
 
@@ -90,22 +92,23 @@ def test_everything_is_in_one_namespace():
 def test_images_are_named_and_of_a_version():
     for name, _, container in containers():
         registry, _, tag = container["image"].partition(":")
-        assert registry.rpartition("/")[2] in IMAGES, name
-        assert re.match(r"\d+\.\d+\.\d+", tag), container["image"]
+        assert registry.rpartition("/")[2] in {*IMAGES, EDGE}, name
+        assert re.match(r"\d+\.\d+" if name == "edge" else r"\d+\.\d+\.\d+", tag), name
 
 
 def test_every_variable_is_a_setting():
     given = set(named(STACKS[0], "ConfigMap", "m3")["data"])
     for _, _, container in containers():
         given |= {each["name"] for each in container.get("env", [])}
-    assert known.unknown_variables(given - {"PART"}) == []
+    assert known.unknown_variables(given - {"PART"} - known.EDGE_VARIABLES) == []
+    assert given >= known.EDGE_VARIABLES
     assert {"M3_API_KEYS_FILE", "M3_EMBEDDER_URL", "HF_HUB_OFFLINE"} <= given
 
 
 def test_every_argument_is_an_option_of_its_command():
     asked = 0
     for _, _, container in containers():
-        if "args" not in container:
+        if "args" not in container or container["image"].startswith(EDGE):
             continue
         program = container["image"].rpartition("/")[2].partition(":")[0]
         command, *rest = container["args"]
@@ -129,9 +132,12 @@ def test_ports_are_those_that_programs_listen_on():
             assert selected.items() <= pod["metadata"]["labels"].items()
             assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(port)
     config = named(STACKS[0], "ConfigMap", "m3")["data"]
-    assert config["M3_EMBEDDER_URL"] == f"http://embedder:{known.EMBEDDER_PORT}"
+    assert config["M3_EMBEDDER_URL"] == f"http://edge:{known.EDGE_PORT}"
+    assert config["M3_TRACING"] == "false"
+    assert config["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(f":{known.OTLP_PORT}")
     assert config["M3_MILVUS_URI"].endswith(f":{known.PORTS['milvus']}")
     allowed = {known.EMBEDDER_PORT, known.SEARCH_PORT, 19530, 53, 443, 9091}
+    allowed |= {known.EDGE_PORT, known.EDGE_WATCH_PORT, known.OTLP_PORT}
     for manifest in all_built():
         if manifest["kind"] == "NetworkPolicy":
             for rule in manifest["spec"].get("ingress", []) + manifest["spec"].get("egress", []):
@@ -144,7 +150,8 @@ def test_probes_ask_what_programs_answer():
     assert answered <= known.paths_of(create_node_app(Settings()))
     asked = [
         container[f"{kind}Probe"]["httpGet"]
-        for _, _, container in containers()
+        for name, _, container in containers()
+        if name != "edge"
         for kind in ("startup", "readiness", "liveness")
         if f"{kind}Probe" in container
     ]
@@ -152,6 +159,48 @@ def test_probes_ask_what_programs_answer():
     for each in asked:
         assert each["path"] in answered
         assert each["port"] == "http"
+
+
+def test_the_edge_stands_between_callers_and_all_nodes():
+    for stack in STACKS:
+        pod = named(stack, "Deployment", "edge")["spec"]["template"]
+        [container] = pod["spec"]["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports == {"http": known.EDGE_PORT, "watch": known.EDGE_WATCH_PORT}
+        [offered] = named(stack, "Service", "edge")["spec"]["ports"]
+        assert (offered["port"], offered["targetPort"]) == (known.EDGE_PORT, "http")
+        assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(known.EDGE_WATCH_PORT)
+        for kind in ("readiness", "liveness"):
+            asked = container[f"{kind}Probe"]["httpGet"]
+            assert asked["path"] in known.EDGE_PATHS
+            assert asked["port"] == "watch"
+        # A name that has every node's address, in full: HAProxy's resolver has no search domains.
+        assert named(stack, "Service", "embedder")["spec"]["clusterIP"] == "None"
+        [name] = container["env"]
+        assert name["value"] == f"embedder.m3.svc.cluster.local:{known.EMBEDDER_PORT}"
+        [volume] = pod["spec"]["volumes"]
+        files = named(stack, "ConfigMap", volume["configMap"]["name"])["data"]
+        for file in (*container["args"][3::2], "least_work.lua"):
+            assert files[file] == (FOLDER.parent / "haproxy" / file).read_text()
+        waiting = named(stack, "Deployment", "embedder")["spec"]["template"]["spec"]
+        seconds = {e["name"]: e["value"] for e in waiting["containers"][0]["env"]}
+        assert 2 * float(seconds["M3_MAX_QUEUE_SECONDS"]) < 25, "the edge's time-out"
+
+
+def test_only_the_edge_reaches_nodes():
+    """By the network's rules, whoever else may call nodes reaches the edge."""
+    policies = {
+        each["metadata"]["name"]: each["spec"]
+        for each in built(STACKS[0])
+        if each["kind"] == "NetworkPolicy"
+    }
+    edge = {"matchLabels": {"app.kubernetes.io/name": "edge"}}
+    [nodes] = policies["embedder"]["ingress"]
+    assert [each["podSelector"] for each in nodes["from"] if "podSelector" in each] == [edge]
+    [calls] = policies["calls-nodes"]["egress"]
+    assert calls == {"to": [{"podSelector": edge}], "ports": [{"port": known.EDGE_PORT}]}
+    [on] = policies["edge"]["egress"]
+    assert on["ports"] == [{"port": known.EMBEDDER_PORT}]
 
 
 def test_a_pod_is_given_longer_than_its_program_takes_to_end():
@@ -218,8 +267,11 @@ def test_nothing_speaks_to_anything_unless_a_policy_says_so():
     assert nothing["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     labels = [pod["metadata"]["labels"] for _, pod in pods(all_built())]
     for policy in policies:
-        wanted = policy["spec"]["podSelector"].get("matchLabels", {})
+        selector = policy["spec"]["podSelector"]
+        wanted = selector.get("matchLabels", {})
         assert any(wanted.items() <= each.items() for each in labels), policy["metadata"]["name"]
+        for either in selector.get("matchExpressions", []):
+            assert set(either["values"]) <= {each[either["key"]] for each in labels}
 
 
 def test_each_part_of_an_ingest_is_some_pods():

@@ -70,13 +70,30 @@ def test_services_find_each_other(stack):
     for file in stack["include"]:
         services |= {*yaml.safe_load((ROOT / file).read_text())["services"]}
     env = stack["services"]["search"]["environment"]
-    assert env["M3_EMBEDDER_URL"] == f"http://embedder:{known.EMBEDDER_PORT}"
+    assert env["M3_EMBEDDER_URL"] == f"http://edge:{known.EDGE_PORT}"
+    edge = stack["services"]["edge"]
+    assert edge["expose"] == [str(known.EDGE_PORT), str(known.EDGE_WATCH_PORT)]
+    assert edge["environment"] == dict.fromkeys(
+        known.EDGE_VARIABLES, f"embedder:{known.EMBEDDER_PORT}"
+    )
+    asked = edge["healthcheck"]["test"][-1]
+    assert asked == f"http://127.0.0.1:{known.EDGE_WATCH_PORT}/readyz"
+    assert "/readyz" in known.EDGE_PATHS
     assert stack["services"]["embedder"]["expose"] == [str(known.EMBEDDER_PORT)]
     assert env["M3_MILVUS_URI"] == f"http://milvus:{known.PORTS['milvus']}"
     assert {"embedder", "milvus"} <= services
     for name, service in stack["services"].items():
         for need in service.get("depends_on", {}):
             assert need in services, (name, need)
+
+
+def test_traces_are_off_unless_asked_for(stack):
+    for name in OURS:
+        env = stack["services"][name]["environment"]
+        assert env["M3_TRACING"] == "${M3_TRACING:-false}"
+        assert env["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(f"http://jaeger:{known.OTLP_PORT}}}")
+    assert stack["services"]["jaeger"]["expose"] == [str(known.OTLP_PORT)]
+    assert stack["services"]["jaeger"]["profiles"] == ["trace"]
 
 
 def test_every_port_is_bound_to_loopback(stack):
@@ -106,7 +123,7 @@ def test_no_secret_has_a_default_and_the_example_has_none(stack):
 
 
 def test_services_of_ours_can_do_little(stack):
-    for name in OURS:
+    for name in (*OURS, "edge"):
         service = stack["services"][name]
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
