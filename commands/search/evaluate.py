@@ -80,16 +80,19 @@ def evaluate(
     """
     from commands.search.measuring import Asked, Wanted, measure_folder  # noqa: PLC0415
     from commands.search.outcomes import evaluation_json, show_evaluation  # noqa: PLC0415
+    from commands.search.writing import Outputs  # noqa: PLC0415
 
     settings = load_settings(embedder_url=embedder_url, home=home)
     wanted = Wanted.of(methods, metrics, floor or [], depth)
+    outputs = Outputs(per_query, run_out)
+    outputs.check()
     asked = Asked(folder, split, collection, allow_unknown)
     measured = asyncio.run(measure_folder(asked, settings, wanted))
-    measured.write(per_query, run_out)
     if json:
         print_json(evaluation_json(measured))
     else:
         show_evaluation(measured)
+    outputs.write(measured)
     for each in measured.missed:
         typer.echo(f"missed: {each.floor}, measured {each.measured:.4f}", err=True)
     if measured.failed or measured.missed:

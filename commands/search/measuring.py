@@ -15,7 +15,7 @@ from commands.ingest.progress import Display, display
 from commands.search.parts import open_service
 from evaluation.collection import prepare
 from evaluation.judged.beir import TestCollection, load, named
-from evaluation.measuring import floors, metrics, per_query, run_files
+from evaluation.measuring import floors, metrics
 from evaluation.measuring.floors import Floor, Missed
 from evaluation.measuring.metrics import Metric, metric_named
 from evaluation.measuring.quality import Measured, measure_methods
@@ -101,16 +101,6 @@ class Evaluation:
     methods: Sequence[Measured]
     missed: Sequence[Missed]
     failed: int
-
-    def write(self, table: Path | None, runs: Path | None) -> None:
-        """Each query's figures, and each method's ranking, where they are asked for."""
-        if table is not None:
-            per_query.write(table, self.methods)
-        if runs is not None:
-            runs.mkdir(parents=True, exist_ok=True)
-            for each in self.methods:
-                with (runs / f"{each.method}.run").open("w", encoding="utf-8") as file:
-                    run_files.write(each.run, file, f"{self.collection.name}-{each.method}")
 
 
 async def measure_folder(asked: Asked, settings: Settings, wanted: Wanted) -> Evaluation:

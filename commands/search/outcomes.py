@@ -35,11 +35,7 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
 def show_evaluation(found: Evaluation) -> None:
     """A table of methods and metrics, and what it was measured on."""
     documents, queries = found.collection.documents, len(found.judged.queries)
-    table = Table(
-        title=f"{found.judged.name}, {found.split}: {documents:,} documents, {queries:,} queries",
-        title_justify="left",
-        show_lines=True,
-    )
+    table = Table(show_lines=True)
     table.add_column("method")
     for metric in found.methods[0].values:
         table.add_column(metric, justify="right")
@@ -50,6 +46,11 @@ def show_evaluation(found: Evaluation) -> None:
             *(f"{mean:.4f}{_interval(intervals[name])}" for name, mean in each.means.items()),
         )
     screen = Console(highlight=False)
+    screen.print(
+        f"{found.judged.name}, {found.split}: {documents:,} document{'s' * (documents != 1)}, "
+        f"{queries:,} {'query' if queries == 1 else 'queries'}",
+        soft_wrap=True,
+    )
     screen.print(table)
     screen.print(
         "below each figure: 95 % bootstrap intervals over queries"

@@ -102,7 +102,7 @@ def judgments(
     if missing := [id_ for id_ in qrels if id_ not in texts]:
         raise InvalidInput(f"{judged} judges {named(missing, 'query')} not in {queries.name}")
     if empty := [id_ for id_ in qrels if not texts[id_].strip()]:
-        raise InvalidInput(f"{queries} has no text for {named(empty, 'query')}, which are judged")
+        raise InvalidInput(f"{queries}: judged but empty: {named(empty, 'query')}")
     return {id_: texts[id_] for id_ in qrels}, qrels
 
 

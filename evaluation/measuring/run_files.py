@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -17,21 +17,23 @@ from m3.errors import InvalidInput
 _COLUMNS = 6
 
 
-def write(run: Run, file: TextIO, tag: str) -> None:
+def write(run: Run, path: Path, tag: str) -> None:
     """Scores as written fall strictly, by a step of fp32 where they tie.
 
     Other readers order by score alone, in fp32, and break ties by ids of their own liking.
 
     Raises:
-        InvalidInput: an id with white space, which the format has no way to write.
+        InvalidInput: an id with white space, which the format has no way to write; then
+            nothing is written.
     """
-    for query, ranking in run.items():
-        falling = _falling(ranking)
-        for rank, (document, score) in enumerate(zip(ranking.documents, falling, strict=True), 1):
-            for id_ in (query, document):
-                if id_.split() != [id_]:
-                    raise InvalidInput(f"a TREC run cannot hold the id {id_!r}: it has white space")
-            file.write(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
+    for id_ in chain(run, *(ranking.documents for ranking in run.values())):
+        if id_.split() != [id_]:
+            raise InvalidInput(f"a TREC run cannot hold the id {id_!r}: it has white space")
+    with path.open("w", encoding="utf-8") as file:
+        for query, ranking in run.items():
+            scored = zip(ranking.documents, _falling(ranking), strict=True)
+            for rank, (document, score) in enumerate(scored, 1):
+                file.write(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
 
 
 def _falling(ranking: Ranking) -> Iterator[np.float32]:

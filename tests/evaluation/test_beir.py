@@ -118,7 +118,7 @@ def test_judgments_need_queries(folder: Path) -> None:
 
 def test_a_judged_query_has_a_text(folder: Path) -> None:
     (folder / "queries.jsonl").write_text('{"_id": "q1", "text": " "}\n')
-    with pytest.raises(InvalidInput, match=r"no text for 1 query \('q1'\)"):
+    with pytest.raises(InvalidInput, match=r"queries.jsonl: judged but empty: 1 query \('q1'\)"):
         load(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import ir_measures
@@ -11,20 +10,27 @@ import pytest
 
 from evaluation.measuring import per_query, run_files
 from evaluation.measuring.floors import Missed, missed, parse
-from evaluation.measuring.metrics import DEFAULT, measure
+from evaluation.measuring.metrics import DEFAULT, Metric, measure
 from evaluation.measuring.quality import measure_methods
 from evaluation.scores.ranking import Ranking, rankings
 from m3.errors import InvalidInput
-from scoring.fusion import Method
+from scoring.fusion import Method, Weights
 from tests.evaluation.drawn import drawn, judgments
+
+MAP = Metric("MAP")
 
 
 def test_ties_are_read_in_the_order_they_were_written(tmp_path: Path) -> None:
     tied = Ranking([f"d{i}" for i in range(9)], [0.5] * 4 + [0.25] * 5)
     path = tmp_path / "tied.run"
-    with path.open("w") as file:
-        run_files.write({"q": tied}, file, "tied")
+    run_files.write({"q": tied}, path, "tied")
     assert list(run_files.read(path)["q"].documents) == list(tied.documents)
+
+
+def test_ties_of_others_are_read_as_trec_eval_orders_them(tmp_path: Path) -> None:
+    path = tmp_path / "tied.run"
+    path.write_text("q Q0 a 1 0.5 tag\nq Q0 c 2 0.5 tag\nq Q0 b 3 0.9 tag\n")
+    assert list(run_files.read(path)["q"].documents) == ["b", "c", "a"]
 
 
 def test_figures_of_a_file_are_those_of_the_run(tmp_path: Path) -> None:
@@ -34,8 +40,7 @@ def test_figures_of_a_file_are_those_of_the_run(tmp_path: Path) -> None:
     qrels = judgments(rng, raw, relevant=40)
     run = rankings(raw)
     path = tmp_path / "fusion.run"
-    with path.open("w") as file:
-        run_files.write(run, file, "fusion")
+    run_files.write(run, path, "fusion")
     want = measure(qrels, {query: each.documents for query, each in run.items()})
     ours = measure(qrels, {query: each.documents for query, each in run_files.read(path).items()})
     for name, values in want.items():
@@ -75,9 +80,15 @@ def test_a_file_without_a_run(tmp_path: Path) -> None:
             run_files.read(tmp_path / name)
 
 
-def test_an_id_with_a_blank_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="'two words'"):
-        run_files.write({"q": Ranking(["two words"], [1.0])}, io.StringIO(), "tag")
+def test_an_id_with_a_blank_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.run"
+    for run in (
+        {"p": Ranking(["d"], [1.0]), "q": Ranking(["two words"], [1.0])},
+        {"p": Ranking(["d"], [1.0]), "two words": Ranking(["d"], [1.0])},
+    ):
+        with pytest.raises(InvalidInput, match="'two words'"):
+            run_files.write(run, path, "tag")
+        assert not path.exists()
 
 
 def test_tables_of_queries_come_back(tmp_path: Path) -> None:
@@ -100,6 +111,19 @@ def test_tables_of_queries_come_back(tmp_path: Path) -> None:
     path.write_text("query,method,MAP\nq,dense\n")
     with pytest.raises(InvalidInput, match=r":2: 2 columns in place of 3"):
         per_query.read(path)
+
+
+def test_methods_are_measured_by_the_weights_that_are_given() -> None:
+    rng = np.random.default_rng(10)
+    raw = drawn(rng, queries=4, candidates=20)
+    qrels = judgments(rng, raw, relevant=20)
+    dense = {Method.FUSION: Weights(1, 0, 0)}
+    (found,) = measure_methods(raw, qrels, [Method.FUSION], weights=dense, metrics=[MAP])
+    assert found.weights == Weights(1, 0, 0)
+    assert found.run == rankings(raw, Method.FUSION, Weights(1, 0, 0))
+    assert found.run != rankings(raw, Method.FUSION)
+    with pytest.raises(InvalidInput, match="nDCG@10 looks deeper than the 9 candidates"):
+        measure_methods(raw, qrels, [Method.FUSION], depth=9)
 
 
 def test_floors() -> None:
