@@ -44,10 +44,10 @@ def drawn(
 def judgments(
     rng: np.random.Generator, raw: RawScores, relevant: int, grades: int = 3
 ) -> dict[str, dict[str, int]]:
-    """Of documents that were found and others, some of them judged as 0."""
+    """Of documents that were found and others, some of them judged as 0, or as worse than that."""
     return {
         query: {
-            raw.documents[i]: int(rng.integers(0, grades + 1))
+            raw.documents[i]: int(rng.integers(-1, grades + 1))
             for i in rng.choice(len(raw.documents), relevant, replace=False)
         }
         for query in raw.queries

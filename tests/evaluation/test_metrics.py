@@ -12,15 +12,15 @@ from evaluation.measuring.metrics import DEFAULT, measure, metric_named
 from m3.errors import InvalidInput
 
 documents = [f"d{i}" for i in range(14)]
-grades = st.dictionaries(st.sampled_from(documents), st.integers(0, 3), max_size=6)
+grades = st.dictionaries(st.sampled_from(documents), st.integers(-1, 3), max_size=6)
 rankings = st.permutations(documents).flatmap(
     lambda order: st.integers(0, len(order)).map(lambda n: order[:n])
 )
 
 
 def ndcg(judged: dict[str, int], ranking: list[str], depth: int) -> float:
-    gains = [judged.get(document, 0) for document in ranking[:depth]]
-    best = sorted(judged.values(), reverse=True)[:depth]
+    gains = [max(judged.get(document, 0), 0) for document in ranking[:depth]]
+    best = sorted((max(grade, 0) for grade in judged.values()), reverse=True)[:depth]
     ideal = _discounted(best)
     return _discounted(gains) / ideal if ideal else 0.0
 

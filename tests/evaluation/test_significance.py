@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluation.measuring import comparing
 from evaluation.measuring.comparing import compare
 from evaluation.measuring.significance import interval, randomisation_p
 from m3.errors import InvalidInput
@@ -57,6 +58,18 @@ def test_a_difference_is_told_from_noise() -> None:
     b[30:40] -= 0.1
     counts = compare("nDCG@10", a, b)
     assert (counts.wins, counts.losses, counts.ties) == (30, 10, 160)
+
+
+@pytest.mark.parametrize(
+    ("p", "low", "noise"), [(0.01, 0.02, False), (0.2, 0.02, True), (0.01, -0.02, True)]
+)
+def test_interval_and_p_must_both_tell_a_difference(
+    monkeypatch: pytest.MonkeyPatch, p: float, low: float, noise: bool
+) -> None:
+    """They rarely disagree, few queries or skewed differences apart."""
+    monkeypatch.setattr(comparing, "randomisation_p", lambda *_, **__: p)
+    monkeypatch.setattr(comparing, "interval", lambda *_, **__: (low, 0.3))
+    assert compare("MAP", np.zeros(9), np.full(9, 0.1)).noise == noise
 
 
 def test_one_query_has_no_interval() -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from evaluation.measuring.metrics import DEFAULT, measure, metric_named
+from evaluation.measuring.significance import SEED
 from evaluation.scores.ranking import rankings
 from evaluation.scores.raw import RawScores
-from evaluation.tuning.fitting import tune
+from evaluation.tuning.fitting import FOLDS, tune
 from evaluation.tuning.places import Places
 from evaluation.tuning.simplex import around, grid
 from m3.errors import InvalidInput
@@ -32,7 +33,11 @@ def test_places_give_what_whole_rankings_give(chunks: int, levels: int, method: 
     rng = np.random.default_rng(chunks * 10 + levels)
     raw = drawn(rng, queries=12, candidates=120, chunks=chunks, levels=levels)
     qrels = judgments(rng, raw, relevant=60)
-    qrels = {"unanswered": {"d1": 1}, **dict(list(qrels.items())[:-1]), "nothing": {"d1": 0}}
+    qrels = {
+        "unanswered": {"d1": 1},
+        **dict(list(qrels.items())[:-1]),
+        "nothing": {"d1": 0, "d2": -1},
+    }
     for metric in METRICS:
         quick = Places(raw, qrels, metric, method).values(np.array(TRIPLES))
         for values, triple in zip(quick, TRIPLES, strict=True):
@@ -85,6 +90,14 @@ def test_planted_weights_are_found(weights: tuple[float, float, float]) -> None:
     assert tuned.fitted > tuned.held_out.a
 
 
+def test_weights_are_found_between_the_steps_of_the_first_grid() -> None:
+    rng = np.random.default_rng(11)
+    raw = drawn(rng, queries=60, candidates=60)
+    raw = replace(raw, ranks=raw.ranks + 1, depth=60)
+    tuned = tune(raw, planted(rng, raw, (0.21, 0.68, 0.11), noise=0), NDCG)
+    assert tuned.fitted == pytest.approx(1)
+
+
 def test_where_nothing_is_to_be_gained_it_is_called_noise() -> None:
     """Judgments that no score knows of, and those that the weights in use made."""
     rng = np.random.default_rng(6)
@@ -96,6 +109,49 @@ def test_where_nothing_is_to_be_gained_it_is_called_noise() -> None:
     default = (1 / 2.3, 0.3 / 2.3, 1 / 2.3)
     as_it_is = tune(raw, planted(rng, raw, default, noise=0.1), NDCG)
     assert not as_it_is.gain
+
+
+def test_queries_that_are_held_out_have_no_say_in_what_they_are_measured_by() -> None:
+    """Judge one fold's queries anew: its weights stay, those of the others need not."""
+    rng = np.random.default_rng(8)
+    raw = drawn(rng, queries=30, candidates=40)
+    qrels = planted(rng, raw, (0.2, 0.7, 0.1), noise=0.1)
+    folds = tune(raw, qrels, NDCG).folds
+    fold_of = np.random.default_rng(SEED).permutation(len(qrels)) % FOLDS
+    others = planted(rng, raw, (0.1, 0.1, 0.8), noise=0.1)
+    for number, fold in enumerate(folds):
+        anew = {
+            query: others[query] if of == number else grades
+            for of, (query, grades) in zip(fold_of, qrels.items(), strict=True)
+        }
+        again = tune(raw, anew, NDCG).folds
+        assert again[number] == fold
+        assert again != folds
+
+
+def test_what_is_gained_is_gained_against_the_weights_in_use() -> None:
+    rng = np.random.default_rng(9)
+    raw = drawn(rng, queries=30, candidates=40)
+    qrels = planted(rng, raw, (0.2, 0.7, 0.1), noise=0.1)
+    now = Weights(1, 0, 0)
+    tuned = tune(raw, qrels, NDCG, default=now)
+    assert tuned.default == now
+    by_now = Places(raw, qrels, NDCG).values(np.array([now.as_tuple()])).mean()
+    assert tuned.held_out.a == pytest.approx(by_now)
+    assert tuned.gain
+    held = tuned.held_out
+    for noise, difference in ((True, 0.1), (False, -0.1), (True, -0.1)):
+        told = replace(held, noise=noise, difference=difference)
+        assert not replace(tuned, held_out=told).gain
+
+
+def test_of_equally_good_weights_the_one_amid_them_is_taken() -> None:
+    """Scores that all agree: every weight is as good, and an edge would be an accident."""
+    raw = drawn(np.random.default_rng(10), queries=10, candidates=30)
+    raw = replace(raw, scores=np.repeat(raw.scores[:, :1], 3, axis=1))
+    tuned = tune(raw, planted(np.random.default_rng(1), raw, (1, 1, 1), noise=0.1), NDCG)
+    assert tuned.weights.as_tuple() == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert tuned.held_out.noise
 
 
 def test_what_cannot_be_tuned_is_told() -> None:
