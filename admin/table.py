@@ -11,7 +11,7 @@ _NUMBERS = (int, float)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Table:
-    """Rows under columns; numbers stand to the right."""
+    """Rows under columns; columns with numbers stand to the right."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
@@ -24,15 +24,20 @@ class Table:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        heads = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in self.rows)
+        heads = self._row("th", self.columns)
+        body = "".join(f"<tr>{self._row('td', row)}</tr>" for row in self.rows)
         caption = f"<caption>{escape(self.caption)}</caption>" if self.caption else ""
         return f"<table>{caption}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
+    def _row(self, tag: str, cells: Sequence[object]) -> str:
+        return "".join(
+            f'<{tag} style="text-align: {self._side(i)}">{escape(_shown(cell))}</{tag}>'
+            for i, cell in enumerate(cells)
+        )
 
-def _cell(value: object) -> str:
-    side = "right" if isinstance(value, _NUMBERS) else "left"
-    return f'<td style="text-align: {side}">{escape(_shown(value))}</td>'
+    def _side(self, column: int) -> str:
+        numbers = any(isinstance(row[column], _NUMBERS) for row in self.rows)
+        return "right" if numbers else "left"
 
 
 def _shown(value: object) -> str:

@@ -24,13 +24,18 @@ _DPI = 160
 _PIXELS = 96
 """Of an inch, on a screen."""
 _STYLE = """<style>
-.m3-dark { display: none }
+.m3-dark { display: none !important }
 @media (prefers-color-scheme: dark) {
-  body:not([data-jp-theme-light="true"]) { .m3-light { display: none } .m3-dark { display: block } }
+  body:not([data-jp-theme-light="true"]) .m3-light { display: none !important }
+  body:not([data-jp-theme-light="true"]) .m3-dark { display: block !important }
 }
-body[data-jp-theme-light="false"] { .m3-light { display: none } .m3-dark { display: block } }
+body[data-jp-theme-light="false"] .m3-light { display: none !important }
+body[data-jp-theme-light="false"] .m3-dark { display: block !important }
 </style>"""
-"""JupyterLab says which theme it has; other pages go by the reader's system."""
+"""JupyterLab says which theme it has; other pages go by the reader's system.
+
+Important, because JupyterLab has a rule of its own that displays every image.
+"""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -88,7 +88,7 @@ def term_weights(seen: Seen, chunk: int | None = None, most: int = 12) -> Pictur
         axes.set_yticks(rows, [term for term, _, _ in shown])
         axes.invert_yaxis()
         axes.set_xlabel("learned term weight")
-        axes.legend(ncols=2, loc="upper right", bbox_to_anchor=(1, -0.04))
+        axes.legend(loc="lower right")
         axes.set_title("Terms: their products add up to the sparse score")
 
     height = 1.4 + 0.32 * len(shown)
