@@ -12,12 +12,13 @@ keeps its slice of them, so that nothing is encoded twice.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import orjson
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from m3.errors import Corrupt, NewerFormat
 from m3.types import F32, U8, Codec, EmbeddingBatch
@@ -40,6 +41,16 @@ COLUMNS = (
     "truncated",
 )
 """An `EmbeddingBatch`'s arrays, in the order they are written in."""
+
+_DTYPES = {
+    "F16": np.float16,
+    "F32": np.float32,
+    "I32": np.int32,
+    "I64": np.int64,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+"""By safetensors' names, what columns may be."""
 
 
 def width(dimension: int, codec: Codec) -> int:
@@ -136,32 +147,41 @@ def to_bytes(batch: EmbeddingBatch) -> bytes:
 
 
 def from_bytes(data: bytes) -> EmbeddingBatch:
-    """Read what `to_bytes` wrote, trusting nothing.
+    """Read what `to_bytes` wrote, trusting nothing; the columns are views of `data`, read-only.
 
     Raises:
         Corrupt: not our format, or columns that do not fit each other.
         NewerFormat: a version this code does not know.
     """
-    metadata = _metadata(data)
+    header, body = _split(data)
+    metadata = _metadata(header)
     try:
-        columns: dict[str, Any] = load(data)
+        columns: dict[str, Any] = {name: _column(header[name], body) for name in COLUMNS}
         batch = EmbeddingBatch(
-            **{name: columns[name] for name in COLUMNS},
+            **columns,
             codec=Codec(metadata["codec"]),
             model=metadata.get("model", ""),
             fingerprint=metadata.get("fingerprint", ""),
         )
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise Corrupt(f"the embedding batch cannot be read: {error}") from error
     _check(batch)
     return batch
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    """The safetensors header's metadata, its format and version checked."""
-    header_length = int.from_bytes(data[:8], "little")
+def _split(data: bytes) -> tuple[dict[str, Any], memoryview]:
+    """A safetensors file's header, and the bytes that its tensors lie in."""
+    end = 8 + int.from_bytes(data[:8], "little")
     try:
-        metadata = orjson.loads(data[8 : 8 + header_length])["__metadata__"]
+        return orjson.loads(memoryview(data)[8:end]), memoryview(data)[end:]
+    except ValueError as error:
+        raise Corrupt("the embedding batch has no readable header") from error
+
+
+def _metadata(header: Mapping[str, Any]) -> dict[str, str]:
+    """The header's metadata, its format and version checked."""
+    try:
+        metadata = header["__metadata__"]
         written_by, version = metadata["format"], int(metadata["version"])
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt("the embedding batch has no readable header") from error
@@ -170,6 +190,20 @@ def _metadata(data: bytes) -> dict[str, str]:
     if version > VERSION:
         raise NewerFormat(f"embedding batch version {version}; this reads up to {VERSION}: upgrade")
     return metadata
+
+
+def _column(entry: Mapping[str, Any], body: memoryview) -> NDArray[Any]:
+    """One tensor where it lies: megabytes of codes are not copied for being read.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError: what its entry says cannot be.
+    """
+    first, end = entry["data_offsets"]
+    if not 0 <= first <= end <= len(body):
+        raise ValueError(f"bytes {first} to {end} of {len(body)}")
+    if any(size < 0 for size in entry["shape"]):
+        raise ValueError(f"a shape of {entry['shape']}")
+    return np.frombuffer(body[first:end], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
 def _check(batch: EmbeddingBatch) -> None:

@@ -132,6 +132,13 @@ def _read_or_refuse(damaged: bytes) -> None:
         decode_tokens(row.codes, row.codec)
 
 
+def test_reading_copies_no_codes() -> None:
+    written = to_bytes(_batch())
+    codes = from_bytes(written).codes
+    assert np.shares_memory(codes, np.frombuffer(written, np.uint8))
+    assert not codes.flags.writeable
+
+
 def test_a_newer_version_is_refused() -> None:
     written = to_bytes(_batch())
     newer = written.replace(b'"version":"%d"' % VERSION, b'"version":"%d"' % (VERSION + 1))
