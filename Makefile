@@ -33,7 +33,7 @@ bench: ## benchmarks: a table here, JSON under bench/results/
 	@$(PYTHON) -m bench
 
 drill: ## failure drills, slow
-	@tools/environment.sh dev
+	@tools/environment.sh dev,drills
 	@$(PYTHON) -m pytest -m drill
 
 notebooks: ## JupyterLab with the admin notebooks
