@@ -11,7 +11,7 @@ import pytest
 
 from m3.settings import load_settings
 from store.index.engine import Engine
-from tests.commands.test_ingest import SAMPLE, Shell
+from tests.commands.shell import SAMPLE, Shell
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def still(shell: Shell) -> dict[str, Any]:
 
 
 def test_deferring_then_writing_then_publishing(shell: Shell, some: Path, tmp_path: Path):
-    ran = shell("run", some, "--collection", "docs", "--defer-index")
+    ran = shell.process("run", some, "--collection", "docs", "--defer-index")
     assert ran.stdout.startswith("docs: 20 documents, 20 written")
     assert ran.stderr.splitlines()[-1] == (
         "searches do not find this run's changes yet: next, `m3-ingest verify docs --repair`, or "
@@ -68,7 +68,7 @@ def test_deferring_then_writing_then_publishing(shell: Shell, some: Path, tmp_pa
 
 def test_files_are_written_for_people_too(shell: Shell, some: Path, tmp_path: Path):
     shell("run", some, "--collection", "other", "--defer-index")
-    told = shell("bulk", "write", "other", tmp_path / "files")
+    told = shell.process("bulk", "write", "other", tmp_path / "files")
     assert "20 rows of version" in told.stdout
     assert "read back and equal" in told.stdout
     assert told.stdout.endswith(f"next: m3-ingest bulk import other {tmp_path}/files --at PREFIX\n")

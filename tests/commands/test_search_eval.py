@@ -215,6 +215,11 @@ def test_a_collection_may_be_named(environment: Mapping[str, str], folder: Path)
         (["{folder}", "--metrics", "P@5"], "unknown metric 'P@5'"),
         (["{folder}", "--floor", "fusion=1"], "write it as fusion:nDCG@10=0.70"),
         (["{folder}", "--methods", "dense", "--floor", "fusion:MAP=1"], "not among those measured"),
+        (["{folder}", "--split", "dev"], "qrels/dev.tsv is missing; there are judgments of: test"),
+        (
+            ["{folder}", "--per-query", "/nowhere/a.csv"],
+            "/nowhere/a.csv cannot be written: No such",
+        ),
         (["{folder}", "--depth", "50"], "Recall@100 looks deeper than the 50 candidates"),
     ],
 )
@@ -244,6 +249,13 @@ def test_judgments_of_documents_that_are_not_there_are_counted_and_named(
     failed = run(environment, "eval", folder)
     assert failed.returncode == 2
     assert "judges 7 documents ('gone0', 'gone1'" in failed.stderr
+    (folder / "qrels/test.tsv").rename(folder / "qrels/train.tsv")
+    methods = ("--methods", "dense", "--json")
+    done = run(environment, "eval", folder, "--split", "train", "--allow-unknown", *methods)
+    found = json.loads(done.stdout)
+    assert found["unknown_documents"] == [f"gone{i}" for i in range(7)]
+    assert found["split"] == "train"
+    assert found["results"]["dense"]["Recall@100"] == pytest.approx((1 / 8 + 1) / 2, abs=1e-4)
 
 
 def test_one_judged_query_has_no_interval(environment: Mapping[str, str], folder: Path) -> None:

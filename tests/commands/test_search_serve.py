@@ -336,6 +336,14 @@ def test_other_machines_need_keys(environment: Mapping[str, str]) -> None:
     assert "--insecure" in failed.stderr
 
 
+def test_what_cannot_be_opened_is_told_in_one_line(environment: Mapping[str, str]) -> None:
+    failed = ask({**environment, "M3_EMBEDDER_URL": "localhost:7860"}, "serve", "--port", "0")
+    assert failed.returncode == 2
+    assert failed.stdout == "", "nobody is told an address where nothing will be"
+    [line] = failed.stderr.splitlines()
+    assert line.startswith("error: M3_EMBEDDER_URL: 'localhost:7860' must begin with http")
+
+
 def test_the_engine_is_started_shown_and_stopped(tmp_path: Path) -> None:
     home = {"M3_HOME": str(tmp_path / "home")}
     assert json.loads(ask(home, "engine", "status", "--json").stdout)["running"] is False
