@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,11 @@ class Texts:
         lengths = torch.tensor([len(self.ids[i]) for i in rows])
         return ids, states.float(), torch.arange(ids.shape[1]) < lengths[:, None]
 
+    def only(self, rows: list[int]) -> Texts:
+        """Some of them, in that order."""
+        ids, states = [self.ids[i] for i in rows], [self.states[i] for i in rows]
+        return Texts(ids, states, self.dense[rows])
+
 
 class SparseHead(torch.nn.Module):
     """relu(w · h + b) for each token; a term's weight is its tokens' largest."""
@@ -96,6 +102,17 @@ def read_texts(
     return Texts([torch.tensor(ids) for ids in tokenized], states, F.normalize(means, dim=-1))
 
 
+def read_pairs(records: list[dict[str, str]]) -> tuple[Checkpoint, Texts, Texts]:
+    """The stand-in, and its token states of queries `q` and passages `d`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = open_checkpoint(build(Path(scratch) / "checkpoint"))
+        cpu = torch.device("cpu")
+        transformer = Transformer(checkpoint, Arithmetic.choose("fp32", cpu), Bus(cpu))
+        queries = read_texts([r["q"] for r in records], checkpoint, transformer, QUERY_TOKENS)
+        passages = read_texts([r["d"] for r in records], checkpoint, transformer, PASSAGE_TOKENS)
+    return checkpoint, queries, passages
+
+
 def ridge_start(queries: Texts, passages: Texts, vocabulary: int) -> Tensor:
     """[d + 1]: token states to idf × (1 + ½ where the pair's other text has the token)."""
     frequency = torch.zeros(vocabulary)
@@ -113,14 +130,17 @@ def ridge_start(queries: Texts, passages: Texts, vocabulary: int) -> Tensor:
     return torch.linalg.solve(gram, moment)
 
 
-def train_sparse(queries: Texts, passages: Texts, checkpoint: Checkpoint) -> SparseHead:
-    """One epoch: tell the right passage from the batch's others, and agree with the dense."""
+def train_sparse(
+    queries: Texts, passages: Texts, checkpoint: Checkpoint, epochs: int = 1
+) -> SparseHead:
+    """Tell the right passage from the batch's others, and agree with the dense."""
     special = checkpoint.tokenizer.special.as_tuple()
     vocabulary = checkpoint.tokenizer.vocabulary
     head = SparseHead(ridge_start(queries, passages, vocabulary), special, vocabulary)
     _rescale(head, queries, passages)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
-    for rows in torch.randperm(len(queries.ids)).split(BATCH):
+    order = [torch.randperm(len(queries.ids)).split(BATCH) for _ in range(epochs)]
+    for rows in chain.from_iterable(order):
         chosen: list[int] = rows.tolist()
         scores = head(*queries.batch(chosen)) @ head(*passages.batch(chosen)).T
         right = F.cross_entropy(scores / 0.05, torch.arange(len(rows)))
@@ -195,12 +215,7 @@ def main(
     """Fit both heads and write them."""
     torch.manual_seed(seed)
     records = [orjson.loads(line) for line in pairs.read_bytes().splitlines()]
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = open_checkpoint(build(Path(scratch) / "checkpoint"))
-        cpu = torch.device("cpu")
-        transformer = Transformer(checkpoint, Arithmetic.choose("fp32", cpu), Bus(cpu))
-        queries = read_texts([r["q"] for r in records], checkpoint, transformer, QUERY_TOKENS)
-        passages = read_texts([r["d"] for r in records], checkpoint, transformer, PASSAGE_TOKENS)
+    checkpoint, queries, passages = read_pairs(records)
     typer.echo(f"read {len(records)} pairs")
     sparse = train_sparse(queries, passages, checkpoint)
     typer.echo("trained the sparse head")
