@@ -112,6 +112,11 @@ class GenerationsContract:
             with store.closing(name, number):
                 store.serve(name, number)
             assert collection.status().weights == expected
+        before = store.generations(name).previous
+        with store.closing(name, before):
+            store.serve(name, before)
+        assert collection.spec == OTHER
+        assert collection.status().weights == {}
 
     def test_only_the_last_generation_is_kept_to_go_back_to(self, store, name, collection):
         for _ in range(2):
