@@ -25,7 +25,7 @@ from ingest.syncing import Sync
 from m3.errors import AlreadyExists, InvalidInput, ModelMismatch, NotFound, NotSynced
 from m3.settings import Settings
 from m3.types import Context, Tenancy
-from serving.memory import return_large_buffers
+from serving.memory import keep_large_buffers
 from store.checks import check_pooling
 from store.contract import Chunking, Collection, CollectionSpec, Store
 from store.filters import FieldType
@@ -151,8 +151,9 @@ async def run_ingest(
         ModelMismatch: the collection holds vectors of a model that no node serves.
         M3Error: as `ingest.running.pipeline.ingest`.
     """
-    # Answers of megabytes come and go for as long as the run lasts.
-    return_large_buffers()
+    # Answers of megabytes come and go for as long as the run lasts: had from the system anew each
+    # time, zeroed page by page, they take a quarter of its CPU.
+    keep_large_buffers()
     pa.set_memory_pool(pa.system_memory_pool())
     async with store_and_nodes(settings, defer_index=defer_index) as (store, client):
         collection = await to_thread.run_sync(_existing, store, wish)
