@@ -30,5 +30,22 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@contextmanager
+def disk_in_a_file(folder: Path, size: str) -> Iterator[Path]:
+    """A file system on a device of its own, as monitoring sees them; else as `small_disk`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder.with_suffix(".img")
+    if not shutil.which("mkfs.ext4") or os.geteuid() != 0:
+        pytest.skip("only root may mount, and mkfs.ext4 is needed")
+    subprocess.run(["truncate", "-s", size, file], check=True)
+    subprocess.run(["mkfs.ext4", "-q", file], check=True)
+    if subprocess.run(["mount", "-o", "loop", file, folder], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
 def more_room(folder: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=1g", folder], check=True)

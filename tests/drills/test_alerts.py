@@ -1,7 +1,7 @@
 """Alerts fire by real faults of real processes, and none fires while all is well.
 
-What takes another program (a certificate, a disk, a Milvus server) or a device's memory is left to
-promtool's tests, as is a rerank that is late, which no fault brings about at will.
+`test_alerts_beside.py` has those of a disk, a certificate and a Milvus server. That the memory of a
+device fills is left to promtool's tests.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,10 @@ import pytest
 
 from m3.settings import load_settings
 from store.index.engine import Engine
+from store.index.index import KEY
 from store.opening import open_store
 from tests.damage import flip_a_bit
-from tests.drills.watching import Watch, free_port, prometheus, shown
+from tests.drills.watching import Starts, Watch, free_port, shown
 from tests.processes import COMMANDS, Running, running, wait_for_server
 
 SAMPLE = Path(__file__).parents[2] / "samples/xquad-en/corpus.jsonl"
@@ -69,8 +73,19 @@ class House:
         return [COMMANDS / job, "serve", "--port", str(self._ports[job])]
 
     def ingest(self, *arguments: str | Path, expect: int = 0) -> None:
+        self._run([COMMANDS / "m3-ingest"], *arguments, expect=expect)
+
+    def ingest_ago(self, seconds: int, *arguments: str | Path) -> None:
+        """The command as it ran then: its clock says so."""
+        code = (
+            f"import time; real = time.time; time.time = lambda: real() - {seconds}\n"
+            "from commands.ingest import main; main()"
+        )
+        self._run([sys.executable, "-c", code], *arguments)
+
+    def _run(self, command: list[str | Path], *arguments: str | Path, expect: int = 0) -> None:
         done = subprocess.run(
-            [COMMANDS / "m3-ingest", *map(str, arguments)],
+            [*command, *map(str, arguments)],
             env={**os.environ, **self._env},
             capture_output=True,
             check=False,
@@ -85,6 +100,19 @@ class House:
         """A query that nobody remembers, and the node is needed for."""
         return self.ask(f"who won at {time.monotonic()}?")
 
+    def embed_twice(self) -> None:
+        """The same short text for two callers at once, while long ones wait."""
+        body = {"input": [f"who won at {time.monotonic()}?"], "kind": "query"}
+        with ThreadPoolExecutor(2) as callers:
+            for _ in range(2):
+                callers.submit(
+                    httpx.post,
+                    f"{self.url('m3-embedder')}/v1/encode",
+                    json=body,
+                    trust_env=False,
+                    timeout=120,
+                )
+
     def ask(self, query: str = "who won the game?") -> int:
         """The answer's status."""
         body = {"query": query, "collection": "docs"}
@@ -95,14 +123,17 @@ class House:
 
 
 @contextmanager
-def watched(tmp_path: Path, stand_in: Path) -> Iterator[tuple[House, Watch, Running, Running]]:
+def watched(
+    tmp_path: Path, stand_in: Path, prometheus: Starts
+) -> Iterator[tuple[House, Watch, Running, Running]]:
     house = House(tmp_path, stand_in)
     with ExitStack() as stack:
         targets = {**house.targets(), "host": stack.enter_context(shown(house.metrics))}
         node = stack.enter_context(house.node())
-        watch = stack.enter_context(prometheus(tmp_path / "prometheus", targets))
-        stack.callback(Engine.of(load_settings(home=house.home)).stop)
-        watch.sees("ModelNotLoaded")
+        with a_load_that_hangs(node):
+            watch = stack.enter_context(prometheus(tmp_path / "prometheus", targets))
+            stack.callback(Engine.of(load_settings(home=house.home)).stop)
+            watch.sees("ModelNotLoaded")
         wait_for_server(node, seconds=120)
         house.ingest("run", SAMPLE, "--collection", "docs")
         house.check()
@@ -111,9 +142,12 @@ def watched(tmp_path: Path, stand_in: Path) -> Iterator[tuple[House, Watch, Runn
         yield house, watch, node, search
 
 
-def test_faults_of_a_store(tmp_path: Path, stand_in: Path):
-    with watched(tmp_path, stand_in) as (house, watch, _, _):
+def test_faults_of_a_store(tmp_path: Path, stand_in: Path, prometheus: Starts):
+    with watched(tmp_path, stand_in, prometheus) as (house, watch, _, _):
         quiet(house, watch)
+
+        house.ingest_ago(4 * 3600, "metrics", "--to", house.metrics)
+        watch.sees("ChecksMissing")
 
         (tmp_path / "broken.jsonl").write_text('{"_id": "a", "text": 3}\n')
         house.ingest("run", tmp_path / "broken.jsonl", "--collection", "docs", expect=1)
@@ -134,20 +168,23 @@ def test_faults_of_a_store(tmp_path: Path, stand_in: Path):
         house.ingest("verify", "docs", "--repair")
         house.check()
 
+        drop_the_sparse_index(house)
+        watch.sees("SearchDegraded", meanwhile=house.ask_anew, part="sparse")
+
         flip_a_bit_of_the_table(house)
         house.check()
         watch.sees("RowsCorrupt")
 
 
-def test_faults_of_servers(tmp_path: Path, stand_in: Path):
-    with watched(tmp_path, stand_in) as (house, watch, node, search):
+def test_faults_of_servers(tmp_path: Path, stand_in: Path, prometheus: Starts):
+    with watched(tmp_path, stand_in, prometheus) as (house, watch, node, search):
         quiet(house, watch)
 
         with hiccups(node):
             watch.sees("SearchSlow", seconds=180, meanwhile=house.ask_anew)
 
         with flood(house):
-            watch.sees("QueueBacklog", seconds=180)
+            watch.sees("QueueBacklog", seconds=180, meanwhile=house.embed_twice)
             watch.sees("Refusals", seconds=180)
 
         for _ in range(5):
@@ -221,22 +258,66 @@ def flood(house: House) -> Iterator[None]:
             caller.join(300)
 
 
+@contextmanager
+def a_load_that_hangs(node: Running) -> Iterator[None]:
+    """The node's worker stands still as soon as it is there, before it has a model."""
+    worker = worker_of(node)
+    worker.suspend()
+    try:
+        yield
+    finally:
+        worker.resume()
+
+
 def kill_worker(node: Running) -> None:
-    children = psutil.Process(node.pid).children(recursive=True)
-    workers = [child for child in children if "worker" in " ".join(child.cmdline())]
-    assert workers, [child.cmdline() for child in children]
-    workers[0].kill()
+    worker = worker_of(node)
+    worker.kill()
     deadline = time.monotonic() + 30
-    while workers[0].is_running() and time.monotonic() < deadline:
+    while worker.is_running() and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
+def worker_of(node: Running) -> psutil.Process:
+    """Its first, once it has one."""
+    deadline = time.monotonic() + 60
+    while True:
+        for child in psutil.Process(node.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if "worker" in " ".join(child.cmdline()):
+                    return child
+        assert time.monotonic() < deadline, node.output()
+        time.sleep(0.02)
+
+
 def lose_rows_of_the_index(house: House) -> None:
+    """Two are gone, and one is there a second time, as a row that the table does not have."""
     store = open_store(load_settings(home=house.home))
     generations = store.open("docs")._generations
     generation = generations.current()
     [ids] = [[chunk.row for chunk in rows.chunks][:3] for rows in first(store.open("docs"))]
-    generations.index(generation).delete(ids)
+    index = generations.index(generation)
+    index.delete(ids[1:])
+    index._milvus.call(partial(_again, name=index.name, row=ids[0]))
+    store.close()
+
+
+def _again(client: Any, _: float, *, name: str, row: int) -> None:
+    [found] = client.query(name, ids=[row], output_fields=["*"])
+    client.upsert(name, [found | {KEY: 2**40}])
+
+
+def drop_the_sparse_index(house: House) -> None:
+    """In Milvus itself, by another's hand: the sparse leg fails, the dense one finds on."""
+    store = open_store(load_settings(home=house.home))
+    generations = store.open("docs")._generations
+    index = generations.index(generations.current())
+
+    def drop(client: Any, _: float) -> None:
+        client.release_collection(index.name)
+        client.drop_index(index.name, "sparse")
+        client.load_collection(index.name)
+
+    index._milvus.call(drop)
     store.close()
 
 
