@@ -26,7 +26,10 @@ class Outputs:
         """Made sure of before hours of work. Raises InvalidInput for a place that is none."""
         if self.table is not None:
             with _told(self.table):
+                was_there = self.table.exists()
                 self.table.open("a").close()
+                if not was_there:
+                    self.table.unlink()
         if self.runs is not None:
             with _told(self.runs):
                 self.runs.mkdir(parents=True, exist_ok=True)
