@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from m3.errors import InvalidConfiguration
 from m3.types import Codec
 
+_MILVUS_SCHEMES = ("http://", "https://", "tcp://", "unix:")
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8", "fp8"]
 
 
@@ -156,6 +157,13 @@ class Settings(BaseSettings):
     def _split_urls(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+        return value
+
+    @field_validator("milvus_uri")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value and not value.startswith(_MILVUS_SCHEMES):
+            raise ValueError(f"{value!r} must begin with http:// or https://")
         return value
 
     @model_validator(mode="after")

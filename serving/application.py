@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
+from m3.errors import M3Error
 from m3.settings import Settings
 from serving import openapi, problems
 from serving.audit import Audit, AuditFile
@@ -65,16 +66,17 @@ def create_app(
     Raises:
         InvalidConfiguration: a keys file or an audit file that cannot be used.
     """
+    lifecycle = lifecycle or Lifecycle()
     app = FastAPI(
         title=title,
         description=description,
         version=version("m3-retrieval"),
-        lifespan=lifespan,
+        lifespan=_told(lifespan, lifecycle) if lifespan else None,
         redirect_slashes=False,
     )
     app.router.route_class = StrictRoute
     app.state.error_shapes = dict(error_shapes or {})
-    app.state.lifecycle = lifecycle or Lifecycle()
+    app.state.lifecycle = lifecycle
     metrics = HttpMetrics(registry or CollectorRegistry())
     keys = app.state.keys = KeyRing.of(settings)
     app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
@@ -90,6 +92,21 @@ def create_app(
     openapi.install(app, keys=keys is not None)
     _add_probes(app, metrics.registry)
     return app
+
+
+def _told(lifespan: Lifespan, lifecycle: Lifecycle) -> Lifespan:
+    """What cannot be opened ends the server with its reason, where uvicorn would show a trace."""
+
+    @asynccontextmanager
+    async def told(app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as opened:
+            try:
+                await opened.enter_async_context(lifespan(app))
+            except M3Error as error:
+                lifecycle.fail(error)
+            yield
+
+    return told
 
 
 def _allow(app: FastAPI, origins: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from m3.errors import InvalidConfiguration
 from m3.settings import Settings
 from serving import garbage
 from serving.application import lifecycle_of
+from serving.connection import Connection
 from serving.lifecycle import Lifecycle
 
 _BACKLOG = 2048
@@ -56,7 +57,7 @@ def serve(
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -89,7 +90,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         garbage.spare()
-        if self.started and self.on_ready is not None:
+        if self.started and self._lifecycle.failure is None and self.on_ready is not None:
             self.on_ready()
 
     async def on_tick(self, counter: int) -> bool:

@@ -88,7 +88,8 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(f"M3_API_KEYS_FILE: {path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidConfiguration(f"M3_API_KEYS_FILE: {path} cannot be read: {reason}") from error
     # Tenants may hold what `splitlines` takes for the end of a line.
     return text.removesuffix("\n").split("\n")
 

@@ -37,7 +37,12 @@ def test_tables_are_under_home_unless_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("M3_CODEC", "int4"), ("M3_EMBEDDER_TIMEOUT", "-1"), ("M3_MAX_BATCH_TOKENS", "many")],
+    [
+        ("M3_CODEC", "int4"),
+        ("M3_EMBEDDER_TIMEOUT", "-1"),
+        ("M3_MAX_BATCH_TOKENS", "many"),
+        ("M3_MILVUS_URI", "localhost:19530"),
+    ],
 )
 def test_a_bad_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
