@@ -18,7 +18,6 @@ from m3.errors import InvalidConfiguration
 from m3.settings import Settings
 from serving import garbage
 from serving.application import lifecycle_of
-from serving.connection import Connection
 from serving.lifecycle import Lifecycle
 
 _BACKLOG = 2048
@@ -57,7 +56,7 @@ def serve(
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http=Connection,
+            http="httptools",
             ws="none",
             lifespan="on",
             log_config=None,
