@@ -71,7 +71,7 @@ def _figure(collection: Collection, text: str, query: Representation, depth: int
 
 def _ranked(collection: Collection, query: Representation, depth: int) -> list[Place]:
     found = collection.candidates(query, legs=_LEGS, depth=depth, tenant=DEFAULT_TENANT)
-    scored = score(query, found.rows, found.legs, found.failed, None)
+    scored = score(query, found.rows, found.legs, found.failed, ends=None)
     return list(scored.ranking(SearchRequest("whatever it says", "bench"), _WEIGHTS))
 
 

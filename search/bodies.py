@@ -23,6 +23,7 @@ from search.request import (
     MAX_CANDIDATES,
     MAX_NEIGHBOURS,
     MAX_QUERY_CHARACTERS,
+    MAX_RERANKED,
     MAX_TIMEOUT_MS,
     SearchRequest,
 )
@@ -94,6 +95,13 @@ class SearchOptions(Body):
         "page. Default: 100, or top_k where that is more.",
         json_schema_extra=_bounds(1, MAX_CANDIDATES),
     )
+    rerank_depth: Whole | None = Field(
+        default=None,
+        description="Only so many candidates, the best by their dense and sparse scores alone, get "
+        "a ColBERT score and may be hits, at least offset + top_k; the same on every page. "
+        "`staged` of the answer says so. Default: all.",
+        json_schema_extra=_bounds(1, MAX_RERANKED),
+    )
     offset: Whole = Field(default=0, json_schema_extra=_bounds(0, MAX_CANDIDATES - 1))
     filter: dict[str, Any] | None = Field(
         default=None,
@@ -147,7 +155,8 @@ class SearchOptions(Body):
         page = None if self.page is None else Page.read(self.page)
         offset, top_k = self.offset, self.top_k
         if page is not None and "offset" not in self.model_fields_set:
-            offset, top_k = page.offset, min(top_k, page.depth - page.offset)
+            most = min(page.depth, self.rerank_depth or page.depth)
+            offset, top_k = page.offset, max(1, min(top_k, most - page.offset))
         return SearchRequest(
             query=query,
             collection=self.collection,
@@ -155,6 +164,7 @@ class SearchOptions(Body):
             weights=self._weights(),
             top_k=top_k,
             candidates=self.candidates,
+            rerank_depth=self.rerank_depth,
             offset=offset,
             filter=self.filter,
             must=tuple(self.must),

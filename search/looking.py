@@ -20,7 +20,7 @@ from search.collections import Collections
 from search.degrade import Breakers, Budget
 from search.embed import QueryEmbedder
 from search.request import SearchRequest
-from search.rerank import ScoredCandidates, score
+from search.rerank import ScoredCandidates, Stage, score
 from search.similar import Likeness, likeness, without
 from store.contract import MAX_DEPTH, Collection, CollectionSpec, Leg, Snapshot
 from store.filters import Filter, parse
@@ -175,7 +175,12 @@ def _look(
     retrieved = time.perf_counter()
     failed: dict[Leg, M3Error] = {**refused, **found.failed}
     with tracing.span("search.rerank", {"m3.candidates": len(found.rows.chunks)}):
-        scored = score(like.query, found.rows, kept, failed, budget.colbert_ends())
+        stage = None
+        if request.rerank_depth is not None:
+            stage = Stage(request.rerank_depth, question.weights)
+        scored = score(
+            like.query, found.rows, kept, failed, ends=budget.colbert_ends(), stage=stage
+        )
     return Look(
         question=question,
         query=like.query,

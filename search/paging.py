@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from m3.errors import InvalidInput
 from scoring.fusion import Weights
 from search.ranking import Place
+from search.response import Staged
 from store.contract import Snapshot
 
 _FORM = struct.Struct(">B12s12sHH")
@@ -72,12 +73,14 @@ class Ranking:
     Attributes:
         weights: how they were fused, on all its pages.
         degraded: what the search went without, on all its pages.
+        staged: how many of the candidates are ranked, where not all are.
     """
 
     places: Sequence[Place]
     snapshot: Snapshot
     weights: Weights
     degraded: tuple[str, ...] = ()
+    staged: Staged | None = None
 
     def digest(self) -> bytes:
         """[12] bytes of what its pages have in common."""

@@ -19,6 +19,8 @@ from store.words import Words
 MAX_CANDIDATES = 1_000
 """Candidates one leg may bring; an exact score is computed for each."""
 DEFAULT_CANDIDATES = 100
+MAX_RERANKED = 2 * MAX_CANDIDATES
+"""All that two legs may bring."""
 MAX_QUERY_CHARACTERS = 20_000
 MAX_NEIGHBOURS = 5
 MAX_TIMEOUT_MS = 600_000
@@ -40,6 +42,8 @@ class SearchRequest:
             candidates of the dense leg by all scores.
         candidates: how deep each leg is searched. None: enough for the first page; a page
             beyond it needs a depth, the same on every page, or the pages would not fit together.
+        rerank_depth: only so many candidates, the best by dense and sparse scores alone, get a
+            ColBERT score and may be hits. None: all of them.
         rank: `rrf` fuses the ranks in the legs that are asked, in place of weighted scores.
         min_score: hits below it are left out.
         group_by: `document`: hits are documents, by their best chunk; top_k and offset count them.
@@ -60,6 +64,7 @@ class SearchRequest:
     weights: Weights | None = None
     top_k: int = 10
     candidates: int | None = None
+    rerank_depth: int | None = None
     offset: int = 0
     filter: Mapping[str, Any] | None = None
     must: tuple[str, ...] = ()
@@ -85,6 +90,7 @@ class SearchRequest:
         if self.timeout_ms is not None:
             _check_range("timeout_ms", self.timeout_ms, 1, MAX_TIMEOUT_MS)
         self._check_depth()
+        self._check_rerank_depth()
         if self.page is not None and self.page.search != self.digest():
             raise InvalidInput(
                 "page is of another search: send all that the search before had, and change "
@@ -106,6 +112,21 @@ class SearchRequest:
                 f"are looked at: set candidates (at most {MAX_CANDIDATES}), the same on every page"
             )
 
+    def _check_rerank_depth(self) -> None:
+        if self.rerank_depth is None:
+            return
+        _check_range("rerank_depth", self.rerank_depth, 1, MAX_RERANKED)
+        if self.rank is Rank.RRF or not (self.weights or METHOD_WEIGHTS[self.method]).colbert:
+            raise InvalidInput(
+                "rerank_depth is for searches that ColBERT scores rank: fusion, colbert, or "
+                "weights with colbert; leave it out"
+            )
+        if self.offset + self.top_k > self.rerank_depth:
+            raise InvalidInput(
+                f"offset + top_k is {self.offset + self.top_k}, but only {self.rerank_depth} "
+                "candidates are ranked: set rerank_depth higher, or leave it out"
+            )
+
     @property
     def depth(self) -> int:
         """Candidates of each leg."""
@@ -125,6 +146,7 @@ class SearchRequest:
             self.weights,
             self.rank.value,
             self.candidates,
+            self.rerank_depth,
             json.dumps(self.filter, sort_keys=True),
             sorted(self.must),
             sorted(self.must_not),

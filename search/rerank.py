@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from m3.errors import DeadlineExceeded, M3Error
 from m3.types import F32, EmbeddingBatch, Representation
 from scoring.exact import colbert_scores, first_scores
-from scoring.fusion import F64, Weights
+from scoring.fusion import F64, METHOD_WEIGHTS, Method, Weights, fuse, ranked
 from search.degrade import PARTS, Part, in_order
 from search.ranking import Place, Rank, by_document, places, reciprocal_ranks, weighted
 from search.request import SearchRequest
+from search.response import Staged
 from store.contract import Leg, Rows, StoredChunk
 
 _AT_ONCE = 64
@@ -29,12 +30,14 @@ class ScoredCandidates:
         scores: [n, 3] fp32, dense, sparse and ColBERT of row i; of no meaning for `dropped` ones.
         legs: what each leg found, row ids; those that dropped out are not among them.
         dropped: the parts that the search goes without, and why.
+        staged: where not all candidates are to be ranked; `legs` have those that are.
     """
 
     rows: Rows
     scores: F32
     legs: Mapping[Leg, Sequence[int]]
     dropped: Mapping[Part, M3Error]
+    staged: Staged | None = None
 
     @property
     def degraded(self) -> tuple[Part, ...]:
@@ -67,6 +70,27 @@ class ScoredCandidates:
         return by_document(ordered) if request.group_by else ordered
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The first of two stages: a choice by dense and sparse scores.
+
+    Attributes:
+        depth: how many candidates are chosen.
+        weights: the search's; without ColBERT, or those of `dense+sparse` where nothing is left.
+    """
+
+    depth: int
+    weights: Weights
+
+    def best(self, rows: Rows, scores: F32, lacking: Iterable[Part]) -> Sequence[int]:
+        """The numbers of the chosen rows, ascending; of equal ones those of the first ids."""
+        unknown = {*lacking, "colbert"}
+        usual = METHOD_WEIGHTS[Method.DENSE_SPARSE]
+        weights = self.weights.without(unknown) or usual.without(unknown) or usual
+        order = ranked(fuse(scores, weights), [chunk.id for chunk in rows.chunks])
+        return sorted(order[: self.depth])
+
+
 def _by_ranks(
     chunks: Sequence[StoredChunk], scores: F32, legs: Mapping[Leg, set[int]]
 ) -> tuple[F64, F64]:
@@ -81,13 +105,16 @@ def score(
     candidates: Rows,
     legs: Mapping[Leg, Sequence[int]],
     failed: Mapping[Leg, M3Error],
+    *,
     ends: float | None,
+    stage: Stage | None = None,
 ) -> ScoredCandidates:
     """All three exact scores of every candidate, but for parts that dropped out.
 
     Args:
         failed: legs that dropped out.
         ends: until when ColBERT may be computed, of the monotonic clock.
+        stage: which candidates it is computed for; None is all of them.
     """
     dropped: dict[Part, M3Error] = {**failed}
     passages = candidates.embeddings
@@ -95,19 +122,37 @@ def score(
         return ScoredCandidates(candidates, np.zeros((0, 3), np.float32), legs, dropped)
     scores = np.zeros((len(passages), 3), np.float32)
     scores[:, :2] = first_scores(query, passages)
-    if not _colbert(query, passages, ends, out=scores[:, 2]):
+    chosen = range(len(passages))
+    staged = None
+    if stage is not None:
+        chosen = stage.best(candidates, scores, dropped)
+        rows = {candidates.chunks[i].row for i in chosen}
+        legs = {leg: [row for row in found if row in rows] for leg, found in legs.items()}
+        staged = Staged(found=len(passages), reranked=len(chosen))
+    if not _colbert(query, passages, chosen, ends, out=scores[:, 2]):
         dropped["colbert"] = DeadlineExceeded("there was no time left for the ColBERT scores")
-    return ScoredCandidates(candidates, scores, legs, dropped)
+    return ScoredCandidates(candidates, scores, legs, dropped, staged)
 
 
-def _colbert(query: Representation, passages: EmbeddingBatch, ends: float | None, out: F32) -> bool:
-    """Whether there was time for all of them."""
-    if ends is None:
-        out[:] = colbert_scores(query, passages)
-        return True
-    for start in range(0, len(passages), _AT_ONCE):
-        if time.monotonic() >= ends:
+def _colbert(
+    query: Representation,
+    passages: EmbeddingBatch,
+    chosen: Sequence[int],
+    ends: float | None,
+    out: F32,
+) -> bool:
+    """Of the chosen passages, in ascending order; whether there was time for all of them."""
+    for start, stop in _runs(chosen, len(passages) if ends is None else _AT_ONCE):
+        if ends is not None and time.monotonic() >= ends:
             return False
-        stop = min(start + _AT_ONCE, len(passages))
         out[start:stop] = colbert_scores(query, passages, start, stop)
     return True
+
+
+def _runs(numbers: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Neighbouring numbers together, as [start, stop)."""
+    start = 0
+    for i in range(1, len(numbers) + 1):
+        if i == len(numbers) or i - start == most or numbers[i] != numbers[i - 1] + 1:
+            yield numbers[start], numbers[i - 1] + 1
+            start = i

@@ -161,10 +161,25 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """What was ranked, where `rerank_depth` was asked for.
+
+    Attributes:
+        found: candidates of all legs together.
+        reranked: the best of them by dense and sparse scores alone, which ColBERT may rank;
+            the others are no hits.
+    """
+
+    found: int
+    reranked: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResponse:
     """Hits, best first.
 
     Attributes:
+        staged: null where all that was found was ranked by all scores.
         degraded: parts that dropped out: dense, sparse, colbert. Their scores are null.
         page: to be sent with the same search for the hits after these; null after the last.
     """
@@ -173,11 +188,14 @@ class SearchResponse:
     timings_ms: Timings
     degraded: Sequence[str] = ()
     page: str | None = None
+    staged: Staged | None = None
 
 
 def as_json(response: SearchResponse) -> dict[str, Any]:
-    """The answer as HTTP and the command line give it; hits have what was asked for alone."""
+    """The answer as HTTP and the command line give it, with what was asked for alone."""
     body = orjson.loads(orjson.dumps(response))
+    if body["staged"] is None:
+        del body["staged"]
     for hit in body["hits"]:
         for name in ("explain", "chunks", "neighbours"):
             if hit[name] is None:

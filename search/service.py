@@ -91,7 +91,13 @@ class SearchService:
         look = await self._looker.look(request, request.legs, budget)
         scored = time.perf_counter()
         places = look.candidates.ranking(request, look.question.weights)
-        ranking = Ranking(places, look.snapshot, look.question.weights, look.candidates.degraded)
+        ranking = Ranking(
+            places,
+            look.snapshot,
+            look.question.weights,
+            look.candidates.degraded,
+            look.candidates.staged,
+        )
         if request.page is not None and request.page.snapshot != ranking.digest():
             raise _expired()
         ranking_seconds = time.perf_counter() - scored
@@ -102,7 +108,7 @@ class SearchService:
             rerank=_ms(look.rerank + ranking_seconds),
             total=0.0,
         )
-        return SearchResponse(found, timings, ranking.degraded, self._next(request, ranking))
+        return self._response(found, timings, request, ranking)
 
     async def _kept_page(self, request: SearchRequest) -> SearchResponse | None:
         """From the ranking that another page has left, if it is there."""
@@ -123,7 +129,13 @@ class SearchService:
         embedded = time.perf_counter()
         found = await self._hits(question, ranking, rows, query)
         timings = Timings(_ms(embedded - read), _ms(read - began), 0.0, 0.0)
-        return SearchResponse(found, timings, ranking.degraded, self._next(request, ranking))
+        return self._response(found, timings, request, ranking)
+
+    def _response(
+        self, found: Sequence[Hit], timings: Timings, request: SearchRequest, ranking: Ranking
+    ) -> SearchResponse:
+        after = self._next(request, ranking)
+        return SearchResponse(found, timings, ranking.degraded, after, ranking.staged)
 
     async def _hits(
         self, question: Question, ranking: Ranking, rows: Rows, query: Representation | None

@@ -59,6 +59,14 @@ def query(
             show_default=False,
         ),
     ] = None,
+    rerank_depth: Annotated[
+        int | None,
+        typer.Option(
+            help="Have ColBERT rank only so many candidates, the best by dense and sparse.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
     must: Annotated[
         list[str] | None,
         typer.Option(
@@ -115,6 +123,7 @@ def query(
         "weights": _weights(weights),
         "top_k": top_k,
         "candidates": candidates,
+        "rerank_depth": rerank_depth,
         "filter": _filter(filter),
         "must": must or [],
         "must_not": must_not or [],

@@ -21,6 +21,7 @@ class Options(TypedDict, total=False):
     weights: Mapping[str, float] | str | None
     top_k: int
     candidates: int | None
+    rerank_depth: int | None
     offset: int
     filter: Mapping[str, Any] | None
     must: Sequence[str]

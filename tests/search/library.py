@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,11 +126,14 @@ def spec(codec: Codec = Codec.INT8, pooling: int = 1) -> CollectionSpec:
 def library(passages: Mapping[str, Representation], codec: Codec = Codec.INT8) -> MemoryStore:
     """A store with one collection: one passage a document, by document id."""
     store = MemoryStore()
-    pooling = 2 if any(passage.groups is not None for passage in passages.values()) else 1
-    store.create(COLLECTION, spec(codec, pooling)).replace(
+    store.create(COLLECTION, spec(codec, _pooling(passages.values()))).replace(
         [_rows(id_, number, passage) for number, (id_, passage) in enumerate(passages.items())]
     )
     return store
+
+
+def _pooling(passages: Iterable[Representation]) -> int:
+    return 2 if any(passage.groups is not None for passage in passages) else 1
 
 
 def _rows(id_: str, number: int, passage: Representation) -> DocumentRows:
@@ -156,7 +159,8 @@ def books(chapters: Mapping[str, Sequence[Representation]], tenant: str = DEFAUL
 def shelf(chapters: Mapping[str, Sequence[Representation]], codec: Codec = Codec.INT8):
     """A store with one collection of books."""
     store = MemoryStore()
-    store.create(COLLECTION, spec(codec)).replace(books(chapters))
+    pooling = _pooling(passage for passages in chapters.values() for passage in passages)
+    store.create(COLLECTION, spec(codec, pooling)).replace(books(chapters))
     return store
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -10,13 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3.errors import EmbedderUnreachable, InvalidInput, NotFound
+from m3.errors import EmbedderUnreachable, InvalidInput, MilvusUnreachable, NotFound
 from m3.types import Codec, Representation
 from scoring import definition
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
+from search.bodies import search_request
+from search.ranking import Rank
 from search.request import SearchRequest
-from search.response import Hit, SearchResponse, as_json
+from search.rerank import Stage, score
+from search.response import Hit, SearchResponse, Staged, as_json
 from search.service import SearchService
+from store.contract import Leg
 from tests.search.library import (
     COLLECTION,
     KnownQueries,
@@ -71,6 +76,81 @@ def test_hits_are_brute_force(world, method: Method, chosen: Weights | None, dep
     for hit, (_, fused, raw) in zip(hits, expected, strict=True):
         assert hit.score == pytest.approx(fused, abs=2e-6)
         assert astuple(hit.scores) == pytest.approx(raw, abs=2e-6)
+
+
+RANKED_BY_COLBERT = st.sampled_from((Method.FUSION, Method.COLBERT))
+
+
+@given(libraries(), RANKED_BY_COLBERT, weights, st.integers(1, 16))
+@settings(max_examples=100, deadline=None)
+def test_two_stages_are_brute_force(
+    world, method: Method, chosen: Weights | None, depth: int
+) -> None:
+    """Of the best by dense and sparse alone the best by all; the others are no hits."""
+    query, passages, codec = world
+    if chosen is not None and not chosen.colbert:
+        chosen = None
+    request = replace(REQUEST, method=method, weights=chosen, top_k=1, rerank_depth=depth)
+    dense, sparse, _ = (chosen or METHOD_WEIGHTS[method]).as_tuple()
+    first = Weights(dense, sparse, 0) if dense + sparse else METHOD_WEIGHTS[Method.DENSE_SPARSE]
+    best = oracle(query, passages, replace(REQUEST, weights=first))[:depth]
+    left = {id_: passages[id_] for id_, _, _ in best}
+    expected = oracle(query, left, replace(request, rerank_depth=None))
+    service = SearchService(library(passages, codec), KnownQueries({"q": query}))
+    response = ask(service, replace(request, top_k=min(depth, 20)))
+    assert [hit.document_id for hit in response.hits] == [id_ for id_, _, _ in expected]
+    for hit, (_, fused, raw) in zip(response.hits, expected, strict=True):
+        assert hit.score == pytest.approx(fused, abs=2e-6)
+        assert astuple(hit.scores) == pytest.approx(raw, abs=2e-6)
+    assert response.staged == Staged(found=len(passages), reranked=len(left))
+    assert as_json(response)["staged"] == {"found": len(passages), "reranked": len(left)}
+
+
+def test_pages_of_two_stages_end_with_what_is_ranked(service: SearchService) -> None:
+    body = {"query": "q", "collection": COLLECTION, "rerank_depth": 25}
+    whole = ask(service, search_request({**body, "top_k": 25}))
+    assert whole.page is None
+    pages = [ask(service, search_request(body))]
+    while pages[-1].page:
+        pages.append(ask(service, search_request({**body, "page": pages[-1].page})))
+    assert [facts(hit) for page in pages for hit in page.hits] == [*map(facts, whole.hits)]
+    assert [len(page.hits) for page in pages] == [10, 10, 5]
+    assert {page.staged for page in pages} == {Staged(found=30, reranked=25)}
+    assert ask(service, REQUEST).staged is None
+
+
+def test_two_stages_go_without_a_part_as_any_search_does(query: Representation) -> None:
+    collection = library(passages_of(30)).open(COLLECTION)
+    legs: Sequence[Leg] = ("dense",)
+    found = collection.candidates(query, legs=legs, depth=30, tenant="default")
+    weights = METHOD_WEIGHTS[Method.FUSION]
+    scored = score(
+        query,
+        found.rows,
+        found.legs,
+        {"sparse": MilvusUnreachable("it is gone")},
+        ends=0.0,
+        stage=Stage(10, weights),
+    )
+    assert scored.degraded == ("sparse", "colbert")
+    ranking = scored.ranking(replace(REQUEST, rerank_depth=10), weights)
+    assert [place.row for place in ranking] == list(found.legs["dense"][:10])
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"rerank_depth": 0}, "rerank_depth must be from 1 to 2000, got 0"),
+        ({"rerank_depth": 2_001}, "rerank_depth must be from 1 to 2000, got 2001"),
+        ({"rerank_depth": 9}, r"only 9 candidates are ranked: set rerank_depth higher"),
+        ({"rerank_depth": 50, "method": Method.DENSE_SPARSE}, "that ColBERT scores rank"),
+        ({"rerank_depth": 50, "rank": Rank.RRF}, "that ColBERT scores rank"),
+        ({"rerank_depth": 50, "weights": Weights(1, 1, 0)}, "that ColBERT scores rank"),
+    ],
+)
+def test_a_depth_of_reranking_that_says_nothing_is_refused(fields, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        replace(REQUEST, **fields)
 
 
 @given(libraries(), st.sampled_from(Method), st.integers(1, 5))
