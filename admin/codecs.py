@@ -1,7 +1,7 @@
 """What smaller ColBERT codes cost in quality and win in bytes and time, on judged documents.
 
-int8, bf16 and fp32 are what a collection can be kept in. Pooled and binary codes are not: they
-are measured here, so that one can tell whether they would be worth it.
+int8, bf16 and fp32 are what a collection can be kept in, each with tokens pooled or not. Binary
+codes are not offered: they are measured here, so that one can tell what they would be worth.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from evaluation.judged.beir import TestCollection, load
 from evaluation.measuring.comparing import Comparison, compare
 from evaluation.measuring.metrics import measure, metric_named
 from evaluation.measuring.significance import Interval, interval
+from ingest.pooling import grouped, means
 from m3.codec import decode_tokens, encode_tokens, width
 from m3.errors import InvalidInput
 from m3.settings import Settings
@@ -52,13 +53,11 @@ class Kind:
 
 
 def _pooled(by: int) -> Callable[[F32], F32]:
-    """Neighbouring vectors in groups of `by`, each as its mean, of length 1."""
+    """As ingest pools what nodes answer in int8."""
 
     def pooled(vectors: F32) -> F32:
-        starts = np.arange(0, len(vectors), by)
-        sums = np.add.reduceat(vectors, starts, axis=0) if len(vectors) else vectors
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        return np.asarray(sums / np.maximum(lengths, 1e-12), np.float32)
+        answered = decode_tokens(encode_tokens(vectors, Codec.INT8), Codec.INT8)
+        return means(answered, grouped(answered, by))
 
     return pooled
 
@@ -72,8 +71,8 @@ KINDS = (
     Kind(BASE, Codec.FP32, lambda d: width(d, Codec.FP32)),
     Kind("bf16", Codec.BF16, lambda d: width(d, Codec.BF16)),
     Kind("int8", Codec.INT8, lambda d: width(d, Codec.INT8)),
-    Kind("int8, pairs pooled", Codec.INT8, lambda d: width(d, Codec.INT8) / 2, _pooled(2), False),
-    Kind("int8, fours pooled", Codec.INT8, lambda d: width(d, Codec.INT8) / 4, _pooled(4), False),
+    Kind("int8, pooled 2", Codec.INT8, lambda d: width(d, Codec.INT8) / 2, _pooled(2)),
+    Kind("int8, pooled 4", Codec.INT8, lambda d: width(d, Codec.INT8) / 4, _pooled(4)),
     Kind("binary", Codec.FP32, lambda d: d / 8, _signs, False),
 )
 

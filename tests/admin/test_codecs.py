@@ -9,6 +9,7 @@ import pytest
 
 from admin.codecs import BASE, KINDS, Texts, costs, table
 from admin.precision import beside
+from ingest.pooling import pooled
 from m3.codec import decode_tokens, encode_tokens
 from m3.types import F32, Codec, Representation, batch_of
 from scoring.definition import colbert_score
@@ -62,20 +63,19 @@ def test_every_kind_is_measured_and_fp32_is_what_they_are_held_against(texts: Te
     assert base.passage_bytes == TOKENS * 4 * D
     assert found["int8"].passage_bytes == TOKENS * (D + 4)
     assert found["binary"].passage_bytes == TOKENS * D / 8
-    assert found["int8, fours pooled"].passage_bytes == found["int8"].passage_bytes / 4
-    assert found["int8"].overlap > found["int8, fours pooled"].overlap
+    assert found["int8, pooled 4"].passage_bytes == found["int8"].passage_bytes / 4
+    assert found["int8"].overlap > found["int8, pooled 4"].overlap
     assert found["int8"].milliseconds is not None
     assert found["binary"].milliseconds is None
     assert len(table(list(found.values()), texts).rows) == len(KINDS)
 
 
-def test_pooled_vectors_are_the_means_of_neighbours() -> None:
+def test_pooled_vectors_are_those_that_ingest_would_write() -> None:
     vectors = unit(np.random.default_rng(1), 5)
-    pooled = kind("int8, pairs pooled").shrunk(vectors)
-    assert pooled.shape == (3, D)
-    mean = (vectors[0] + vectors[1]) / 2
-    np.testing.assert_allclose(pooled[0], mean / np.linalg.norm(mean), rtol=1e-5)
-    np.testing.assert_allclose(pooled[2], vectors[4], rtol=1e-5)
+    shrunk = encode_tokens(kind("int8, pooled 2").shrunk(vectors), Codec.INT8)
+    single = replace(text_of(vectors), codes=encode_tokens(vectors, Codec.INT8), codec=Codec.INT8)
+    np.testing.assert_array_equal(shrunk, pooled(single, 2).codes)
+    assert shrunk.shape == (3, D + 4)
 
 
 def test_binary_keeps_signs_alone() -> None:
