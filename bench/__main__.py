@@ -27,6 +27,7 @@ NAMED = (
     "ingest-unchanged",
     "int8-engines",
     "peers",
+    "pooling",
     "rows",
     "search-latency",
     "tenancy",

@@ -81,7 +81,7 @@ class Outcome:
         )
         self._rankings = rankings(self.documents, self._queries)
         self._ndcg = {
-            method: measure(judged.qrels, ranking)["nDCG@10"]
+            method: float(measure(judged.qrels, ranking)["nDCG@10"].mean())
             for method, ranking in self._rankings.items()
         }
 
@@ -92,7 +92,7 @@ class Outcome:
             method.value: {
                 "nDCG@10": self._ndcg[method],
                 "loss": round(fp32._ndcg[method] - self._ndcg[method], 4),
-                "top-10 overlap": _overlap(ranking, fp32._rankings[method]),
+                "top-10 overlap": overlap(ranking, fp32._rankings[method]),
                 "dense cosine, mean": float(cosine.mean()),
                 "dense cosine, least": float(cosine.min()),
             }
@@ -105,7 +105,7 @@ def _cosines(one: Embedded, other: Embedded) -> np.ndarray[tuple[int], np.dtype[
     return np.vecdot(one.dense, other.dense) / norms
 
 
-def _overlap(one: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]]) -> float:
+def overlap(one: Mapping[str, Sequence[str]], other: Mapping[str, Sequence[str]]) -> float:
     """The share of the ten best of `other` that are among the ten best of `one`."""
     shares = [
         len({*one[query][:_TOP]} & {*best[:_TOP]}) / len(best[:_TOP])

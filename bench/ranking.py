@@ -38,8 +38,8 @@ def rankings(
     The dense and the sparse leg are exact; the union of their candidates gets all three scores.
     """
     found: dict[Method, dict[str, Sequence[str]]] = {method: {} for method in Method}
-    dense_hits = _best(queries.dense @ documents.dense.T)
-    sparse_hits = _best(_terms(queries, documents))
+    dense_hits = best_rows(queries.dense @ documents.dense.T)
+    sparse_hits = best_rows(terms_of(queries, documents))
     for id_, query, dense, sparse in zip(
         queries.ids, queries.rows, dense_hits, sparse_hits, strict=True
     ):
@@ -54,14 +54,14 @@ def rankings(
     return found
 
 
-def _best(scores: F32) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
+def best_rows(scores: F32) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
     """Rows of the highest scores above 0 of each query."""
     depth = min(DEPTH, scores.shape[1])
     best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
     return [rows[scores[i, rows] > 0] for i, rows in enumerate(best)]
 
 
-def _terms(queries: Embedded, documents: Embedded) -> F32:
+def terms_of(queries: Embedded, documents: Embedded) -> F32:
     """[queries, documents]: the sparse scores."""
     size = 1 + max(int(row.sparse_ids.max(initial=0)) for row in (*queries.rows, *documents.rows))
     return (_matrix(queries, size) @ _matrix(documents, size).T).toarray()
