@@ -1,0 +1,187 @@
+"""A runner that computes nothing, and a queue before it."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from array import array
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from embedder.batching.queue import Batcher
+from embedder.batching.runner import Listener, Took
+from embedder.encoders.columns import convert
+from embedder.encoders.encoder import Encoded
+from embedder.metrics import NodeMetrics
+from embedder.model.tokens import TokenizedText
+from m3.codec import encode_tokens
+from m3.errors import (
+    NotComputed,
+)
+from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output, offsets_of
+
+INFO = ModelInfo("fake", "f" * 32, "fp32", 2, 8192)
+POISON, UNFIT, DEADLY = 666, 667, 668
+
+
+class Died(Exception):
+    """As a process would."""
+
+
+class FakeRunner:
+    """A thread that tells what it read: a text's vectors hold its first id. Waits where told to."""
+
+    capacity = 1 << 20
+
+    def __init__(self) -> None:
+        self.batches: list[list[list[int]]] = []
+        self.outputs: list[frozenset[Output]] = []
+        self.codecs: list[Codec] = []
+        self.dropped: list[int] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.begun = threading.Event()
+        self.seconds_per_token = 0.0
+        self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def attach(self, listener: Listener, rate: float = 1e9) -> None:
+        self._listener, self._loop = listener, asyncio.get_running_loop()
+        threading.Thread(target=self._work, daemon=True).start()
+        listener.attach(self, rate)
+
+    def run(
+        self,
+        number: int,
+        lane: Kind,
+        ids: Sequence[bytes],
+        outputs: Collection[Output],
+        codec: Codec,
+    ) -> None:
+        self._tasks.put((number, [array("i", text).tolist() for text in ids], outputs, codec))
+
+    def drop(self, number: int) -> None:
+        self.dropped.append(number)
+
+    def kill(self) -> None:
+        self._listener.lost(self, "was killed")
+
+    def end(self) -> None:
+        self.open.set()
+        self._tasks.put(None)
+
+    def _tell(self, what: Callable[..., None], *details: Any) -> None:
+        self._loop.call_soon_threadsafe(what, self, *details)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            number, ids, outputs, codec = task
+            began = time.perf_counter()
+            self.begun.set()
+            self.open.wait(10)
+            if number in self.dropped:
+                self._tell(self._listener.dropped, number)
+                continue
+            try:
+                batch = self._encode(ids, outputs)
+            except Died:
+                self._tell(self._listener.lost, "died")
+                return
+            except RuntimeError as error:
+                self._tell(self._listener.failed, number, NotComputed(str(error)))
+            else:
+                seconds = time.perf_counter() - began
+                self._tell(self._listener.free, number, 0)
+                unfit = frozenset(i for i, text in enumerate(ids) if text[0] == UNFIT)
+                self.codecs.append(codec)
+                encoded = Encoded(convert(batch, codec), unfit)
+                self._tell(self._listener.done, number, encoded, Took(seconds, 0.0))
+
+    def _encode(
+        self, token_ids: Sequence[Sequence[int]], outputs: Collection[Output]
+    ) -> EmbeddingBatch:
+        self.batches.append([list(ids) for ids in token_ids])
+        self.outputs.append(frozenset(outputs))
+        time.sleep(self.seconds_per_token * sum(map(len, token_ids)))
+        if any(ids[0] == POISON for ids in token_ids):
+            raise RuntimeError("out of memory")
+        if any(ids[0] == DEADLY for ids in token_ids):
+            raise Died
+        first = np.array([ids[0] for ids in token_ids], np.float32)
+        rest = np.concatenate([np.array(ids[1:], np.float32) for ids in token_ids])
+        n, colbert = len(token_ids), "colbert" in outputs
+        read = [ids[1:] if colbert else [] for ids in token_ids]
+        return EmbeddingBatch(
+            dense=np.stack([first, first], axis=1)
+            if "dense" in outputs
+            else np.zeros((n, 0), np.float32),
+            sparse_offsets=np.arange(n + 1) * int("sparse" in outputs),
+            sparse_ids=first.astype(np.int32)[: n * int("sparse" in outputs)],
+            sparse_weights=np.ones(n * int("sparse" in outputs), np.float32),
+            token_offsets=offsets_of([len(ids) for ids in read]),
+            token_ids=np.array([i for ids in read for i in ids], np.int32),
+            codes=encode_tokens(np.stack([rest, rest], axis=1), Codec.FP32)
+            if colbert
+            else np.zeros((0, 0), np.uint8),
+            tokens=np.array([len(ids) for ids in token_ids], np.int32),
+            truncated=np.zeros(n, np.bool_),
+            codec=Codec.FP32,
+            model=INFO.id,
+            fingerprint=INFO.fingerprint,
+        )
+
+    @property
+    def sizes(self) -> list[int]:
+        return [sum(map(len, batch)) for batch in self.batches]
+
+    @property
+    def firsts(self) -> list[list[int]]:
+        return [[ids[0] for ids in batch] for batch in self.batches]
+
+
+@asynccontextmanager
+async def batcher_of(
+    encoder: FakeRunner,
+    batch: int = 1000,
+    queue: int = 8000,
+    *,
+    rate: float = 1e9,
+    metrics: NodeMetrics | None = None,
+) -> AsyncIterator[Batcher]:
+    batcher = Batcher(
+        max_batch_tokens=batch,
+        max_queue_tokens=queue,
+        max_queue_seconds=60,
+        metrics=metrics or NodeMetrics(CollectorRegistry()),
+    )
+    encoder.attach(batcher.listener, rate)
+    try:
+        yield batcher
+    finally:
+        encoder.end()
+        batcher.close()
+
+
+def text(first: int, tokens: int = 2) -> TokenizedText:
+    return TokenizedText([first, *range(tokens - 1)], truncated=False)
+
+
+async def blocked(encoder: FakeRunner, batcher: Batcher) -> asyncio.Task[EmbeddingBatch]:
+    """A request that occupies the runner until `encoder.open` is set."""
+    encoder.open.clear()
+    encoder.begun.clear()
+    task = asyncio.create_task(batcher.submit([text(1)], "query", OUTPUTS))
+    await asyncio.to_thread(encoder.begun.wait, 10)
+    return task
+
+
+async def until(condition) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
