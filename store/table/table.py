@@ -320,6 +320,7 @@ class Table:
         Returns:
             Whether it came through.
         """
+        _log.debug("compacting")
         for left in reversed(range(retries + 1)):
             try:
                 with _lance_errors():
@@ -339,6 +340,7 @@ class Table:
                         "writers"
                     ) from error
             else:
+                _log.debug("compacted")
                 return True
         return False
 
@@ -358,7 +360,9 @@ class Table:
             ]
             if not versions:
                 return 0
+            _log.debug("cleaning")
             cleaned = dataset.cleanup_old_versions(versions=versions)
+            _log.debug("cleaned")
             return cleaned.bytes_removed
 
     def drop_overtaken(self, version: Version, digests: Sequence[str]) -> bool:

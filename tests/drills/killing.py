@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,7 @@ class Drill:
     model: Path
     documents: int = 100
     reversed: bool = False
+    small: bool = False
     kills: Counter[str] = field(default_factory=Counter)
     expected: dict[int, int] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ class Drill:
             "M3_EMBEDDER_URL": f"http://127.0.0.1:{self._port}",
             "M3_EMBEDDER_PATIENCE": "1",
             **({"DRILL_REVERSED": "1"} if self.reversed else {}),
+            **({"DRILL_SMALL": "1"} if self.small else {}),
         }
         self._start_node()
         self._sightings = self.home / "sightings.json"
@@ -89,6 +92,10 @@ class Drill:
         self.expected |= changed
         versions.write(self.home / "corpus.jsonl", self.expected)
         return self._run(kill)
+
+    def compact(self, kill: Kill) -> bool:
+        """`m3-ingest compact`, cleaning what no reader reads any more; whether it was killed."""
+        return self._run(kill, ["compact", NAME, "--retention", "5s"])
 
     def again(self) -> None:
         """A rerun: whatever was killed is there again, and it has to succeed."""
@@ -163,7 +170,7 @@ class Drill:
                 for leg, score in hit["scores"].items():
                     assert abs(score - other["scores"][leg]) <= 1e-4, (name, leg)
 
-    def _run(self, kill: Kill | None) -> bool:
+    def _run(self, kill: Kill | None, arguments: Sequence[str | Path] = ()) -> bool:
         told = self.home / "killed"
         told.unlink(missing_ok=True)
         environment = {"DRILL_KILLED": str(told)}
@@ -173,7 +180,7 @@ class Drill:
         if kill and not kill.point:
             happened, status, output = self._killed_in_time(kill)
         else:
-            status, output = self._ingest(environment)
+            status, output = self._ingest(environment, arguments)
             happened = told.exists()
         allowed = {0} if kill is None else {0, _FAILS, -9} if kill.target == "cli" else {0, _FAILS}
         assert status in allowed, f"{kill}: {status}: {output}"
@@ -182,8 +189,10 @@ class Drill:
             self.kills[f"{kill.target} {'at a point' if kill.point else 'at any time'}"] += 1
         return happened
 
-    def _ingest(self, environment: dict[str, str]) -> tuple[int, str]:
-        with running(self._command(), {**self._environment, **environment}) as process:
+    def _ingest(
+        self, environment: dict[str, str], arguments: Sequence[str | Path] = ()
+    ) -> tuple[int, str]:
+        with running(self._command(arguments), {**self._environment, **environment}) as process:
             return process.wait(_RUN_SECONDS), process.output()
 
     def _killed_in_time(self, kill: Kill) -> tuple[bool, int, str]:
@@ -202,10 +211,11 @@ class Drill:
                         os.kill(pid, 9)
             return happened, process.wait(_RUN_SECONDS), process.output()
 
-    def _command(self) -> list[str | Path]:
+    def _command(self, arguments: Sequence[str | Path] = ()) -> list[str | Path]:
+        """These arguments, or a run over the corpus."""
         launcher = [sys.executable, "-m", "tests.drills.launcher"]
-        arguments = ["--collection", NAME, "--max-tokens", str(versions.MAX_TOKENS)]
-        return [*launcher, "run", self.home / "corpus.jsonl", *arguments, "--overlap", "0"]
+        cut = ["--collection", NAME, "--max-tokens", str(versions.MAX_TOKENS), "--overlap", "0"]
+        return [*launcher, *(arguments or ["run", self.home / "corpus.jsonl", *cut])]
 
     def _start_node(self) -> None:
         command = [COMMANDS / "m3-embedder", "serve", "--port", str(self._port)]

@@ -6,6 +6,7 @@ DRILL_KILL     `POINT COUNT DELAY TARGET`: the kill comes DELAY seconds after th
                POINT of the log; TARGET is `cli`, `milvus` or a process group's number
 DRILL_KILLED   a file that gets the point's name just before the kill
 DRILL_REVERSED if set, readers' pointer moves before the index is written
+DRILL_SMALL    if set, a write has a few documents, and a few small files are enough to compact
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ POINTS = (
     "committing", "committed", "indexing", "indexed", "published", "sweeping", "swept",
 )  # fmt: skip
 """What a writer logs, in its order."""
+COMPACTING = ("compacting", "compacted")
+"""What it logs beside that where it compacts."""
+CLEANING = ("cleaning", "cleaned")
+"""What is logged where versions are taken away."""
 
 
 class _Killer(logging.Handler):
@@ -76,6 +81,15 @@ def _reverse() -> None:
     Publisher.publish = publish
 
 
+def _small() -> None:
+    """A run of a few dozen documents compacts as one of many thousands does: beside its writes."""
+    from ingest.running import passes
+    from store.generations import compaction
+
+    passes._WRITE_CHUNKS = 24
+    compaction.MOST_FRAGMENTS = compaction.MOST_AMID_RUN = 4
+
+
 def main() -> None:
     if wanted := os.environ.get("DRILL_KILL"):
         point, count, delay, target = wanted.split()
@@ -84,6 +98,8 @@ def main() -> None:
         log.addHandler(_Killer(point, int(count), float(delay), target))
     if os.environ.get("DRILL_REVERSED"):
         _reverse()
+    if os.environ.get("DRILL_SMALL"):
+        _small()
     from commands import ingest
 
     ingest.main()
