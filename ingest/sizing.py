@@ -55,6 +55,9 @@ class Size:
     chunk_bytes: int
     """One row of the table."""
     table_bytes: int
+    uncleaned_bytes: int
+    """Of the table where all of it was compacted and no older version was cleaned yet: each row
+    lies in the file of its write, too."""
     flat_bytes: int
     """Milvus memory of vectors, terms and keys with FLAT, the embedded engine's index."""
     hnsw_bytes: int
@@ -94,6 +97,7 @@ def size(load: Load) -> Size:
     return Size(
         chunk_bytes=chunk,
         table_bytes=load.chunks * chunk,
+        uncleaned_bytes=2 * load.chunks * chunk,
         flat_bytes=load.chunks * flat,
         hnsw_bytes=load.chunks * (flat + _HNSW_LINKS * _LINK_BYTES),
         embedding_hours=load.chunks * load.tokens / (load.rate * load.nodes) / 3600,

@@ -48,6 +48,10 @@ def plan(
 def _show(needed: Size) -> None:
     typer.echo(f"a chunk            {needed.chunk_bytes:,} bytes")
     typer.echo(f"table              {needed.table_bytes / 1e9:,.1f} GB")
+    typer.echo(
+        f"  at most          {needed.uncleaned_bytes / 1e9:,.1f} GB until versions are cleaned: "
+        "`m3-ingest compact NAME --retention 1h`"
+    )
     typer.echo(f"Milvus, FLAT       {needed.flat_bytes / 1e9:,.1f} GB of memory")
     typer.echo(f"Milvus, HNSW       {needed.hnsw_bytes / 1e9:,.1f} GB of memory")
     typer.echo(f"embedding          {needed.embedding_hours:,.1f} hours")

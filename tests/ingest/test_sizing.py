@@ -60,6 +60,13 @@ def test_a_count_is_a_whole_number(text):
         _count(text)
 
 
+def test_people_are_told_of_the_versions_that_wait_to_be_cleaned():
+    from commands.ingest import app
+
+    answer = CliRunner().invoke(app, ["plan", "--chunks", "1M", "--tokens", "120"])
+    assert "at most          256.6 GB" in answer.stdout
+
+
 def test_the_command_answers_programs():
     from commands.ingest import app
 
