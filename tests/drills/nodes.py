@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import httpx
 
@@ -95,6 +96,10 @@ class Nodes:
         for node in self.all:
             node.start()
         await asyncio.gather(*(node.ready() for node in self.all))
+
+
+Started: TypeAlias = AbstractContextManager[Nodes]
+"""Nodes that are ended with their block."""
 
 
 @contextmanager

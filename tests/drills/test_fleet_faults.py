@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import pytest
 
-from tests.drills.callers import between, calling, failures, p99
+from tests.drills.callers import Call, Calls, between, calling, failures, p99
 from tests.drills.conftest import Tell
-from tests.drills.nodes import NodeProcess, Nodes, sleepers, stand_ins
+from tests.drills.nodes import NodeProcess, Nodes, Started, sleepers, stand_ins
 from tests.edges import Edge, haproxy, nginx
 
 pytestmark = [pytest.mark.drill, pytest.mark.anyio, pytest.mark.timeout(400)]
@@ -36,9 +36,6 @@ NO_RETRY = {
     "nginx": [("proxy_next_upstream error timeout", "proxy_next_upstream off; #")],
     "haproxy": [("retry-on conn-failure", "# "), ("retries 3", "retries 0")],
 }
-
-
-Started: TypeAlias = AbstractContextManager[Nodes]
 
 
 class Starts(Protocol):
@@ -85,7 +82,7 @@ def edge(kind: str, folder: Path, nodes: Nodes) -> Iterator[Edge]:
 async def test_kill_a_node_again_and_again(edge, nodes, tell: Tell):
     async with calling(edge.url, ours=8, raw=4) as calls:
         await kill(nodes, KILLS)
-    tell(calls=len(calls.ours), failed=len(failures(calls.ours)), raw=len(failures(calls.raw)))
+    tell(**counted(calls))
     assert len(calls.ours) > 10 * KILLS
     assert not Counter(failures(calls.ours))
 
@@ -123,7 +120,7 @@ async def two_or_more(nodes: Nodes) -> list[NodeProcess]:
 async def test_restart_all_one_after_the_other(edge, nodes, tell: Tell):
     async with calling(edge.url, ours=8, raw=4) as calls:
         await restart_all(nodes, 2)
-    tell(calls=len(calls.ours), failed=len(failures(calls.ours)), raw=len(failures(calls.raw)))
+    tell(**counted(calls))
     assert not Counter(failures(calls.ours))
 
 
@@ -137,7 +134,7 @@ async def test_a_long_fail_timeout_makes_a_restart_an_outage(request, tmp_path, 
         async with calling(edge.url, ours=8, raw=4) as calls:
             await restart_all(nodes, 1)
             await asyncio.sleep(5)
-    tell(calls=len(calls.ours), failed=len(failures(calls.ours)), raw=len(failures(calls.raw)))
+    tell(**counted(calls))
     assert failures(calls.ours)
 
 
@@ -155,16 +152,51 @@ async def test_a_node_hangs(edge, nodes, tell: Tell):
     # Few: two cores and two nodes have to answer them in well under a second.
     async with calling(edge.url, ours=3, raw=1) as calls:
         stopped = await hang(nodes)
-    after = between(calls.ours, stopped + EJECTED_WITHIN, stopped + STOP_SECONDS)
-    tell(
-        calls=len(calls.ours),
-        failed=len(failures(calls.ours)),
-        raw=len(failures(calls.raw)),
-        p99_ms=1e3 * p99(after),
-    )
+    after = left(calls, stopped)
+    tell(**counted(calls), p99_ms=1e3 * p99(after))
     assert not Counter(failures(calls.ours))
     assert len(after) > 100
     assert p99(after) < 1
+
+
+async def test_a_node_hangs_and_the_others_have_much_to_do(edge, nodes, tell: Tell):
+    """They answer as quickly as where the third was never there, if not within a second."""
+    async with calling(edge.url, ours=8, raw=4) as calls:
+        began, ended = await without_the_first(nodes)
+        stopped = await hang(nodes)
+    alone, after = between(calls.ours, began, ended), left(calls, stopped)
+    tell(**counted(calls), p99_ms=1e3 * p99(after), p99_of_two_ms=1e3 * p99(alone))
+    assert not Counter(failures(calls.ours))
+    assert min(len(alone), len(after)) > 50
+    assert p99(after) < 1.5 * p99(alone)
+
+
+async def without_the_first(nodes: Nodes) -> tuple[float, float]:
+    """From when to when the others have it all, as the first was ended in good order."""
+    await asyncio.sleep(3)
+    assert await nodes.all[0].end() == 0
+    await asyncio.sleep(EJECTED_WITHIN)
+    began = time.monotonic()
+    await asyncio.sleep(STOP_SECONDS - EJECTED_WITHIN)
+    ended = time.monotonic()
+    nodes.all[0].start()
+    await nodes.all[0].ready()
+    # Known to the edge, and past its slow start.
+    await asyncio.sleep(7)
+    return began, ended
+
+
+def left(calls: Calls, stopped: float) -> list[Call]:
+    """Ours that began once the edge gave the stopped node nothing more."""
+    return between(calls.ours, stopped + EJECTED_WITHIN, stopped + STOP_SECONDS)
+
+
+def counted(calls: Calls) -> dict[str, int]:
+    return {
+        "calls": len(calls.ours),
+        "failed": len(failures(calls.ours)),
+        "raw": len(failures(calls.raw)),
+    }
 
 
 async def test_without_active_checks_a_hung_node_is_felt(nodes, folder, tell: Tell):
@@ -202,12 +234,7 @@ async def test_a_node_comes_and_goes(kind, nodes, folder, tell: Tell):
             await asyncio.sleep(5)
             assert await nodes.all[2].end() == 0
             await asyncio.sleep(3)
-    tell(
-        calls=len(calls.ours),
-        failed=len(failures(calls.ours)),
-        raw=len(failures(calls.raw)),
-        share=share,
-    )
+    tell(**counted(calls), share=share)
     assert not Counter(failures(calls.ours))
     assert share > 0.25
 

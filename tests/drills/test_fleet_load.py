@@ -1,12 +1,14 @@
 """Three nodes behind each shipped edge with more, or with longer, than they can take.
 
 Their workers sleep for as long as a device would compute, so that three of them have a device each
-on a machine of two cores; all else is the node's own.
+on a machine of two cores; all else is the node's own. With DRILL_NODES=stand-in those of overload
+compute.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections import Counter
@@ -23,7 +25,7 @@ from embedder.client import EmbedderClient
 from m3.types import EmbeddingBatch
 from tests.drills.arrivals import by_rate, closed
 from tests.drills.conftest import Tell
-from tests.drills.nodes import Nodes, sleepers
+from tests.drills.nodes import Nodes, Started, sleepers, stand_ins
 from tests.drills.sleeping_worker import WORDS
 from tests.edges import Edge, haproxy, nginx
 
@@ -45,9 +47,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "edge"
 
 
+def three(home: Path, request: pytest.FixtureRequest, **settings: str) -> Started:
+    if os.environ.get("DRILL_NODES") == "stand-in":
+        return stand_ins(3, request.getfixturevalue("stand_in"), home, **settings)
+    return sleepers(3, home, RATE, **settings)
+
+
 @pytest.fixture
-async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
-    with sleepers(3, tmp_path / "home", RATE, M3_MAX_QUEUE_SECONDS="2") as started:
+async def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Nodes]:
+    with three(tmp_path / "home", request, M3_MAX_QUEUE_SECONDS="2") as started:
         await started.start()
         yield started
 
