@@ -41,3 +41,10 @@ def store(settings: Settings) -> Iterator[Store]:
     for name in store.names():
         store.drop(name)
     store.close()
+
+
+@pytest.fixture
+def brief_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was replaced leaves the index after 0.2 s, not 3: for tests that nobody reads beside."""
+    for module in ("publication", "compaction"):
+        monkeypatch.setattr(f"store.generations.{module}.READER_SECONDS", 0.2)

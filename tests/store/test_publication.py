@@ -86,6 +86,7 @@ def test_rows_in_the_index_that_no_version_has_fall_away(collection, rng):
     assert collection.verify().stale == 0
 
 
+@pytest.mark.usefixtures("brief_readers")
 def test_two_writers_that_insert_one_document_end_as_one(collection, rng):
     """Lance lets both commits stand; publication keeps the last."""
     generations = collection._generations

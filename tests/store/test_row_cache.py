@@ -84,6 +84,7 @@ def compared(plain: Collection, cached: Collection, rng: np.random.Generator, te
             assert facts(again) == (facts(expected.rows) if other == tenant else {})
 
 
+@pytest.mark.usefixtures("brief_readers")
 @pytest.mark.parametrize("budget", [_TINY, 10**8])
 @given(steps=writes, seed=st.integers(0, 99))
 @settings(
