@@ -13,6 +13,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 _BETWEEN_FIELDS = (
     b"offset + top_k is ",
     b"weights count where rank is weighted",
+    b"rerank_depth is for searches that ColBERT scores rank",
     b"at least one weight must be above zero",
     b"unknown weights",
     b"query is empty",

@@ -141,6 +141,7 @@ def test_a_collection_made_anew_has_no_pages_of_the_old(service) -> None:
         {"weights": "mldr"},
         {"rank": "rrf"},
         {"candidates": 61},
+        {"rerank_depth": 50},
         {"filter": {"field": "shelf", "op": "eq", "value": 1}},
         {"must": ["chapter"]},
         {"must_not": ["nowhere"]},
