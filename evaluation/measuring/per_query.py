@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,9 @@ from evaluation.measuring.quality import Measured
 from m3.errors import InvalidInput
 
 _FIRST = ["query", "method"]
+_HEAD = ",".join(_FIRST).encode()
+_LINE = 100
+"""Bytes of a first line that are looked at."""
 
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
 """By method and query: the value of each metric."""
@@ -31,15 +35,23 @@ def is_one(path: Path) -> bool:
     """Whether a file begins as such a table does."""
     try:
         with path.open("rb") as file:
-            return file.read(len(",".join(_FIRST))) == ",".join(_FIRST).encode()
+            return file.readline(_LINE).removeprefix(codecs.BOM_UTF8).startswith(_HEAD)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read(path: Path) -> Table:
     """Raises InvalidInput, with file and line, for what `write` would not have written."""
+    try:
+        return _read(path)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not text in UTF-8") from error
+
+
+def _read(path: Path) -> Table:
     table: dict[str, dict[str, dict[str, float]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    # Excel writes a byte order mark where it saves one again.
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         names = next(rows)[len(_FIRST) :]
         for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import ir_measures
@@ -104,12 +105,18 @@ def test_tables_of_queries_come_back(tmp_path: Path) -> None:
         for i, query in enumerate(qrels):
             want = {name: round(float(values[i]), 6) for name, values in each.values.items()}
             assert table[each.method][query] == want
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert per_query.is_one(path)
+    assert per_query.read(path) == table
     with path.open("a") as file:
         file.write("q0,dense,1,1,1,1\n")
     with pytest.raises(InvalidInput, match=r"table.csv:10: query 'q0' is there twice"):
         per_query.read(path)
     path.write_text("query,method,MAP\nq,dense\n")
     with pytest.raises(InvalidInput, match=r":2: 2 columns in place of 3"):
+        per_query.read(path)
+    path.write_bytes(b"query,method,MAP\n\xff,dense,1\n")
+    with pytest.raises(InvalidInput, match="not text in UTF-8"):
         per_query.read(path)
 
 
