@@ -100,6 +100,7 @@ def test_compacting_beside_writers_and_readers(store: Store, collection: Collect
     assert collection.status().documents == 13
 
 
+@pytest.mark.usefixtures("brief_readers")
 def test_a_run_ends_with_a_tidy_table(collection: Collection, monkeypatch: pytest.MonkeyPatch):
     settled = collection.compact(timedelta(days=1)).fragments
     monkeypatch.setattr(compaction, "MOST_FRAGMENTS", 3)
@@ -126,6 +127,7 @@ def test_many_small_files_become_few_beside_a_run(
     assert collection.verify().consistent
 
 
+@pytest.mark.usefixtures("brief_readers")
 def test_a_run_that_compacted_cleans_at_its_end(
     store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ):
@@ -197,6 +199,7 @@ def test_files_that_others_change_all_the_time_are_left_alone_longer(
     assert len(tried) == 2, "beyond 5 small files, beyond 10, and there are no 20"
 
 
+@pytest.mark.usefixtures("brief_readers")
 def test_what_is_purged_is_in_no_file(
     settings: Settings,
     store: Store,
