@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from commands.ingest import app
-from m3.errors import M3Error
 from m3.settings import load_settings
 from store.index.engine import Engine
 from store.opening import open_store
+from tests.commands.shell import Shell
 from tests.store.examples import SPEC, document_rows
 
 
@@ -24,26 +21,6 @@ def engine_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     yield home
     Engine.of(load_settings(home=home)).stop()
-
-
-class Shell:
-    """m3-ingest in this process."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = dict(environment)
-
-    def __call__(self, *arguments: object, expect: int = 0) -> str:
-        """What it says, or what it refuses with."""
-        done = CliRunner().invoke(app, [str(a) for a in arguments], env=self.environment)
-        if isinstance(done.exception, M3Error):
-            assert done.exception.exit_code == expect, done.exception
-            return done.exception.message
-        assert done.exit_code == expect, f"{done.output}{done.exception!r}"
-        return done.stdout
-
-    def documents(self, name: str, **environment: str) -> int:
-        there = Shell(self.environment | environment)
-        return json.loads(there("status", name, "--json"))["documents"]
 
 
 @pytest.fixture
@@ -55,22 +32,22 @@ def shell(engine_home: Path, tmp_path: Path) -> Shell:
         rng = np.random.default_rng(41)
         store.create(name, SPEC).replace([document_rows(rng, f"d{i}") for i in range(5)])
     store.close()
-    return Shell({**os.environ, "M3_HOME": str(engine_home), "M3_TABLES": tables})
+    return Shell(engine_home, M3_TABLES=tables)
 
 
 def test_a_copy_is_told_in_a_line_or_in_json(shell: Shell):
-    assert shell("copy", "docs", "--as", "one").startswith("one: 5 documents, 5 chunks, ")
-    told = json.loads(shell("copy", "docs", "--as", "two", "--json"))
+    assert shell.said("copy", "docs", "--as", "one").startswith("one: 5 documents, 5 chunks, ")
+    told = json.loads(shell.said("copy", "docs", "--as", "two", "--json"))
     assert list(told) == ["name", "documents", "chunks", "bytes", "seconds"]
     assert (told["name"], told["chunks"]) == ("two", 5)
-    assert shell.documents("one") == shell.documents("two") == 5
+    assert shell.status("one")["documents"] == shell.status("two")["documents"] == 5
 
 
 def test_tables_go_elsewhere_and_the_index_stays(shell: Shell, tmp_path: Path):
-    shell("copy", "docs", "--to", tmp_path / "there")
+    shell.said("copy", "docs", "--to", tmp_path / "there")
     there = {"M3_TABLES": str(tmp_path / "there")}
-    assert shell.documents("docs", **there) == 5
-    assert "has 0 too many" in Shell(shell.environment | there)("verify", "docs")
+    assert shell.status("docs", **there)["documents"] == 5
+    assert "has 0 too many" in shell.said("verify", "docs", **there)
 
 
 def test_a_state_directory_gets_tables_and_index_whatever_the_environment_says(
@@ -78,10 +55,10 @@ def test_a_state_directory_gets_tables_and_index_whatever_the_environment_says(
 ):
     home = tmp_path / "other"
     try:
-        shell("copy", "docs", "--to-home", home)
+        shell.said("copy", "docs", "--to-home", home)
         assert (home / "tables/docs/collection.json").is_file()
         there = {"M3_HOME": str(home), "M3_TABLES": str(home / "tables")}
-        assert "has 0 too many" in Shell(shell.environment | there)("verify", "docs")
+        assert "has 0 too many" in shell.said("verify", "docs", **there)
     finally:
         Engine.of(load_settings(home=home)).stop()
 
@@ -108,31 +85,31 @@ def test_a_state_directory_gets_tables_and_index_whatever_the_environment_says(
 )
 def test_refusals_say_what_to_do(shell: Shell, tmp_path: Path, arguments: list[str], says: str):
     (tmp_path / "empty").mkdir()
-    said = shell(*(a.replace("{tmp}", str(tmp_path)) for a in arguments), expect=2)
+    said = shell.said(*(a.replace("{tmp}", str(tmp_path)) for a in arguments), expect=2)
     assert says.replace("{tmp}", str(tmp_path)) in said
     assert not (tmp_path / "nowhere").exists()
     assert not (tmp_path / "b" / "docs").exists()
-    assert shell.documents("more") == 5
+    assert shell.status("more")["documents"] == 5
 
 
 def test_collections_go_out_together_and_come_back(shell: Shell, tmp_path: Path):
-    saved = json.loads(shell("backup", "--all", "--to", tmp_path / "b", "--json"))
+    saved = json.loads(shell.said("backup", "--all", "--to", tmp_path / "b", "--json"))
     assert [each["name"] for each in saved] == ["docs", "more"]
-    again = shell("backup", "docs", "more", "--to", tmp_path / "b", expect=2)
+    again = shell.said("backup", "docs", "more", "--to", tmp_path / "b", expect=2)
     assert again.startswith("'docs', 'more' is there already: name a place for each backup")
-    taken = shell("restore", "--all", "--from", tmp_path / "b", expect=2)
+    taken = shell.said("restore", "--all", "--from", tmp_path / "b", expect=2)
     assert "say --as NEW, or take it out first, m3-ingest drop NAME" in taken
-    renamed = shell("restore", "--all", "--from", tmp_path / "b", "--as", "x", expect=2)
+    renamed = shell.said("restore", "--all", "--from", tmp_path / "b", "--as", "x", expect=2)
     assert "--as renames one collection" in renamed
-    shell("drop", "docs", "--yes")
-    shell("drop", "more", "--yes")
-    lines = shell("restore", "--all", "--from", tmp_path / "b").splitlines()
+    shell.said("drop", "docs", "--yes")
+    shell.said("drop", "more", "--yes")
+    lines = shell.said("restore", "--all", "--from", tmp_path / "b").splitlines()
     assert [line.split(",")[0] for line in lines] == ["docs: 5 documents", "more: 5 documents"]
-    shell("restore", "docs", "--from", tmp_path / "b", "--as", "docs-before")
-    assert shell.documents("docs-before") == shell.documents("more") == 5
+    shell.said("restore", "docs", "--from", tmp_path / "b", "--as", "docs-before")
+    assert shell.status("docs-before")["documents"] == shell.status("more")["documents"] == 5
 
 
 def test_a_taken_name_stops_all_before_any_is_copied(shell: Shell, tmp_path: Path):
-    shell("backup", "more", "--to", tmp_path / "b")
-    shell("backup", "--all", "--to", tmp_path / "b", expect=2)
+    shell.said("backup", "more", "--to", tmp_path / "b")
+    shell.said("backup", "--all", "--to", tmp_path / "b", expect=2)
     assert not (tmp_path / "b/docs/collection.json").exists()

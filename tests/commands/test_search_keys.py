@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from serving.keys.ring import KeyRing
+from tests.commands.calls import run
 from tests.processes import COMMANDS, server
 from tests.serving.keys import bearing
 
@@ -22,15 +22,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def keys(file: Path | None, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **({"M3_API_KEYS_FILE": str(file)} if file else {})}
-    return subprocess.run(
-        [str(COMMANDS / "m3-search"), "keys", *arguments],
-        check=False,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return run({"M3_API_KEYS_FILE": str(file)} if file else {}, "keys", *arguments)
 
 
 def test_a_key_is_made_shown_once_listed_and_removed(file: Path) -> None:
@@ -144,23 +136,11 @@ def test_two_tenants_share_a_running_server(file: Path, node: str, tmp_path: Pat
         ("acme", "acme", "PUT"),
         ("beta", "beta", "PUT"),
     ]
-    subprocess.run(
-        [str(COMMANDS / "m3-search"), "engine", "stop"],
-        check=True,
-        env={**os.environ, **environment},
-        timeout=60,
-        capture_output=True,
-    )
+    assert run(environment, "engine", "stop").returncode == 0
 
 
 def asked(api: httpx.Client, environment: dict[str, str], secret: str) -> list[dict[str, str]]:
     arguments = ["query", "bread", "-c", "notes", "--json", "--url", str(api.base_url)]
-    answer = subprocess.run(
-        [str(COMMANDS / "m3-search"), *arguments],
-        check=True,
-        env={**os.environ, **environment, "M3_API_KEY": secret},
-        timeout=60,
-        capture_output=True,
-        text=True,
-    )
+    answer = run({**environment, "M3_API_KEY": secret}, *arguments)
+    assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout)["hits"]

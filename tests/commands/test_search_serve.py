@@ -14,6 +14,7 @@ import httpx
 import pytest
 from mcp import Client, StdioServerParameters
 
+from tests.commands.calls import run
 from tests.processes import COMMANDS, running, server, wait_for_server
 
 COMMAND = COMMANDS / "m3-search"
@@ -33,7 +34,7 @@ def environment(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     home = tmp_path_factory.mktemp("search-home")
     settings = {"M3_HOME": str(home), "M3_EMBEDDER_URL": node, "M3_LOG_LEVEL": "warning"}
     yield settings
-    ask(settings, "engine", "stop")
+    run(settings, "engine", "stop")
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,7 @@ def put(api: httpx.Client, id_: str, text: str, metadata: Mapping[str, Any]) -> 
 
 
 def ask(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as installed, in a process of its own."""
     return subprocess.run(
         [str(COMMAND), *arguments],
         check=False,
@@ -137,12 +139,9 @@ def test_what_other_processes_write_and_drop_is_seen(
 
 
 def ingest(environment: Mapping[str, str], *arguments: str) -> None:
-    subprocess.run(
-        [str(COMMANDS / "m3-ingest"), *arguments],
-        check=True,
-        env={**os.environ, **environment},
-        timeout=120,
-    )
+    """In this process, which is another than the API's."""
+    done = run(environment, *arguments, command="m3-ingest")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_search_after_a_write_sees_it_at_every_server(
@@ -212,7 +211,7 @@ def test_the_command_asks_for_all_that_the_api_knows(
     arguments = ["query", QUESTION, "-c", manual, "--must", "SOURDOUGH bread", "--must-not", "lamp"]
     arguments += ["--rank", "rrf", "--min-score", "0.001", "--group-by", "document"]
     arguments += ["--neighbours", "1", "--timeout-ms", "60000"]
-    here = ask(environment, *arguments, "--json")
+    here = run(environment, *arguments, "--json")
     assert here.returncode == 0, here.stderr
     found = json.loads(here.stdout)["hits"]
     assert {hit["document_id"] for hit in found} == {"m0", "m1"}
@@ -220,12 +219,12 @@ def test_the_command_asks_for_all_that_the_api_knows(
         assert "Sourdough bread" in hit["text"]
         assert [abs(near["position"] - hit["position"]) for near in hit["neighbours"]] == [1, 1]
         assert hit["chunks"] == []
-    there = ask(environment, *arguments, "--json", "--url", str(api.base_url))
+    there = run(environment, *arguments, "--json", "--url", str(api.base_url))
     assert json.loads(there.stdout)["hits"] == found
-    shown = ask(environment, *arguments)
+    shown = run(environment, *arguments)
     assert "> #" in shown.stdout
     assert "Fishing boats" in shown.stdout
-    nowhere = ask(environment, "query", QUESTION, "-c", manual, "--must", "nowhere")
+    nowhere = run(environment, "query", QUESTION, "-c", manual, "--must", "nowhere")
     assert "no hits" in nowhere.stdout
 
 
@@ -261,7 +260,7 @@ def test_people_see_scores_timings_and_the_stand_in(
     api: httpx.Client, environment: Mapping[str, str]
 ) -> None:
     for more in ([], ["--url", str(api.base_url)]):
-        shown = ask(environment, "query", QUESTION, "-c", "notes", "--explain", *more)
+        shown = run(environment, "query", QUESTION, "-c", "notes", "--explain", *more)
         assert shown.returncode == 0, shown.stderr
         for words in ("colbert", "default/bread#0", "Sourdough", "ms: embed", "terms: sour"):
             assert words in shown.stdout
@@ -283,7 +282,7 @@ def test_people_see_scores_timings_and_the_stand_in(
 def test_wrong_usage_is_one_line_and_exit_2(
     api: httpx.Client, environment: Mapping[str, str], arguments: list[str], words: str
 ) -> None:
-    failed = ask(environment, "query", QUESTION, *arguments)
+    failed = run(environment, "query", QUESTION, *arguments)
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: ")
     assert words in failed.stderr
@@ -295,7 +294,7 @@ def test_errors_of_the_api_are_the_commands_own(
     api: httpx.Client, environment: Mapping[str, str]
 ) -> None:
     where = ["--url", str(api.base_url)]
-    failed = ask(environment, "query", QUESTION, "-c", "nowhere", *where)
+    failed = run(environment, "query", QUESTION, "-c", "nowhere", *where)
     assert failed.returncode == 2
     assert failed.stderr == "error: no collection 'nowhere'; there are: notes\n"
 
@@ -304,13 +303,13 @@ def test_what_is_unreachable_is_exit_3(
     api: httpx.Client, environment: Mapping[str, str], free_port: int
 ) -> None:
     nobody = f"http://127.0.0.1:{free_port}"
-    node_down = ask(environment, "query", QUESTION, "-c", "notes", "--embedder-url", nobody)
+    node_down = run(environment, "query", QUESTION, "-c", "notes", "--embedder-url", nobody)
     assert node_down.returncode == 3
     assert f"no embedder node answers at {nobody}" in node_down.stderr
-    api_down = ask(environment, "query", QUESTION, "-c", "notes", "--url", nobody)
+    api_down = run(environment, "query", QUESTION, "-c", "notes", "--url", nobody)
     assert api_down.returncode == 3
     assert f"no search API answers at {nobody}" in api_down.stderr
-    no_api = ask(environment, "query", "x", "-c", "notes", "--url", environment["M3_EMBEDDER_URL"])
+    no_api = run(environment, "query", "x", "-c", "notes", "--url", environment["M3_EMBEDDER_URL"])
     assert no_api.returncode != 0
     assert no_api.stderr.startswith("error: ")
 

@@ -10,12 +10,13 @@ import pytest
 
 from m3.settings import load_settings
 from store.index.engine import Engine
+from tests.inside import inside
 from tests.processes import COMMANDS
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A state directory and a node, and the installed commands run against them."""
+    """A state directory and a node, and the commands run against them."""
 
     home: Path
     node: str
@@ -41,16 +42,24 @@ class Machine:
         )
 
     def run(self, *arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; its exit code has to be the expected one."""
+        """Run a command in this process; its exit code has to be the expected one."""
+        command, *rest = map(str, arguments)
+        return _ended(inside(command, *rest, environment=self.environment), expect)
+
+    def process(self, *arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """As `run`, in a process of its own: where faults are about, and may stay behind."""
         process = self.start(*arguments)
-        output, errors = process.communicate(timeout=240)
-        done = subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-        assert done.returncode == expect, f"{done.returncode}: {output}\n{errors}"
-        return done
+        said = process.communicate(timeout=240)
+        return _ended(subprocess.CompletedProcess(arguments, process.returncode, *said), expect)
 
     @property
     def engine(self) -> Engine:
         return Engine.of(load_settings(home=self.home))
+
+
+def _ended(done: subprocess.CompletedProcess[str], expect: int) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == expect, f"{done.returncode}: {done.stdout}\n{done.stderr}"
+    return done
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def letters_of(outcome: dict) -> list[dict]:
 
 def test_everything_at_once(machine, folder):
     """Exit 1, one letter each, the good ones found; mended ones come in by `retry`."""
-    run = machine.run("m3-ingest", "run", folder, "--collection", "docs", "--json", expect=1)
+    run = machine.process("m3-ingest", "run", folder, "--collection", "docs", "--json", expect=1)
     assert "Traceback" not in run.stderr
     outcome = orjson.loads(run.stdout)
     letters = letters_of(outcome)

@@ -21,16 +21,16 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def completes(machine, corpus: Path) -> None:
-    machine.run("m3-ingest", "run", corpus, "--collection", "docs")
-    machine.run("m3-ingest", "verify", "docs")
-    status = orjson.loads(machine.run("m3-ingest", "status", "docs", "--json").stdout)
+    machine.process("m3-ingest", "run", corpus, "--collection", "docs")
+    machine.process("m3-ingest", "verify", "docs")
+    status = orjson.loads(machine.process("m3-ingest", "status", "docs", "--json").stdout)
     assert status["documents"] == 200
 
 
 @pytest.mark.drill
 def test_tables(machine, corpus):
     with small_disk(machine.home / "tables", "2m") as disk:
-        full = machine.run("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
+        full = machine.process("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
         assert "full" in full.stderr.splitlines()[-1]
         assert "Traceback" not in full.stderr
         more_room(disk)
@@ -57,7 +57,7 @@ def test_dead_letters(machine, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text("\n".join(f"{{no json {i} {'x' * 500}" for i in range(200)))
     with small_disk(machine.home / "dead-letters", "8k") as disk:
-        full = machine.run("m3-ingest", "run", bad, "--collection", "docs", expect=3)
+        full = machine.process("m3-ingest", "run", bad, "--collection", "docs", expect=3)
         assert "dead letters" in full.stderr.splitlines()[-1]
         more_room(disk)
-        machine.run("m3-ingest", "run", bad, "--collection", "docs", expect=1)
+        machine.process("m3-ingest", "run", bad, "--collection", "docs", expect=1)

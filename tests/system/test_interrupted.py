@@ -26,9 +26,9 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def completes(machine, corpus: Path) -> None:
-    machine.run("m3-ingest", "run", corpus, "--collection", "docs")
-    machine.run("m3-ingest", "verify", "docs")
-    status = orjson.loads(machine.run("m3-ingest", "status", "docs", "--json").stdout)
+    machine.process("m3-ingest", "run", corpus, "--collection", "docs")
+    machine.process("m3-ingest", "verify", "docs")
+    status = orjson.loads(machine.process("m3-ingest", "status", "docs", "--json").stdout)
     assert status["documents"] == DOCUMENTS
 
 
@@ -52,13 +52,13 @@ def test_interrupted(machine, corpus, signals, seed):
 @pytest.mark.drill
 def test_milvus_hangs(machine, corpus):
     """Stopped without ending: the call times out, exit 3; a rerun completes when it goes on."""
-    machine.run("m3-search", "engine", "start")
+    machine.process("m3-search", "engine", "start")
     machine.settings["M3_MILVUS_TIMEOUT"] = "3"
     pid = machine.engine.status().pid
     os.kill(pid, signal.SIGSTOP)
     try:
         started = time.monotonic()
-        hung = machine.run("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
+        hung = machine.process("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
         assert time.monotonic() - started < 60
         assert hung.stderr.splitlines()[-1].startswith("error: ")
         assert "Traceback" not in hung.stderr
@@ -74,10 +74,10 @@ def test_node_hangs(machine, corpus, stand_in):
     with server([*command, "--precision", "fp32"]) as (url, process):
         good = machine.settings.get("M3_EMBEDDER_URL", machine.node)
         machine.settings["M3_EMBEDDER_URL"] = url
-        machine.run("m3-ingest", "run", corpus, "--collection", "other")
+        machine.process("m3-ingest", "run", corpus, "--collection", "other")
         machine.settings["M3_EMBEDDER_TIMEOUT"] = "3"
         process.signal(signal.SIGSTOP)
-        hung = machine.run("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
+        hung = machine.process("m3-ingest", "run", corpus, "--collection", "docs", expect=3)
         assert "did not answer within 3 s" in hung.stderr.splitlines()[-1]
         machine.settings.update({"M3_EMBEDDER_URL": good, "M3_EMBEDDER_TIMEOUT": "120"})
         completes(machine, corpus)

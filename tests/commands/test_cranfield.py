@@ -1,0 +1,64 @@
+"""m3-search eval as installed, on a real judged collection: the quality that is held."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.judged.beir import load
+from evaluation.measuring.metrics import DEFAULT, measure
+from evaluation.scores import files as score_files
+from evaluation.scores.ranking import rankings
+from evaluation.tuning.places import Places
+from tests.processes import COMMANDS, server
+
+
+@pytest.fixture(scope="module")
+def node(stand_in: Path) -> Iterator[str]:
+    """In the precision that this machine computes best, as a user has it."""
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    with server(arguments) as (url, _):
+        yield url
+
+
+FLOORS = {
+    "dense": 0.3849,
+    "sparse": 0.3244,
+    "colbert": 0.3934,
+    "dense+sparse": 0.4111,
+    "fusion": 0.4163,
+}
+"""The stand-in on Cranfield, nDCG@10, less .005: as measured in bf16 on an AMD EPYC Zen 4."""
+
+
+@pytest.mark.timeout(600)
+def test_cranfield_is_as_good_as_it_was(environment: Mapping[str, str], data: Path) -> None:
+    """The order of methods that holds everywhere, no figure below its floor, metrics agree."""
+    floors = [f"--floor={method}:nDCG@10={least}" for method, least in FLOORS.items()]
+    done = subprocess.run(
+        [COMMANDS / "m3-search", "eval", data / "cranfield", "--json", *floors],
+        check=False,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=560,
+    )
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert (measured["documents"], measured["queries"]) == (1398, 225)
+    ndcg = {method: metrics["nDCG@10"] for method, metrics in measured["results"].items()}
+    assert ndcg["dense+sparse"] >= max(ndcg["dense"], ndcg["sparse"])
+    assert ndcg["fusion"] >= max(ndcg["dense"], ndcg["sparse"])
+    (kept,) = (Path(environment["M3_HOME"]) / "cache/scores").glob("eval-cranfield-*/*.safetensors")
+    raw, qrels = score_files.load(kept), load(data / "cranfield").qrels
+    assert raw is not None
+    ranked = {query: each.documents for query, each in rankings(raw).items()}
+    for metric in DEFAULT:
+        quick = Places(raw, qrels, metric).values(np.array([[1, 0.3, 1]]))[0]
+        assert quick == pytest.approx(measure(qrels, ranked, [metric])[str(metric)], abs=1e-6)
