@@ -32,9 +32,9 @@ bench: ## benchmarks: a table here, JSON under bench/results/
 	@tools/environment.sh dev
 	@$(PYTHON) -m bench
 
-drill: ## failure drills, slow
+drill: ## failure drills, more than an hour
 	@tools/environment.sh dev,drills
-	@$(PYTHON) -m pytest -m drill
+	@$(PYTHON) -m pytest -m drill --verbose --durations=10
 
 notebooks: ## JupyterLab with the admin notebooks
 	@tools/environment.sh all,admin
