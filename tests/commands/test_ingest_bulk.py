@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from m3.settings import load_settings
-from store.index.engine import Engine
 from tests.commands.shell import SAMPLE, Shell
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory, node: str) -> Iterator[Shell]:
-    home = tmp_path_factory.mktemp("home")
-    yield Shell(home, node)
-    Engine.of(load_settings(home=home)).stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +15,25 @@ from tests.commands.shell import Shell
 from tests.store.examples import SPEC, document_rows
 
 
-@pytest.fixture(scope="module")
-def engine_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("home")
-    yield home
-    Engine.of(load_settings(home=home)).stop()
-
-
 @pytest.fixture
-def shell(engine_home: Path, tmp_path: Path) -> Shell:
+def shell(home: Path, tmp_path: Path) -> Shell:
     """With the collections `docs` and `more`."""
-    tables = str(tmp_path / "tables")
-    store = open_store(load_settings(home=engine_home, tables=tables))
+    return filled(home, tmp_path / "tables")
+
+
+@pytest.fixture(scope="module")
+def refusing(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """The same, for commands that change nothing."""
+    return filled(home, tmp_path_factory.mktemp("refusing"))
+
+
+def filled(home: Path, tables: Path) -> Shell:
+    store = open_store(load_settings(home=home, tables=str(tables)))
     for name in ("docs", "more"):
         rng = np.random.default_rng(41)
         store.create(name, SPEC).replace([document_rows(rng, f"d{i}") for i in range(5)])
     store.close()
-    return Shell(engine_home, M3_TABLES=tables)
+    return Shell(home, M3_TABLES=str(tables))
 
 
 def test_a_copy_is_told_in_a_line_or_in_json(shell: Shell):
@@ -83,13 +84,13 @@ def test_a_state_directory_gets_tables_and_index_whatever_the_environment_says(
         (["restore", "--all", "--from", "{tmp}/empty"], "there is no collection"),
     ],
 )
-def test_refusals_say_what_to_do(shell: Shell, tmp_path: Path, arguments: list[str], says: str):
+def test_refusals_say_what_to_do(refusing: Shell, tmp_path: Path, arguments: list[str], says: str):
     (tmp_path / "empty").mkdir()
-    said = shell.said(*(a.replace("{tmp}", str(tmp_path)) for a in arguments), expect=2)
+    said = refusing.said(*(a.replace("{tmp}", str(tmp_path)) for a in arguments), expect=2)
     assert says.replace("{tmp}", str(tmp_path)) in said
     assert not (tmp_path / "nowhere").exists()
     assert not (tmp_path / "b" / "docs").exists()
-    assert shell.status("more")["documents"] == 5
+    assert refusing.status("more")["documents"] == 5
 
 
 def test_collections_go_out_together_and_come_back(shell: Shell, tmp_path: Path):
