@@ -82,9 +82,10 @@ async def look(
     request = SearchRequest(text, collection, candidates=candidates)
     async with open_service(settings) as (service, client):
         found = await service.look(request)
+        texts = await service.texts(found)
         tokens = Tokens(await client.tokenizer(found.question.spec.fingerprint))
     rows, scores = found.candidates.rows, found.candidates.scores
-    if rows.embeddings is None:
+    if not rows.chunks:
         raise NotFound(f"nothing in {collection!r} was found for {text!r}")
     fused, shares = weighted(scores, weights)
     return Seen(
@@ -93,7 +94,7 @@ async def look(
         weights=weights,
         query=found.query,
         tokens=tokens,
-        chunks=rows.chunks,
+        chunks=[texts[chunk.row] for chunk in rows.chunks],
         passages=list(rows.embeddings),
         scores=scores,
         fused=fused,

@@ -17,14 +17,14 @@ from tokenizers import Tokenizer
 from bench.measure import Result, interleaved, timed
 from embedder.stand_in import build
 from m3.codec import encode_tokens
-from m3.types import Codec, Representation, batch_of
+from m3.types import Codec, Representation
 from scoring.fusion import Weights
 from search.explain.explainer import Explainer
 from search.explain.tokens import Tokens
 from search.hits import hits
 from search.ranking import Place
 from search.response import Hit, Scores, SearchResponse, Timings, as_json
-from store.contract import Rows, StoredChunk
+from store.contract import StoredChunk
 
 _HITS = 10
 _TOKENS = 180
@@ -44,16 +44,22 @@ def run() -> Result:
     chunks = [_chunk(i, _cut(tokenizer, text)) for i, text in enumerate(long[:_HITS])]
     passages = [_represented(rng, tokenizer, chunk.model_text()) for chunk in chunks]
     query = _represented(rng, tokenizer, _texts("queries")[0], Codec.FP32)
-    rows = Rows(chunks, batch_of(passages))
+    texts, vectors = dict(enumerate(chunks)), dict(enumerate(passages))
     places = [_place(chunk) for chunk in chunks]
     tokens = Tokens(tokenizer.to_str())
 
     def explained() -> None:
         explainer = Explainer(query, tokens, "title", Weights(1, 0.3, 1))
-        _answer(hits(places, rows, explain=explainer.explain))
+        _answer(
+            hits(
+                places,
+                texts,
+                explain=lambda place, chunk: explainer.explain(place, chunk, vectors[place.row]),
+            )
+        )
 
     both = interleaved(
-        {"without": timed(lambda: _answer(hits(places, rows))), "explained": timed(explained)},
+        {"without": timed(lambda: _answer(hits(places, texts))), "explained": timed(explained)},
         repeats=_ROUNDS,
     )
     figures = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,14 +20,15 @@ import orjson
 from commands.search import main as search
 from scoring import exact
 from store.index.index import Index
-from store.reading.rows import RowReader
+from store.reading.vectors import Vectors
+from store.table.table import Version
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PROBES: dict[str, tuple[Any, str]] = {
-    "milvus": (Index, "search"),
-    "rows": (RowReader, "read"),
-    "kernel": (exact, "maxsim"),
+PROBES: dict[str, Sequence[tuple[Any, str]]] = {
+    "milvus": [(Index, "search")],
+    "rows": [(Version, "take"), (Vectors, "ask"), (Vectors, "read")],
+    "kernel": [(exact, "maxsim")],
 }
 
 
@@ -35,8 +36,9 @@ def main() -> None:
     """The entry point."""
     file, *options = sys.argv[1:]
     noted: dict[str, list[tuple[float, float]]] = {part: [] for part in PROBES}
-    for part, (owner, name) in PROBES.items():
-        setattr(owner, name, _noted(getattr(owner, name), noted[part]))
+    for part, probes in PROBES.items():
+        for owner, name in probes:
+            setattr(owner, name, _noted(getattr(owner, name), noted[part]))
     atexit.register(lambda: Path(file).write_bytes(orjson.dumps(noted)))
     sys.argv = ["m3-search", "serve", *options]
     search()

@@ -80,5 +80,5 @@ def _brute(collection: Collection, query: Representation) -> Mapping[int, float]
     return {
         chunk.row: definition.fused_score(definition.scores(query, own), _WEIGHTS.as_tuple())
         for rows in collection.scan(DEFAULT_TENANT, DEFAULT_SOURCE)
-        for chunk, own in zip(rows.chunks, rows.embeddings or (), strict=True)
+        for chunk, own in zip(rows.chunks, rows.embeddings, strict=True)
     }

@@ -62,10 +62,11 @@ class Settings(BaseSettings):
     milvus_timeout: float = Field(
         default=30.0, gt=0, description="Seconds to wait for one Milvus call."
     )
-    row_cache_bytes: int = Field(
-        default=256 * 2**20,
+    row_cache_bytes: int | None = Field(
+        default=None,
         ge=0,
-        description="Bytes of rows that a search keeps in memory; 0 keeps none.",
+        description="Bytes of rows that a search keeps in memory; 0 keeps none; unset: an eighth "
+        "of the memory that is left at its start.",
     )
     engine_idle: float = Field(
         default=120.0,

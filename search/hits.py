@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from m3.types import Representation
 from search.ranking import Place
 from search.response import ChunkScore, Explanation, Hit, Neighbour
-from store.contract import Rows, StoredChunk
+from store.contract import StoredChunk
 
-Explain = Callable[[Place, StoredChunk, Representation], Explanation]
+Explain = Callable[[Place, StoredChunk], Explanation]
 
 
 def hits(
     places: Sequence[Place],
-    rows: Rows,
+    chunks: Mapping[int, StoredChunk],
     *,
     explain: Explain | None = None,
     around: Mapping[int, Sequence[StoredChunk]] | None = None,
     grouped: bool = False,
 ) -> list[Hit]:
-    """The places as hits, in their order; `rows` has the rows of all of them."""
-    at = {chunk.row: i for i, chunk in enumerate(rows.chunks)}
+    """The places as hits, in their order; `chunks` has the texts of all of them, by row."""
     made: list[Hit] = []
     for place in places:
-        chunk = rows.chunks[at[place.row]]
-        explanation = None
-        if explain and rows.embeddings is not None:
-            explanation = explain(place, chunk, rows.embeddings.row(at[place.row]))
+        chunk = chunks[place.row]
         made.append(
             Hit(
                 id=chunk.id,
@@ -43,7 +38,7 @@ def hits(
                 page=chunk.page,
                 start=chunk.start,
                 end=chunk.end,
-                explain=explanation,
+                explain=explain(place, chunk) if explain else None,
                 chunks=[_chunk(each) for each in place.rest] if grouped else None,
                 neighbours=None if around is None else [_near(each) for each in around[place.row]],
             )

@@ -12,7 +12,7 @@ import numpy as np
 from m3.types import F32
 from scoring.fusion import F64, Weights, fuse, ranked
 from search.response import Ranks, Scores
-from store.contract import Leg, StoredChunk
+from store.contract import ChunkKey, Leg
 
 GroupBy = Literal["document"]
 RRF_K = 60
@@ -79,7 +79,7 @@ def _rank(share: float | None) -> int | None:
 
 
 def places(
-    chunks: Sequence[StoredChunk],
+    chunks: Sequence[ChunkKey],
     scores: F32,
     fused: F64,
     shares: F64,

@@ -16,7 +16,7 @@ from search.degrade import PARTS, Part, in_order
 from search.ranking import Place, Rank, by_document, places, reciprocal_ranks, weighted
 from search.request import SearchRequest
 from search.response import Staged
-from store.contract import Leg, Rows, StoredChunk
+from store.contract import CandidateRows, ChunkKey, Leg
 
 _AT_ONCE = 64
 """Passages that ColBERT scores between two looks at the clock: some milliseconds."""
@@ -33,7 +33,7 @@ class ScoredCandidates:
         staged: where not all candidates are to be ranked; `legs` have those that are.
     """
 
-    rows: Rows
+    rows: CandidateRows
     scores: F32
     legs: Mapping[Leg, Sequence[int]]
     dropped: Mapping[Part, M3Error]
@@ -43,6 +43,11 @@ class ScoredCandidates:
     def degraded(self) -> tuple[Part, ...]:
         """The parts that dropped out."""
         return in_order(self.dropped)
+
+    def vectors(self) -> dict[int, Representation]:
+        """Each candidate's own, by its row."""
+        rows = self.rows
+        return {c.row: own for c, own in zip(rows.chunks, rows.embeddings, strict=True)}
 
     def ranking(self, request: SearchRequest, weights: Weights) -> Sequence[Place]:
         """What the request's own legs found, all of it, as it asks, by these weights.
@@ -82,7 +87,7 @@ class Stage:
     depth: int
     weights: Weights
 
-    def best(self, rows: Rows, scores: F32, lacking: Iterable[Part]) -> Sequence[int]:
+    def best(self, rows: CandidateRows, scores: F32, lacking: Iterable[Part]) -> Sequence[int]:
         """The numbers of the chosen rows, ascending; of equal ones those of the first ids."""
         unknown = {*lacking, "colbert"}
         usual = METHOD_WEIGHTS[Method.DENSE_SPARSE]
@@ -92,7 +97,7 @@ class Stage:
 
 
 def _by_ranks(
-    chunks: Sequence[StoredChunk], scores: F32, legs: Mapping[Leg, set[int]]
+    chunks: Sequence[ChunkKey], scores: F32, legs: Mapping[Leg, set[int]]
 ) -> tuple[F64, F64]:
     among: dict[Leg, list[int]] = {
         leg: [i for i, chunk in enumerate(chunks) if chunk.row in ids] for leg, ids in legs.items()
@@ -102,7 +107,7 @@ def _by_ranks(
 
 def score(
     query: Representation,
-    candidates: Rows,
+    candidates: CandidateRows,
     legs: Mapping[Leg, Sequence[int]],
     failed: Mapping[Leg, M3Error],
     *,
@@ -117,21 +122,30 @@ def score(
         stage: which candidates it is computed for; None is all of them.
     """
     dropped: dict[Part, M3Error] = {**failed}
-    passages = candidates.embeddings
-    if passages is None:
-        return ScoredCandidates(candidates, np.zeros((0, 3), np.float32), legs, dropped)
-    scores = np.zeros((len(passages), 3), np.float32)
-    scores[:, :2] = first_scores(query, passages)
-    chosen = range(len(passages))
+    scores = np.zeros((len(candidates.chunks), 3), np.float32)
+    for begin, passages in _batches(candidates):
+        scores[begin : begin + len(passages), :2] = first_scores(query, passages)
+    chosen: Sequence[int] = range(len(scores))
     staged = None
     if stage is not None:
         chosen = stage.best(candidates, scores, dropped)
         rows = {candidates.chunks[i].row for i in chosen}
         legs = {leg: [row for row in found if row in rows] for leg, found in legs.items()}
-        staged = Staged(found=len(passages), reranked=len(chosen))
-    if not _colbert(query, passages, chosen, ends, out=scores[:, 2]):
-        dropped["colbert"] = DeadlineExceeded("there was no time left for the ColBERT scores")
+        staged = Staged(found=len(scores), reranked=len(chosen))
+    for begin, passages in _batches(candidates):
+        own = [i - begin for i in chosen if begin <= i < begin + len(passages)]
+        if not _colbert(query, passages, own, ends, out=scores[begin:, 2]):
+            dropped["colbert"] = DeadlineExceeded("there was no time left for the ColBERT scores")
+            break
     return ScoredCandidates(candidates, scores, legs, dropped, staged)
+
+
+def _batches(candidates: CandidateRows) -> Iterator[tuple[int, EmbeddingBatch]]:
+    """Each batch with the number of its first candidate."""
+    begin = 0
+    for batch in candidates.batches:
+        yield begin, batch
+        begin += len(batch)
 
 
 def _colbert(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,13 +16,15 @@ from search.collections import Collections
 from search.degrade import Budget
 from search.explain.explainer import Explainer
 from search.explain.tokens import Tokens
-from search.hits import hits
+from search.hits import Explain, hits
 from search.looking import Look, Looker, Question
 from search.paging import Page, Ranking, Rankings
 from search.ranking import Place, Rank
 from search.request import SearchRequest
 from search.response import Hit, SearchResponse, Timings
-from store.contract import Rows, Snapshot, Store, StoredChunk
+from store.contract import Snapshot, Store, StoredChunk
+
+_LOOKS = 3
 
 
 class SearchService:
@@ -86,8 +88,31 @@ class SearchService:
             raise error
         return look
 
+    async def texts(self, look: Look) -> Mapping[int, StoredChunk]:
+        """The texts of all candidates of a look, by row.
+
+        Raises:
+            SnapshotGone: what was looked at is kept no longer.
+        """
+        question = look.question
+        return await asyncio.to_thread(
+            question.collection.chunks,
+            [chunk.row for chunk in look.candidates.rows.chunks],
+            tenant=question.request.tenant,
+            snapshot=look.snapshot,
+        )
+
     async def _fresh_page(self, request: SearchRequest, budget: Budget) -> SearchResponse:
-        """From a look at the collection; for a page of another snapshot there is none."""
+        """From a look at the collection. Where that goes on before the texts are read, again."""
+        for _ in range(_LOOKS - 1):
+            try:
+                return await self._looked_up(request, budget)
+            except SnapshotGone:
+                continue
+        return await self._looked_up(request, budget)
+
+    async def _looked_up(self, request: SearchRequest, budget: Budget) -> SearchResponse:
+        """For a page of another snapshot there is none."""
         look = await self._looker.look(request, request.legs, budget)
         scored = time.perf_counter()
         places = look.candidates.ranking(request, look.question.weights)
@@ -100,12 +125,18 @@ class SearchService:
         )
         if request.page is not None and request.page.snapshot != ranking.digest():
             raise _expired()
-        ranking_seconds = time.perf_counter() - scored
-        found = await self._hits(look.question, ranking, look.candidates.rows, look.query)
+        ranked = time.perf_counter()
+        chunks = await self._chunks(look.question, ranking)
+        read = time.perf_counter()
+        explain = None
+        if request.explain:
+            vectors = look.candidates.vectors()
+            explain = await self._explain(look.question, ranking, look.query, vectors)
+        found = await self._hits(look.question, ranking, chunks, explain)
         timings = Timings(
             embed=_ms(look.embed),
-            retrieve=_ms(look.retrieve),
-            rerank=_ms(look.rerank + ranking_seconds),
+            retrieve=_ms(look.retrieve + read - ranked),
+            rerank=_ms(look.rerank + ranked - scored),
             total=0.0,
         )
         return self._response(found, timings, request, ranking)
@@ -117,17 +148,15 @@ class SearchService:
             return None
         began = time.perf_counter()
         question = await asyncio.to_thread(self._looker.accept, request)
-        places = _cut(request, ranking)
-        rows = await asyncio.to_thread(
-            question.collection.rows,
-            [place.row for place in places],
-            tenant=request.tenant,
-            snapshot=ranking.snapshot,
-        )
-        read = time.perf_counter()
-        query = (await self._looker.query(question)).query if request.explain else None
-        embedded = time.perf_counter()
-        found = await self._hits(question, ranking, rows, query)
+        chunks = await self._chunks(question, ranking)
+        read = embedded = time.perf_counter()
+        explain = None
+        if request.explain:
+            query = (await self._looker.query(question)).query
+            embedded = time.perf_counter()
+            vectors = await asyncio.to_thread(_vectors, question, list(chunks), ranking.snapshot)
+            explain = await self._explain(question, ranking, query, vectors)
+        found = await self._hits(question, ranking, chunks, explain)
         timings = Timings(_ms(embedded - read), _ms(read - began), 0.0, 0.0)
         return self._response(found, timings, request, ranking)
 
@@ -137,21 +166,34 @@ class SearchService:
         after = self._next(request, ranking)
         return SearchResponse(found, timings, ranking.degraded, after, ranking.staged)
 
+    async def _chunks(self, question: Question, ranking: Ranking) -> Mapping[int, StoredChunk]:
+        """Of the request's page, by row."""
+        return await asyncio.to_thread(
+            question.collection.chunks,
+            [place.row for place in _cut(question.request, ranking)],
+            tenant=question.request.tenant,
+            snapshot=ranking.snapshot,
+        )
+
     async def _hits(
-        self, question: Question, ranking: Ranking, rows: Rows, query: Representation | None
+        self,
+        question: Question,
+        ranking: Ranking,
+        chunks: Mapping[int, StoredChunk],
+        explain: Explain | None,
     ) -> Sequence[Hit]:
         request = question.request
-        places = _cut(request, ranking)
-        explainer = None
-        if request.explain and query is not None:
-            explainer = await self._explainer(question, query, ranking)
         around = None
         if request.neighbours:
             around = await asyncio.to_thread(
-                _around, question, [place.row for place in places], rows, ranking.snapshot
+                question.collection.around,
+                list(chunks.values()),
+                request.neighbours,
+                ranking.snapshot,
             )
-        made = partial(hits, places, rows, around=around, grouped=request.group_by is not None)
-        return await asyncio.to_thread(made, explain=explainer.explain) if explainer else made()
+        grouped = request.group_by is not None
+        made = partial(hits, _cut(request, ranking), chunks, around=around, grouped=grouped)
+        return await asyncio.to_thread(made, explain=explain) if explain else made()
 
     def _next(self, request: SearchRequest, ranking: Ranking) -> str | None:
         """The token of the page after the request's, whose ranking is kept for it."""
@@ -162,16 +204,22 @@ class SearchService:
         self._rankings.keep(page, ranking)
         return page.token()
 
-    async def _explainer(
-        self, question: Question, query: Representation, ranking: Ranking
-    ) -> Explainer:
+    async def _explain(
+        self,
+        question: Question,
+        ranking: Ranking,
+        query: Representation,
+        vectors: Mapping[int, Representation],
+    ) -> Explain:
         spec, request = question.spec, question.request
         if spec.fingerprint not in self._tokens:
             tokenizer = await self._client.tokenizer(spec.fingerprint)
             self._tokens[spec.fingerprint] = await asyncio.to_thread(Tokens, tokenizer)
         weights = ranking.weights.without(ranking.degraded)
         weights = None if request.rank is Rank.RRF else weights
-        return Explainer(query, self._tokens[spec.fingerprint], spec.chunking.context, weights)
+        tokens = self._tokens[spec.fingerprint]
+        explainer = Explainer(query, tokens, spec.chunking.context, weights)
+        return lambda place, chunk: explainer.explain(place, chunk, vectors[place.row])
 
 
 def _attributes(request: SearchRequest) -> tracing.Attributes:
@@ -191,12 +239,11 @@ def _cut(request: SearchRequest, ranking: Ranking) -> Sequence[Place]:
     return ranking.places[request.offset : request.offset + request.top_k]
 
 
-def _around(
-    question: Question, ids: Sequence[int], rows: Rows, snapshot: Snapshot
-) -> dict[int, list[StoredChunk]]:
-    wanted = set(ids)
-    chunks = [chunk for chunk in rows.chunks if chunk.row in wanted]
-    return question.collection.around(chunks, question.request.neighbours, snapshot)
+def _vectors(
+    question: Question, ids: Sequence[int], snapshot: Snapshot
+) -> dict[int, Representation]:
+    rows = question.collection.rows(ids, tenant=question.request.tenant, snapshot=snapshot)
+    return {chunk.row: own for chunk, own in zip(rows.chunks, rows.embeddings, strict=True)}
 
 
 def _expired() -> PageExpired:

@@ -9,7 +9,7 @@ import numpy as np
 
 from m3.errors import NotFound
 from m3.types import F32, I32, DocumentKey, Representation
-from store.contract import Collection, Leg, Rows
+from store.contract import CandidateRows, Collection, Leg
 
 MOST_TOKENS = 512
 """Token vectors that are compared: a long document's are spread evenly over it."""
@@ -67,7 +67,7 @@ def _mean_terms(chunks: Sequence[Representation]) -> tuple[I32, F32]:
 
 
 def without(
-    key: DocumentKey, rows: Rows, legs: Mapping[Leg, Sequence[int]], depth: int
+    key: DocumentKey, rows: CandidateRows, legs: Mapping[Leg, Sequence[int]], depth: int
 ) -> dict[Leg, list[int]]:
     """What the legs found without a document's own chunks, `depth` deep again."""
     own = {chunk.row for chunk in rows.chunks if chunk.key == key}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -15,6 +14,7 @@ from m3.types import Document, DocumentKey, Representation
 from scoring.fusion import Method, Weights
 from store.checks import check_documents, check_tenants, check_weights
 from store.contract import (
+    CandidateRows,
     Candidates,
     CollectionSpec,
     Compaction,
@@ -36,6 +36,7 @@ from store.generations.verification import verify
 from store.reading.question import Question
 from store.reading.reader import Reader
 from store.reading.row_cache import RowCache
+from store.reading.threads import Threads
 from store.registry import Generation
 from store.table.rows import (
     KEY_COLUMNS,
@@ -60,14 +61,14 @@ class StoredCollection:
     def __init__(
         self,
         generations: Generations,
-        pool: ThreadPoolExecutor,
+        threads: Threads,
         cache: RowCache,
         publisher: Publisher,
     ) -> None:
         self._generations = generations
         self._publisher = publisher
         self._compactor = Compactor(generations, publisher)
-        self._reader = Reader(generations, pool, cache)
+        self._reader = Reader(generations, threads, cache)
 
     @property
     def name(self) -> str:
@@ -203,8 +204,13 @@ class StoredCollection:
         question = Question(query, depth, tenant, filter, words, spec, ends)
         return self._reader.candidates(legs, question)
 
-    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
+    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> CandidateRows:
         return self._reader.rows(ids, tenant, snapshot)
+
+    def chunks(
+        self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot
+    ) -> dict[int, StoredChunk]:
+        return self._reader.chunks(ids, tenant, snapshot)
 
     def around(
         self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Literal, Protocol
 
 from m3.errors import M3Error
@@ -122,22 +123,14 @@ class DocumentRows:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredChunk:
-    """A chunk as it came back. `id` is `source/document#position`, unique within a tenant."""
+class ChunkKey:
+    """Which chunk a row is. `id` is `source/document#position`, unique within a tenant."""
 
     row: int
     tenant: str
     source: str
     document_id: str
     position: int
-    chunks: int
-    start: int
-    end: int
-    heading: tuple[str, ...]
-    page: int | None
-    title: str
-    text: str
-    metadata: Metadata
 
     @property
     def id(self) -> str:
@@ -146,6 +139,20 @@ class StoredChunk:
     @property
     def key(self) -> DocumentKey:
         return DocumentKey(self.tenant, self.source, self.document_id)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk(ChunkKey):
+    """A chunk as it came back."""
+
+    chunks: int
+    start: int
+    end: int
+    heading: tuple[str, ...]
+    page: int | None
+    title: str
+    text: str
+    metadata: Metadata
 
     def near(self, reach: int) -> list[int]:
         """The positions up to `reach` before and after this one that its document has."""
@@ -166,6 +173,24 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class CandidateRows:
+    """What candidates are scored and ranked by; `Collection.chunks` has their texts.
+
+    Attributes:
+        chunks: which they are, in no particular order.
+        batches: their representations in that order, in as many batches as they were read in.
+    """
+
+    chunks: Sequence[ChunkKey]
+    batches: Sequence[EmbeddingBatch]
+
+    @property
+    def embeddings(self) -> Iterator[Representation]:
+        """Of each chunk."""
+        return chain.from_iterable(self.batches)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a search read: a published version of a table, whose name no other table ever has."""
 
@@ -178,13 +203,13 @@ class Candidates:
     """What both legs found, from one snapshot.
 
     Attributes:
-        rows: the union, each row once, in no particular order.
+        rows: the union, each row once.
         legs: for each leg asked, its row ids, best first, at most `depth`.
         snapshot: what it was read from.
         failed: legs that were asked and did not answer, and why; they are not among `legs`.
     """
 
-    rows: Rows
+    rows: CandidateRows
     legs: Mapping[Leg, Sequence[int]]
     snapshot: Snapshot
     failed: Mapping[Leg, M3Error] = field(default_factory=dict[Leg, M3Error])
@@ -398,13 +423,23 @@ class Collection(Protocol):
         """
         ...
 
-    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
-        """These rows as they were in a snapshot, in no order.
+    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> CandidateRows:
+        """These rows as they were in a snapshot.
 
         Those that it does not have, or that are another tenant's, are passed over.
 
         Raises:
             SnapshotGone: it is kept no longer, or another generation serves.
+        """
+        ...
+
+    def chunks(
+        self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot
+    ) -> dict[int, StoredChunk]:
+        """The texts of these rows, by row, as `rows` has them; fewer bytes are read.
+
+        Raises:
+            SnapshotGone: as `rows`.
         """
         ...
 

@@ -23,7 +23,9 @@ from store.checks import (
     unknown_collection,
 )
 from store.contract import (
+    CandidateRows,
     Candidates,
+    ChunkKey,
     Collection,
     CollectionSpec,
     Compaction,
@@ -265,14 +267,22 @@ class MemoryCollection:
         union = set[int]().union(*found.values())
         chosen = [row for row in rows if row.chunk.row in union]
         return Candidates(
-            rows=_together(chosen),
+            rows=_scored(chosen),
             legs=found,
             snapshot=snapshot,
         )
 
-    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> Rows:
+    def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> CandidateRows:
+        return _scored(self._of(ids, tenant, snapshot))
+
+    def chunks(
+        self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot
+    ) -> dict[int, StoredChunk]:
+        return {row.chunk.row: row.chunk for row in self._of(ids, tenant, snapshot)}
+
+    def _of(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> list[_Row]:
         found = [row for row in self._at(snapshot) if row.chunk.row in set(ids)]
-        return _together([row for row in found if row.chunk.tenant == tenant])
+        return [row for row in found if row.chunk.tenant == tenant]
 
     def around(
         self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot
@@ -362,6 +372,15 @@ class MemoryCollection:
 def _together(rows: Sequence[_Row]) -> Rows:
     embeddings = batch_of([row.embedding for row in rows]) if rows else None
     return Rows([row.chunk for row in rows], embeddings)
+
+
+def _scored(rows: Sequence[_Row]) -> CandidateRows:
+    batches = [batch_of([row.embedding for row in rows])] if rows else []
+    return CandidateRows([_key(row.chunk) for row in rows], batches)
+
+
+def _key(chunk: StoredChunk) -> ChunkKey:
+    return ChunkKey(chunk.row, chunk.tenant, chunk.source, chunk.document_id, chunk.position)
 
 
 def _best(leg: Leg, query: Representation, rows: Sequence[_Row], depth: int) -> list[int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from m3.errors import AlreadyExists, InvalidConfiguration, NotFound
 from m3.settings import Settings
+from serving.machine import available_memory
 from store import contract
 from store.bulk.load import Bulk
 from store.checks import check_name, check_spec
@@ -27,10 +27,12 @@ from store.places.folder import FolderPlace
 from store.places.objects import SCHEME
 from store.places.place import Place
 from store.reading.row_cache import RowCache
+from store.reading.threads import Threads
 from store.registry import Generation, Registry, new_generation
 from store.table.table import Table
 
-_SEARCH_THREADS = 8
+_CACHE_SHARE = 8
+"""One part in so many of what is left, for rows."""
 
 
 def open_store(settings: Settings, *, defer_index: bool = False) -> StoredStore:
@@ -49,8 +51,14 @@ def open_store(settings: Settings, *, defer_index: bool = False) -> StoredStore:
         Registry(place_of(settings.tables_path)),
         Milvus.of(settings),
         publisher,
-        row_cache_bytes=settings.row_cache_bytes,
+        row_cache_bytes=_row_cache_bytes(settings),
     )
+
+
+def _row_cache_bytes(settings: Settings) -> int:
+    if settings.row_cache_bytes is None:
+        return available_memory() // _CACHE_SHARE
+    return settings.row_cache_bytes
 
 
 def collections_at(tables: str) -> Registry:
@@ -108,7 +116,7 @@ class StoredStore:
         self._milvus = milvus
         self._publisher = publisher
         self._cache = RowCache(row_cache_bytes)
-        self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="m3-search")
+        self._threads = Threads()
 
     def create(self, name: str, spec: CollectionSpec) -> Collection:
         check_name(name)
@@ -140,7 +148,8 @@ class StoredStore:
     def open(self, name: str, generation: int | None = None) -> Collection:
         generations = Generations(name, self._registry, self._milvus, generation)
         generations.current()
-        return StoredCollection(generations, self._pool, self._cache, self._publisher(generations))
+        publisher = self._publisher(generations)
+        return StoredCollection(generations, self._threads, self._cache, publisher)
 
     def bulk(self, name: str) -> Bulk:
         """The bulk path of the generation that serves now. Raises NotFound."""
@@ -180,5 +189,5 @@ class StoredStore:
         self._registry.remove(name)
 
     def close(self) -> None:
-        self._pool.shutdown()
+        self._threads.shutdown()
         self._milvus.close()

@@ -9,9 +9,9 @@ import torch
 
 from embedder.encoders.encoder import Encoder
 from embedder.encoders.headed import HeadedEncoder
-from embedder.encoders.memory import available_memory
 from m3.errors import InvalidConfiguration
 from m3.types import OUTPUTS, Codec
+from serving.machine import available_memory
 
 _SHARE = 0.9
 """Of a device's memory that a launch may fill: the rest is for what fragments and for others."""

@@ -15,6 +15,7 @@ from evaluation.scores.raw import RawScores
 from m3.errors import InvalidInput
 from scoring.fusion import Method
 from search.looking import Look
+from store.contract import StoredChunk
 
 _COLUMNS = ("query_id", "query", "document_id", "title", "text", "grade")
 _NEEDED = ("query_id", "query", "document_id", "grade")
@@ -27,8 +28,8 @@ class Passages:
 
     known: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
-    def see(self, _: str, look: Look) -> None:
-        for chunk in look.candidates.rows.chunks:
+    def see(self, _query: str, _look: Look, texts: Mapping[int, StoredChunk]) -> None:
+        for chunk in texts.values():
             self.known.setdefault(chunk.document_id, (chunk.title, chunk.text))
 
 

@@ -16,6 +16,7 @@ from evaluation.recipes.recipe import Recipe
 from evaluation.scores.raw import Advance, RawScores, collect
 from search.looking import Look
 from search.service import SearchService
+from store.contract import StoredChunk
 
 _QUERIES = 100
 """Whose candidates are in memory at a time: 2,000 passages each."""
@@ -75,9 +76,9 @@ async def run(
     answers = None if published.answers is None else ByAnswers(published.answers)
     judge = answers or ByQrels(published.qrels, recipe.metric)
 
-    def see(query: str, look: Look) -> None:
+    def see(query: str, _: Look, texts: Mapping[int, StoredChunk]) -> None:
         if answers is not None:
-            for chunk in look.candidates.rows.chunks:
+            for chunk in texts.values():
                 answers.see(query, chunk.document_id, f"{chunk.title}\n{chunk.text}")
 
     for some in _parts(published.queries):

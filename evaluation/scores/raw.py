@@ -16,7 +16,7 @@ from m3.types import F32, I32, I64, offsets_of
 from search.looking import Look
 from search.request import SearchRequest
 from search.service import SearchService
-from store.contract import Leg, Snapshot
+from store.contract import Leg, Snapshot, StoredChunk
 
 DEPTH = 200
 """Candidates of each leg; as deep as BGE-M3's authors rerank."""
@@ -26,7 +26,7 @@ _AT_ONCE = 4
 
 Advance = Callable[[int], None]
 """Told how many more queries are done."""
-OnLook = Callable[[str, Look], None]
+OnLook = Callable[[str, Look, Mapping[int, StoredChunk]], None]
 """Given a query's id and all that was found for it, before it is reduced to scores."""
 
 
@@ -131,7 +131,7 @@ async def collect(
             except InvalidInput as error:
                 raise InvalidInput(f"query {id_!r}: {error}") from error
             if on_look is not None:
-                on_look(id_, look)
+                on_look(id_, look, await service.texts(look))
             found[id_] = _reduced(look)
             snapshots.add(look.snapshot)
             if len(snapshots) > 1:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from evaluation.unjudged.analysis import TOP
 from search.looking import Look
+from store.contract import StoredChunk
 
 ALIKE = 0.8
 """Of the triples of words that two passages have, so many both have."""
@@ -32,10 +33,9 @@ class Duplicates:
 
     pairs: list[Pair] = field(default_factory=list[Pair])
 
-    def see(self, query: str, look: Look) -> None:
+    def see(self, query: str, look: Look, texts: Mapping[int, StoredChunk]) -> None:
         places = look.candidates.ranking(look.question.request, look.question.weights)[:TOP]
-        texts = {chunk.row: chunk.text for chunk in look.candidates.rows.chunks}
-        shingled = [(place.id, shingles(texts[place.row])) for place in places]
+        shingled = [(place.id, shingles(texts[place.row].text)) for place in places]
         for (a, of_a), (b, of_b) in combinations(shingled, 2):
             alike = similarity(of_a, of_b)
             if alike >= ALIKE:

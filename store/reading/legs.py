@@ -9,18 +9,20 @@ depth, all rows that are wanted are named, part by part.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 
 from m3.errors import DeadlineExceeded, M3Error
-from store.contract import MAX_DEPTH, CollectionSpec, Leg, Rows
+from store.contract import MAX_DEPTH, CandidateRows, CollectionSpec, Leg
 from store.index.index import Index
 from store.index.milvus_filters import to_milvus
 from store.reading.naming import in_parts, named
 from store.reading.question import Question
-from store.reading.rows import RowReader, only
+from store.reading.rows import RowReader
+from store.reading.vectors import Vectors, selected
 from store.table.table import Version
 
 
@@ -41,7 +43,9 @@ class Legs:
     def spec(self) -> CollectionSpec:
         return self.reader.spec
 
-    def best(self, legs: Sequence[Leg]) -> tuple[dict[Leg, list[int]], Rows, dict[Leg, M3Error]]:
+    def best(
+        self, legs: Sequence[Leg]
+    ) -> tuple[dict[Leg, list[int]], CandidateRows, dict[Leg, M3Error]]:
         """Row ids of each leg, best first, the rows of their union, and the legs that failed.
 
         Raises:
@@ -49,10 +53,14 @@ class Legs:
         """
         asked = dict.fromkeys(legs, self.question.depth)
         failed: dict[Leg, M3Error] = {}
-        found = self._search(asked, None, failed)
-        rows = self._rows(found)
-        alive = {chunk.row for chunk in rows.chunks}
-        kept: dict[Leg, list[int]] = {leg: self._kept(ids, alive) for leg, ids in found.items()}
+        found, vectors = dict[Leg, list[int]](), self.reader.vectors()
+        for leg, ids in self._answers(asked, None, failed):
+            found[leg] = ids
+            # Of what has other words, rows would be read in vain.
+            if self.question.words is None:
+                vectors.ask(ids)
+        allowed = self._allowed(found, vectors)
+        kept: dict[Leg, list[int]] = {leg: self._kept(ids, allowed) for leg, ids in found.items()}
         lacking: list[Leg] = [
             leg for leg in found if self._may_lack(kept[leg], found[leg], asked[leg])
         ]
@@ -60,17 +68,25 @@ class Legs:
             for leg in lacking:
                 del kept[leg]
             kept.update(self._deeper(lacking, failed))
-            rows = self._rows(kept)
         wanted = set[int]().union(*kept.values())
-        rows = only(rows, [chunk.row in wanted for chunk in rows.chunks], self.spec)
-        return kept, rows, failed
+        vectors.ask(wanted)
+        rows = selected(vectors.read(), lambda chunk: chunk.row in wanted, self.spec)
+        return {leg: kept[leg] for leg in legs if leg in kept}, rows, failed
+
+    def _allowed(self, found: Mapping[Leg, Sequence[int]], vectors: Vectors) -> set[int]:
+        """The ids of those found rows that the version has and the question allows."""
+        if self.question.particular:
+            return self.reader.allowed(_union(found), self.question)
+        tenant = self.question.tenant
+        return {chunk.row for chunk in vectors.read().chunks if chunk.tenant == tenant}
 
     def _deeper(self, legs: Sequence[Leg], failed: dict[Leg, M3Error]) -> dict[Leg, list[int]]:
         """Each time twice as deep, or four times for words, which is enough for frequent ones.
 
         Where it is not, the rows that have them are named, if they are few.
         """
-        depth, words = self.question.depth, self.question.words
+        question = self.question
+        depth, words = question.depth, question.words
         within, step = None, 4 if words else 2
         asked = dict.fromkeys(legs, min(step * depth, MAX_DEPTH))
         look = words is not None
@@ -79,7 +95,7 @@ class Legs:
             found = self._search(asked, within, failed)
             for leg in asked.keys() - found.keys():
                 del asked[leg]
-            allowed = self._allowed(found)
+            allowed = self.reader.allowed(_union(found), question)
             for leg, ids in found.items():
                 kept[leg] = self._kept(ids, allowed)
                 if not self._may_lack(kept[leg], ids, asked[leg]):
@@ -90,7 +106,7 @@ class Legs:
                 else:
                     asked[leg] = min(step * asked[leg], MAX_DEPTH)
             if asked and look:
-                look, within = False, named(self.version, self.question, self.spec)
+                look, within = False, named(self.version, question, self.spec)
                 asked = dict.fromkeys(asked, depth) if within else asked
         return kept
 
@@ -117,14 +133,43 @@ class Legs:
     def _search(
         self, asked: Mapping[Leg, int], within: str | None, failed: dict[Leg, M3Error]
     ) -> dict[Leg, list[int]]:
-        """All legs at once. One that fails goes to `failed`, as long as another one can answer."""
+        return dict(self._answers(asked, within, failed))
+
+    def _answers(
+        self, asked: Mapping[Leg, int], within: str | None, failed: dict[Leg, M3Error]
+    ) -> Iterator[tuple[Leg, list[int]]]:
+        """All legs at once, each as soon as it has an answer.
+
+        One that fails goes to `failed`, as long as another one can answer.
+        """
+        waiting = {self._begun(leg, depth, within): leg for leg, depth in asked.items()}
+        answered: list[Leg] = []
+        try:
+            for search in as_completed(list(waiting), self.question.within()):
+                leg = waiting.pop(search)
+                try:
+                    found = search.result()
+                except M3Error as error:
+                    failed[leg] = error
+                else:
+                    answered.append(leg)
+                    yield leg, [row for row, _ in found]
+        except TimeoutError:
+            for search, leg in waiting.items():
+                # One that a thread has begun with ends by itself, by the same clock.
+                search.cancel()
+                failed[leg] = DeadlineExceeded(f"the {leg} search took longer than its time")
+        if failed and not self._answering(answered):
+            raise next(iter(failed.values()))
+
+    def _begun(self, leg: Leg, depth: int, within: str | None) -> Future[list[tuple[int, float]]]:
         question = self.question
         said = None if question.filter is None else to_milvus(question.filter)
         parts = [f"({part})" for part in (within, said) if part is not None]
-        searches: dict[Leg, Future[list[tuple[int, float]]]] = {
-            leg: self.pool.submit(
-                # With the request's id and trace.
-                copy_context().run,
+        return self.pool.submit(
+            # With the request's id and trace.
+            copy_context().run,
+            partial(
                 self.index.search,
                 leg,
                 question.query,
@@ -132,42 +177,12 @@ class Legs:
                 tenant=question.tenant,
                 expression=" and ".join(parts) or None,
                 within=question.within(),
-            )
-            for leg, depth in asked.items()
-        }
-        found: dict[Leg, list[int]] = {}
-        for leg, search in searches.items():
-            try:
-                found[leg] = self._result(leg, search)
-            except M3Error as error:
-                failed[leg] = error
-        if failed and not self._answering(found):
-            raise next(iter(failed.values()))
-        return found
-
-    def _result(self, leg: Leg, search: Future[list[tuple[int, float]]]) -> list[int]:
-        try:
-            found = search.result(self.question.within())
-        except TimeoutError:
-            # One that a thread has begun with ends by itself, by the same clock.
-            search.cancel()
-            raise DeadlineExceeded(f"the {leg} search took longer than its time") from None
-        return [row for row, _ in found]
+            ),
+        )
 
     def _answering(self, legs: Iterable[Leg]) -> bool:
         """Whether one of these has looked: without terms, sparse has nothing to look for."""
         return any(leg != "sparse" or len(self.question.query.sparse_ids) for leg in legs)
-
-    def _rows(self, found: Mapping[Leg, Sequence[int]]) -> Rows:
-        """Those found rows that the version has and the question allows."""
-        rows = self.reader.read(_union(found))
-        allowed = [self.question.allows(chunk, self.spec) for chunk in rows.chunks]
-        return only(rows, allowed, self.spec)
-
-    def _allowed(self, found: Mapping[Leg, Sequence[int]]) -> set[int]:
-        """The ids of those rows, without their vectors: a deep search finds many."""
-        chunks = self.reader.chunks(_union(found))
-        return {chunk.row for chunk in chunks if self.question.allows(chunk, self.spec)}
 
 
 def _union(found: Mapping[Leg, Sequence[int]]) -> list[int]:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from m3.types import Metadata, Representation
-from store.contract import CollectionSpec, StoredChunk
+from store.contract import CollectionSpec
 from store.filters import Filter, field_values, matches
 from store.words import Words
 
@@ -31,10 +31,10 @@ class Question:
         """Seconds that are left."""
         return None if self.ends is None else max(self.ends - time.monotonic(), 0.0)
 
-    def allows(self, chunk: StoredChunk, spec: CollectionSpec) -> bool:
-        return chunk.tenant == self.tenant and self.admits(
-            chunk.title, chunk.text, chunk.metadata, spec
-        )
+    @property
+    def particular(self) -> bool:
+        """Whether a tenant's row may be one that is not wanted."""
+        return self.filter is not None or self.words is not None
 
     def admits(self, title: str, text: str, metadata: Metadata, spec: CollectionSpec) -> bool:
         """Whether a row of the tenant has the words and meets the filter."""

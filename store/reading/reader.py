@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from m3.errors import DeadlineExceeded, SnapshotGone, StoredDataError
 from m3.types import DocumentKey
 from store.checks import check_tenants
-from store.contract import Candidates, Leg, Rows, Snapshot, StoredChunk, StoredDocument
+from store.contract import (
+    CandidateRows,
+    Candidates,
+    Leg,
+    Snapshot,
+    StoredChunk,
+    StoredDocument,
+)
 from store.generations.generation import Generations
 from store.generations.publication import READER_SECONDS
 from store.reading.legs import Legs
 from store.reading.question import Question
 from store.reading.row_cache import RowCache
-from store.reading.rows import RowReader, only
+from store.reading.rows import RowReader
+from store.reading.threads import Threads
+from store.reading.vectors import selected
 from store.registry import Generation
 from store.table.rows import TEXT_COLUMNS, to_chunks
 from store.table.table import Version, literal
@@ -33,9 +41,9 @@ class _Snapshot:
 class Reader:
     """Reads one collection; safe from many threads."""
 
-    def __init__(self, generations: Generations, pool: ThreadPoolExecutor, cache: RowCache) -> None:
+    def __init__(self, generations: Generations, threads: Threads, cache: RowCache) -> None:
         self._generations = generations
-        self._pool = pool
+        self._threads = threads
         self._cache = cache
         self._kept: _Snapshot | None = None
 
@@ -76,19 +84,25 @@ class Reader:
     def _find(self, snapshot: _Snapshot, legs: Sequence[Leg], question: Question) -> Candidates:
         generation, version = snapshot.generation, snapshot.version
         index = self._generations.index(generation)
-        searched = Legs(index, self._rows(snapshot), question, self._pool)
+        searched = Legs(index, self._rows(snapshot), question, self._threads.legs)
         found, rows, failed = searched.best(legs)
         return Candidates(rows, found, Snapshot(generation.table, version.number), failed)
 
-    def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> Rows:
+    def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> CandidateRows:
         """Those of these rows that a snapshot has of a tenant."""
         reader = self._rows(self._pinned(snapshot))
-        rows = reader.read(sorted(ids))
-        return only(rows, [chunk.tenant == tenant for chunk in rows.chunks], reader.spec)
+        vectors = reader.vectors()
+        vectors.ask(ids)
+        return selected(vectors.read(), lambda chunk: chunk.tenant == tenant, reader.spec)
+
+    def chunks(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> dict[int, StoredChunk]:
+        """The texts of the same, by row."""
+        found = self._rows(self._pinned(snapshot)).chunks(sorted(ids))
+        return {chunk.row: chunk for chunk in found if chunk.tenant == tenant}
 
     def _rows(self, snapshot: _Snapshot) -> RowReader:
         of = snapshot.generation
-        return RowReader(of.table, snapshot.version, of.spec, self._cache)
+        return RowReader(of.table, snapshot.version, of.spec, self._cache, self._threads.rows)
 
     def around(
         self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot

@@ -12,24 +12,25 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import orjson
-
 from m3.errors import StoredDataError
 from m3.types import Representation
-from store.contract import StoredChunk
+from store.contract import ChunkKey
 from store.table.table import Version
 
-_ROW_BYTES = 3_000
-"""Of the objects that hold a row, beside its text and its numbers."""
-_METADATA_FACTOR = 8
-"""Bytes in memory for one of JSON."""
+_ROW_BYTES = 2_000
+"""Of the objects that hold a row, beside its numbers."""
+_PASSED = 10_000
+"""Rows not kept that are remembered by name: those of some fifty searches."""
+
+_Place = tuple[str, int]
+"""A table, and a row's id there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A chunk with its representations."""
+    """Which chunk it is, with its representations."""
 
-    chunk: StoredChunk
+    chunk: ChunkKey
     embedding: Representation
 
     def owned(self) -> Row:
@@ -49,26 +50,25 @@ class Row:
         )
 
     def bytes(self) -> int:
-        own, chunk = self.embedding, self.chunk
+        own = self.embedding
         arrays = [own.dense, own.sparse_ids, own.sparse_weights, own.token_ids, own.codes]
         arrays += [] if own.groups is None else [own.groups]
-        words = (chunk.title, chunk.text, chunk.document_id, *chunk.heading)
-        return (
-            _ROW_BYTES
-            + sum(array.nbytes for array in arrays)
-            + sum(4 * len(word) for word in words)
-            + _METADATA_FACTOR * len(orjson.dumps(chunk.metadata))
-        )
+        return _ROW_BYTES + sum(array.nbytes for array in arrays)
 
 
 class RowCache:
-    """The rows used last, of all tables of a process, within a budget. Threads may share it."""
+    """The rows used last, of all tables of a process, within a budget. Threads may share it.
+
+    Once it is full, a row is kept when it is read for the second time in a while: one that is
+    wanted once is not worth its copy, nor another's place.
+    """
 
     def __init__(self, budget: int) -> None:
         """`budget`: bytes; 0 keeps nothing."""
         self._budget = budget
         self._bytes = 0
-        self._rows: OrderedDict[tuple[str, int], tuple[Row, int]] = OrderedDict()
+        self._rows: OrderedDict[_Place, tuple[Row, int]] = OrderedDict()
+        self._passed: OrderedDict[_Place, None] = OrderedDict()
         self._versions: dict[str, Version] = {}
         self._lock = threading.Lock()
 
@@ -95,16 +95,34 @@ class RowCache:
 
     def put(self, table: str, version: Version, rows: Sequence[Row]) -> None:
         """Keep rows that were read from a version, unless the cache has gone on to another."""
-        sized = [(row.owned(), row.bytes()) for row in rows]
+        sized = [(row, row.bytes()) for row in rows]
+        with self._lock:
+            worth = self._worth(table, sized)
+        owned = [(row.owned(), size) for row, size in worth]
         with self._lock:
             if not self._at(table, version):
                 return
-            for row, size in sized:
+            for row, size in owned:
                 self._drop((table, row.chunk.row))
                 self._rows[table, row.chunk.row] = (row, size)
                 self._bytes += size
             while self._bytes > self._budget:
                 self._drop(next(iter(self._rows)))
+
+    def _worth(self, table: str, rows: Sequence[tuple[Row, int]]) -> list[tuple[Row, int]]:
+        """Those that there is room for, or that were passed over not long ago."""
+        worth, room = list[tuple[Row, int]](), self._budget - self._bytes
+        for row, size in rows:
+            place = (table, row.chunk.row)
+            if size <= room or (place in self._passed and size <= self._budget):
+                self._passed.pop(place, None)
+                worth.append((row, size))
+                room -= size
+            else:
+                self._passed[place] = None
+        while len(self._passed) > _PASSED:
+            self._passed.popitem(last=False)
+        return worth
 
     def _at(self, table: str, version: Version) -> bool:
         known = self._versions.get(table)
@@ -129,7 +147,7 @@ class RowCache:
     def _ids(self, table: str) -> list[int]:
         return [id_ for of, id_ in self._rows if of == table]
 
-    def _drop(self, key: tuple[str, int]) -> None:
+    def _drop(self, key: _Place) -> None:
         if key in self._rows:
             self._bytes -= self._rows.pop(key)[1]
 

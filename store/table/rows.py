@@ -39,16 +39,15 @@ from m3.types import (
     offsets_of,
     text_hash,
 )
-from store.contract import CollectionSpec, DocumentRows, StoredChunk
+from store.contract import ChunkKey, CollectionSpec, DocumentRows, StoredChunk
 
 ROW_ID = "_rowid"
 KEY_COLUMNS = ("tenant", "source", "document_id")
+CHUNK_COLUMNS = (*KEY_COLUMNS, "position")
+"""What says which chunk a row is."""
 
 TEXT_COLUMNS = (
-    "tenant",
-    "source",
-    "document_id",
-    "position",
+    *CHUNK_COLUMNS,
     "chunks",
     "start",
     "end",
@@ -239,6 +238,12 @@ def corrupt(table: pa.Table, spec: CollectionSpec) -> list[int]:
     """Which rows, by their place, have representations that do not match their checksum."""
     pairs = zip(to_embeddings(table, spec), values(table, "checksum"), strict=True)
     return [i for i, (embedding, stored) in enumerate(pairs) if checksum(embedding) != stored]
+
+
+def to_keys(table: pa.Table) -> list[ChunkKey]:
+    """Which chunks the rows of a table are that has these columns and row ids."""
+    columns = (values(table, name) for name in (ROW_ID, *CHUNK_COLUMNS))
+    return [ChunkKey(*each) for each in zip(*columns, strict=True)]
 
 
 def to_chunks(table: pa.Table) -> list[StoredChunk]:

@@ -24,6 +24,6 @@ def test_many_queries_get_room_for_rows_unless_the_settings_say_how_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = load_settings(home=tmp_path)
-    assert for_many_queries(usual).row_cache_bytes > usual.row_cache_bytes
+    assert for_many_queries(usual).row_cache_bytes == 2**30
     monkeypatch.setenv("M3_ROW_CACHE_BYTES", "4096")
     assert for_many_queries(load_settings(home=tmp_path)).row_cache_bytes == 4096

@@ -10,12 +10,13 @@ from dataclasses import astuple, replace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3.errors import DeadlineExceeded, M3Error, MilvusUnreachable, PageExpired, StoredDataError
-from m3.types import Codec, EmbeddingBatch, Representation
+from m3.types import Codec, EmbeddingBatch, Representation, batch_of
 from scoring import definition
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 from search import degrade, rerank
@@ -209,6 +210,23 @@ def test_colbert_is_given_up_between_passages(monkeypatch: pytest.MonkeyPatch) -
     scored = rerank.score(query, found.rows, found.legs, {}, ends=time.monotonic() + 1)
     assert scored.degraded == ("colbert",)
     assert parts == [0]
+
+
+@pytest.mark.parametrize("at", [1, 4, 29])
+def test_scores_do_not_depend_on_how_rows_were_read(at: int) -> None:
+    _, collection = service_with()
+    query = example(1, Codec.FP32)
+    found = collection.candidates(query, legs=["dense"], depth=30, tenant="default")
+    embeddings = list(found.rows.embeddings)
+    parts = replace(found.rows, batches=[batch_of(embeddings[:at]), batch_of(embeddings[at:])])
+    ends = time.monotonic() + 60
+    whole, split, hurried = (
+        rerank.score(query, rows, found.legs, {}, ends=until)
+        for rows, until in ((found.rows, None), (parts, None), (parts, ends))
+    )
+    np.testing.assert_array_equal(split.scores, whole.scores)
+    np.testing.assert_array_equal(hurried.scores, whole.scores)
+    assert split.degraded == hurried.degraded == ()
 
 
 def test_legs_get_a_share_of_the_time() -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3.errors import InvalidInput, PageExpired
+from m3.errors import InvalidInput, PageExpired, SnapshotGone
 from m3.types import Codec, DocumentKey
 from search.bodies import search_request
 from search.paging import Page
 from search.request import SearchRequest
 from search.response import SearchResponse
 from search.service import SearchService
+from store.memory import MemoryCollection
 from tests.search.library import (
     COLLECTION,
     KnownQueries,
@@ -200,3 +202,31 @@ def test_neighbours_are_under_the_hit_and_of_its_snapshot(service) -> None:
     later = ask(service, top_k=60, neighbours=2, page=first.page)
     assert later.hits == second.hits[3:]
     assert ask(service, top_k=1).hits[0].neighbours is None
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_a_first_page_looks_again_where_its_snapshot_is_gone(
+    service: SearchService, monkeypatch: pytest.MonkeyPatch, gone: int
+) -> None:
+    expected, chunks = ids(ask(service)), MemoryCollection.chunks
+    left = iter([True] * gone)
+
+    def fleeting(self: MemoryCollection, *args: Any, **options: Any) -> Any:
+        if next(left, False):
+            raise SnapshotGone("it has gone on")
+        return chunks(self, *args, **options)
+
+    monkeypatch.setattr(MemoryCollection, "chunks", fleeting)
+    assert ids(ask(service)) == expected
+    assert next(left, None) is None
+
+
+def test_a_collection_that_goes_on_all_the_time_is_no_endless_search(
+    service: SearchService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> Any:
+        raise SnapshotGone("it has gone on")
+
+    monkeypatch.setattr(MemoryCollection, "chunks", gone)
+    with pytest.raises(PageExpired):
+        ask(service)

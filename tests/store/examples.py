@@ -10,7 +10,7 @@ import numpy as np
 
 from m3.codec import encode_tokens
 from m3.types import Chunk, Codec, Document, DocumentKey, Representation
-from store.contract import CollectionSpec, DocumentRows
+from store.contract import Candidates, Collection, CollectionSpec, DocumentRows, StoredChunk
 from store.filters import FieldType
 
 DIMENSION = 16
@@ -94,3 +94,11 @@ def document_rows(
 
 def key(id: str, *, tenant: str = "default", source: str = "default") -> DocumentKey:
     return DocumentKey(tenant, source, id)
+
+
+def chunks_of(
+    collection: Collection, found: Candidates, tenant: str = "default"
+) -> list[StoredChunk]:
+    """The texts of candidates."""
+    ids = [chunk.row for chunk in found.rows.chunks]
+    return list(collection.chunks(ids, tenant=tenant, snapshot=found.snapshot).values())

@@ -32,7 +32,7 @@ from store.registry import NOWHERE
 from tests.buckets import s3_server
 from tests.damage import flip_a_bit
 from tests.disks import more_room, small_disk
-from tests.store.examples import SPEC, document_rows, embedding, key, query
+from tests.store.examples import SPEC, chunks_of, document_rows, embedding, key, query
 
 _numbers = itertools.count()
 
@@ -78,15 +78,15 @@ def answers(collection: Collection, tenant: str = "t0") -> list[Any]:
     found = collection.candidates(
         query(np.random.default_rng(5)), legs=["dense", "sparse"], depth=40, tenant=tenant
     )
-    assert found.rows.embeddings is not None
-    rows = {chunk.row: i for i, chunk in enumerate(found.rows.chunks)}
-    vectors = list(found.rows.embeddings)
+    chunks = {chunk.row: chunk for chunk in chunks_of(collection, found, tenant)}
+    rows = zip(found.rows.chunks, found.rows.embeddings, strict=True)
+    vectors = {chunk.row: own for chunk, own in rows}
     return [
         [
             (
-                dataclasses.replace(found.rows.chunks[rows[row]], row=0),
-                vectors[rows[row]].dense.tobytes(),
-                vectors[rows[row]].codes.tobytes(),
+                dataclasses.replace(chunks[row], row=0),
+                vectors[row].dense.tobytes(),
+                vectors[row].codes.tobytes(),
             )
             for row in ids
         ]

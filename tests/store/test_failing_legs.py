@@ -142,7 +142,7 @@ def test_a_stopped_engine_takes_no_thread_for_longer_than_it_was_given(
                 began = time.monotonic()
                 list(callers.map(hopeless, range(40)))
                 assert time.monotonic() - began < 60
-            assert store._pool.submit(len, "free").result(timeout=10) == 4
+            assert store._threads.legs.submit(len, "free").result(timeout=10) == 4
         finally:
             os.kill(pid, signal.SIGCONT)
         after = collection.candidates(asked, legs=LEGS, **ASKED)

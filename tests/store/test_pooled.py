@@ -32,7 +32,6 @@ def docs(store: Store, rng: np.random.Generator) -> Collection:
 def _groups(collection: Collection) -> dict[str, list[int]]:
     asked = query(np.random.default_rng(5))
     found = collection.candidates(asked, legs=["dense"], depth=99, tenant="default").rows
-    assert found.embeddings is not None
     read = zip(found.chunks, found.embeddings, strict=True)
     return {chunk.id: [*map(int, row.groups)] for chunk, row in read if row.groups is not None}
 

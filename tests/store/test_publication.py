@@ -18,7 +18,7 @@ from store.generations import publication
 from store.index.index import Index
 from store.table.rows import to_arrow
 from tests.damage import flip_a_bit
-from tests.store.examples import SPEC, document_rows, key, query
+from tests.store.examples import SPEC, chunks_of, document_rows, key, query
 
 BOTH = ("dense", "sparse")
 
@@ -42,7 +42,7 @@ def commit_without_publishing(collection: StoredCollection, rows) -> None:
 
 def found_texts(collection, rng, depth=100):
     answer = collection.candidates(query(rng), legs=BOTH, depth=depth, tenant="default")
-    return sorted(chunk.text for chunk in answer.rows.chunks)
+    return sorted(chunk.text for chunk in chunks_of(collection, answer))
 
 
 def test_an_unpublished_commit_is_not_seen_until_the_next_writer_comes(collection, rng):
@@ -222,9 +222,10 @@ for _ in range(100_000):
     words = {text.split("-")[0] for text in texts}
     assert len(words) == 1 and document.chunks[0].chunks == len(texts), texts
     found = collection.candidates(query(rng), legs=("dense", "sparse"), depth=50, tenant="default")
-    texts = [chunk.text for chunk in found.rows.chunks if chunk.document_id == "a"]
+    chunks = [each for each in chunks_of(collection, found) if each.document_id == "a"]
+    texts = [chunk.text for chunk in chunks]
     words = {text.split("-")[0] for text in texts}
-    expected = {chunk.chunks for chunk in found.rows.chunks if chunk.document_id == "a"}
+    expected = {chunk.chunks for chunk in chunks}
     assert len(words) == 1, ("mixed", texts)
     assert expected == {len(texts)}, ("partial", texts)
     seen[words.pop()] += 1

@@ -8,7 +8,7 @@ import pytest
 from m3.errors import SnapshotGone
 from store.contract import Candidates, Collection, Snapshot, Store
 from store.memory import MemoryStore
-from tests.store.examples import SPEC, document_rows, key, query
+from tests.store.examples import SPEC, chunks_of, document_rows, key, query
 
 
 @pytest.fixture(params=["memory", "stored"])
@@ -40,6 +40,10 @@ def test_rows_are_read_again_as_they_were(collection):
     again = collection.rows(ids, tenant="one", snapshot=found.snapshot)
     before = {chunk.row: chunk for chunk in found.rows.chunks}
     assert {chunk.row: chunk for chunk in again.chunks} == {row: before[row] for row in ids}
+    texts = collection.chunks(ids, tenant="one", snapshot=found.snapshot)
+    assert {row: chunk.text.split("-")[0] for row, chunk in texts.items()} == dict.fromkeys(
+        ids, "text"
+    )
     vectors = {
         chunk.row: row for chunk, row in zip(found.rows.chunks, found.rows.embeddings, strict=True)
     }
@@ -55,16 +59,18 @@ def test_rows_of_another_tenant_are_not_read(collection):
     mixed = [*one.legs["dense"][:3], *two.legs["dense"][:2]]
     read = collection.rows(mixed, tenant="two", snapshot=one.snapshot)
     assert {chunk.tenant for chunk in read.chunks} == {"two"}
-    assert len(read.chunks) == len(read.embeddings) == 2
-    assert collection.rows(mixed[:3], tenant="two", snapshot=one.snapshot).embeddings is None
+    assert len(read.chunks) == len(list(read.embeddings)) == 2
+    assert collection.chunks(mixed, tenant="two", snapshot=one.snapshot).keys() == set(mixed[3:])
+    assert not collection.rows(mixed[:3], tenant="two", snapshot=one.snapshot).batches
 
 
 @pytest.mark.parametrize("reach", [0, 1, 2, 9])
 def test_neighbours_are_those_of_the_document_in_order(collection, reach):
     found = searched(collection)
-    around = collection.around(found.rows.chunks, reach, found.snapshot)
-    assert len(around) == len(found.rows.chunks) == 15
-    for chunk in found.rows.chunks:
+    chunks = chunks_of(collection, found, "one")
+    around = collection.around(chunks, reach, found.snapshot)
+    assert len(around) == len(chunks) == 15
+    for chunk in chunks:
         near = around[chunk.row]
         assert {each.key for each in near} <= {chunk.key}
         expected = [
@@ -77,21 +83,25 @@ def test_neighbours_are_those_of_the_document_in_order(collection, reach):
 
 def test_neighbours_are_of_the_same_version(collection):
     found = searched(collection)
+    chunks = chunks_of(collection, found, "one")
     rng = np.random.default_rng(9)
     collection.replace([document_rows(rng, "d0", chunks=2, tenant="one", word="new")])
-    around = collection.around(found.rows.chunks, 1, found.snapshot)
+    around = collection.around(chunks, 1, found.snapshot)
     assert {each.text.split("-")[0] for near in around.values() for each in near} == {"text"}
 
 
 @pytest.mark.usefixtures("brief_readers")
 def test_a_snapshot_that_was_cleaned_away_is_gone(collection):
     found = searched(collection)
+    chunks = chunks_of(collection, found, "one")
     collection.delete([key("d2", tenant="one")])
     collection.purge()
     with pytest.raises(SnapshotGone, match="docs"):
         collection.rows(found.legs["dense"], tenant="one", snapshot=found.snapshot)
     with pytest.raises(SnapshotGone):
-        collection.around(found.rows.chunks, 1, found.snapshot)
+        collection.chunks(found.legs["dense"], tenant="one", snapshot=found.snapshot)
+    with pytest.raises(SnapshotGone):
+        collection.around(chunks, 1, found.snapshot)
 
 
 def test_a_snapshot_of_another_generation_is_gone(collection):

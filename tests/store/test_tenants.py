@@ -16,7 +16,7 @@ from store.contract import Collection, CollectionSpec, Store
 from store.filters import parse
 from store.index.index import index_schema
 from store.memory import MemoryStore
-from tests.store.examples import FIELDS, SPEC, document_rows, key, query
+from tests.store.examples import FIELDS, SPEC, chunks_of, document_rows, key, query
 
 OWN = dataclasses.replace(SPEC, owner="one")
 
@@ -83,7 +83,7 @@ def test_a_record_from_before_there_were_owners_is_of_a_shared_collection(
     for tenant in ("one", "two"):
         earlier.replace([document_rows(rng, "a", tenant=tenant, word=tenant)], SPEC)
         found = earlier.candidates(query(rng), legs=["dense"], depth=9, tenant=tenant)
-        assert [chunk.text for chunk in found.rows.chunks] == [f"{tenant}-0"]
+        assert [chunk.text for chunk in chunks_of(earlier, found, tenant)] == [f"{tenant}-0"]
     assert (earlier.spec.tenancy, earlier.verify().consistent) == ("shared", True)
 
 

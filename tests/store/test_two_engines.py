@@ -19,7 +19,7 @@ from store.contract import Collection, Store
 from store.index.engine import Engine
 from store.index.milvus import Milvus
 from store.opening import open_store
-from tests.store.examples import SPEC, document_rows, key, query
+from tests.store.examples import SPEC, chunks_of, document_rows, key, query
 
 _ELSEWHERE = r"'docs' is in another Milvus .*verify docs --repair"
 
@@ -44,7 +44,7 @@ def here(store: Store) -> Collection:
 def found(collection: Collection) -> list[str]:
     asked = query(np.random.default_rng(32))
     answer = collection.candidates(asked, legs=["dense"], depth=40, tenant="default")
-    names = {chunk.row: f"{chunk.id} {chunk.text}" for chunk in answer.rows.chunks}
+    names = {chunk.row: f"{chunk.id} {chunk.text}" for chunk in chunks_of(collection, answer)}
     return [names[row] for row in answer.legs["dense"]]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedder.encoders.memory import available_memory
+from serving.machine import available_memory
 
 MIB = 2**20
 

@@ -1,0 +1,23 @@
+"""The threads that a store's searches share."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+_LEGS = 8
+_ROWS = max(2, os.cpu_count() or 1)
+"""Reading is computing: the system's own cache has the files."""
+
+
+class Threads:
+    """For legs and for rows apart: one that hangs must not hold up the rows of another."""
+
+    def __init__(self) -> None:
+        self.legs = ThreadPoolExecutor(_LEGS, thread_name_prefix="m3-search")
+        self.rows = ThreadPoolExecutor(_ROWS, thread_name_prefix="m3-rows")
+
+    def shutdown(self) -> None:
+        """Wait for what is under way."""
+        self.legs.shutdown()
+        self.rows.shutdown()

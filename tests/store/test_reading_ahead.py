@@ -1,0 +1,108 @@
+"""Vectors are read as soon as a leg names their rows, and of no rows in vain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m3.settings import Settings
+from store import opening
+from store.contract import Collection, Leg
+from store.index.index import Index
+from store.opening import StoredStore, open_store
+from store.table.table import Version
+from store.words import Words
+from tests.store.examples import SPEC, document_rows, query
+
+LEGS: tuple[Leg, ...] = ("dense", "sparse")
+_DEPTH = 5
+
+
+@pytest.fixture(scope="module")
+def store(engine_home: Path) -> Iterator[StoredStore]:
+    tables = str(engine_home / "ahead")
+    opened = open_store(Settings(home=engine_home, tables=tables, row_cache_bytes=0))
+    yield opened
+    opened.drop("docs")
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def docs(store: StoredStore) -> Collection:
+    made, rng = store.create("docs", SPEC), np.random.default_rng(6)
+    rare = [document_rows(rng, f"r{i}", word="rare") for i in range(3)]
+    made.replace([*(document_rows(rng, f"d{i:02}") for i in range(30)), *rare])
+    return made
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, then: Any = lambda: None) -> list[set[int]]:
+    """The rows of every reading of codes, as they come."""
+    taken, take = list[set[int]](), Version.take
+
+    def noting(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
+        if "codes" in columns:
+            taken.append(set(ids))
+            then()
+        return take(self, ids, columns)
+
+    monkeypatch.setattr(Version, "take", noting)
+    return taken
+
+
+def candidates(docs: Collection, **options: Any) -> Any:
+    asked = query(np.random.default_rng(7))
+    return docs.candidates(asked, legs=LEGS, depth=_DEPTH, tenant="default", **options)
+
+
+def test_rows_of_the_leg_that_answers_first_are_read_meanwhile(
+    docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = threading.Event()
+    taken, search = noted(monkeypatch, reading.set), Index.search
+
+    def slow(self: Index, leg: Leg, *args: Any, **options: Any) -> Any:
+        assert leg == "sparse" or reading.wait(20)
+        return search(self, leg, *args, **options)
+
+    monkeypatch.setattr(Index, "search", slow)
+    found = candidates(docs)
+    dense, sparse = (set(found.legs[leg]) for leg in LEGS)
+    assert taken == [sparse, dense - sparse]
+
+
+def test_words_are_looked_for_before_vectors_are_read(
+    docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = noted(monkeypatch)
+    found = candidates(docs, words=Words(must=("rare",)))
+    assert taken == [{chunk.row for chunk in found.rows.chunks}]
+    assert {chunk.document_id for chunk in found.rows.chunks} == {"r0", "r1", "r2"}
+
+
+def test_texts_are_not_read_with_candidates(
+    docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns, take = set[str](), Version.take
+
+    def noting(self: Version, ids: Sequence[int], names: Sequence[str]) -> Any:
+        columns.update(names)
+        return take(self, ids, names)
+
+    monkeypatch.setattr(Version, "take", noting)
+    assert candidates(docs).rows.chunks
+    assert not columns & {"title", "text", "metadata", "heading"}
+
+
+@pytest.mark.parametrize(("given", "budget"), [(None, 1_000), (0, 0), (77, 77)])
+def test_hot_rows_have_an_eighth_of_what_is_left(
+    given: int | None, budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "available_memory", lambda: 8_000)
+    store = open_store(Settings(home=tmp_path, row_cache_bytes=given))
+    assert store._cache._budget == budget
+    store.close()
