@@ -14,11 +14,10 @@ import orjson
 import pytest
 import yaml
 
-from tests.deploy import known, live
+from tests.deploy import dashboards, known, live
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"
-DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
 CONFIGS = ("prometheus.yml", "compose.yml", "kubernetes.yml")
 PAGES = (ROOT / "docs/incidents.md").read_text()
 FOREIGN: live.Series = {
@@ -47,21 +46,10 @@ ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}
 RECORDED = {rule["record"]: rule for rule in rules("recording.yml")}
 
 
-def panels() -> Iterator[tuple[str, dict[str, Any]]]:
-    for file in DASHBOARDS:
-        for panel in orjson.loads(file.read_bytes())["panels"]:
-            yield f"{file.stem}: {panel['title']}", panel
-
-
-def expressions() -> dict[str, str]:
-    found = {name: rule["expr"] for name, rule in (ALERTS | RECORDED).items()}
-    for name, panel in panels():
-        for target in panel["targets"]:
-            found[f"{name} {target['refId']}"] = target["expr"]
-    return found
-
-
-EXPRESSIONS = expressions()
+EXPRESSIONS = {
+    **{name: rule["expr"] for name, rule in (ALERTS | RECORDED).items()},
+    **dashboards.expressions(),
+}
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +165,9 @@ def test_dashboards_are_of_the_provisioned_source():
         (ROOT / "deploy/grafana/provisioning/datasources/prometheus.yaml").read_text()
     )["datasources"][0]
     assert source["url"] == f"http://prometheus:{known.PORTS['prometheus']}"
-    boards = [orjson.loads(file.read_bytes()) for file in DASHBOARDS]
+    boards = [orjson.loads(file.read_bytes()) for file in dashboards.DASHBOARDS]
     assert len({board["uid"] for board in boards}) == len(boards) == 3
-    for name, panel in panels():
+    for name, panel in dashboards.panels():
         assert panel["datasource"]["uid"] == source["uid"], name
         assert panel["fieldConfig"]["defaults"]["unit"], name
     for board in boards:
