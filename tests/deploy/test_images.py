@@ -20,11 +20,19 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
 SCRIPT = ROOT / "deploy/docker/requirements.py"
 OURS = "m3-retrieval"
+_NODE = ["commands.embedder", "embedder.api.app", "embedder.encoders.loading", "serving.spans"]
+_INGEST = ["commands.ingest", "commands.ingest.running", "ingest.sources.pdf"]
 TARGETS = {
-    "embedder-cpu": ["commands.embedder", "embedder.api.app", "embedder.encoders.loading"],
-    "embedder-cuda": ["commands.embedder", "embedder.api.app", "embedder.encoders.loading"],
-    "ingest": ["commands.ingest", "commands.ingest.running", "ingest.sources.pdf", "obstore"],
-    "search": ["commands.search.serving", "search.app", "serving.server", "obstore"],
+    "embedder-cpu": _NODE,
+    "embedder-cuda": _NODE,
+    "ingest": [*_INGEST, "obstore", "serving.spans"],
+    "search": [
+        "commands.search.serving",
+        "search.app",
+        "serving.server",
+        "obstore",
+        "serving.spans",
+    ],
 }
 """By image, modules that its program loads."""
 
