@@ -10,15 +10,16 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import orjson
 
-from m3.errors import M3Error, NotFound, Unreachable
+from m3.errors import M3Error, NotFound, SnapshotGone, Unreachable
 from m3.settings import load_settings
 from m3.types import DEFAULT_TENANT, Codec, DocumentKey, Representation
-from store.contract import MAX_DEPTH, Collection
+from store.contract import MAX_DEPTH, Collection, StoredChunk
 from store.opening import open_store
 from tests.drills.versions import seen
 
@@ -33,16 +34,25 @@ class Reader:
         self._newest: dict[int, int] = {}
         self._rng = np.random.default_rng(0)
 
+    def _found(self, collection: Collection) -> Iterable[StoredChunk]:
+        while True:
+            answer = collection.candidates(
+                self._query(collection.spec.dimension),
+                legs=["dense"],
+                depth=MAX_DEPTH,
+                tenant=DEFAULT_TENANT,
+            )
+            ids = [chunk.row for chunk in answer.rows.chunks]
+            try:
+                texts = collection.chunks(ids, tenant=DEFAULT_TENANT, snapshot=answer.snapshot)
+            except SnapshotGone:
+                continue  # as a search does
+            return texts.values()
+
     def poll(self, collection: Collection) -> None:
         """Search for everything there is, then read one document."""
         found: defaultdict[str, list[str]] = defaultdict(list)
-        answer = collection.candidates(
-            self._query(collection.spec.dimension),
-            legs=["dense"],
-            depth=MAX_DEPTH,
-            tenant=DEFAULT_TENANT,
-        )
-        for chunk in answer.rows.chunks:
+        for chunk in self._found(collection):
             found[chunk.document_id].append(chunk.text)
         versions = dict(map(seen, found.values()))
         self._hold(versions, "search")

@@ -44,7 +44,6 @@ def contents(collection: Collection) -> dict[str, Any]:
 def scores(collection: Collection, query: Representation) -> dict[str, tuple[float, ...]]:
     """By chunk id, of all that its legs find 50 deep: dense, sparse, colbert."""
     found = collection.candidates(query, legs=("dense", "sparse"), depth=50, tenant=DEFAULT_TENANT)
-    assert found.rows.embeddings is not None
     return {
         chunk.id: definition.scores(query, row)
         for chunk, row in zip(found.rows.chunks, found.rows.embeddings, strict=True)
