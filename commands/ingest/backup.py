@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands.console import print_json
-from commands.ingest.copying import All, Names, chosen, copy_all, shown
+from commands.ingest.copying import All, Names, chosen, copy_all, told
 from commands.options import Home, Json
 from m3.settings import load_settings
 
@@ -42,8 +41,4 @@ def backup(
         doing="backing up",
         if_taken="name a place for each backup, such as one by its date",
     )
-    if json:
-        print_json(done)
-        return
-    for each in done:
-        typer.echo(shown(each, f"at {to}"))
+    told(done, f"at {to}", json=json)

@@ -60,7 +60,7 @@ def write(
 
     Of the newest version, published or not. Exit code 4 where a file differs from the table.
     """
-    from commands.ingest.progress import counted  # noqa: PLC0415 - keeps --help quick
+    from commands.counting import counted  # noqa: PLC0415 - keeps --help quick
     from ingest.sharding import Shard  # noqa: PLC0415
 
     part = Shard.parsed(shard) if shard else Shard(0, 1)
@@ -104,7 +104,7 @@ def import_(
     Writers wait meanwhile. Once a run was interrupted, the same command goes on when the
     server's job has ended.
     """
-    from commands.ingest.progress import counted  # noqa: PLC0415 - keeps --help quick
+    from commands.counting import counted  # noqa: PLC0415 - keeps --help quick
     from store.bulk.jobs import ImportJobs  # noqa: PLC0415
 
     settings = load_settings(home=home)

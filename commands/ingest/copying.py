@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commands.console import print_json
 from m3.errors import AlreadyExists, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -56,12 +57,21 @@ def copy_all(
 
 
 def _copied(target: Target, published: Published, new: str, doing: str) -> dict[str, Any]:
-    from commands.ingest.progress import counted  # noqa: PLC0415 - keeps --help quick
+    from commands.counting import counted  # noqa: PLC0415 - keeps --help quick
 
     began = time.monotonic()
     with counted(f"{doing} {published.name}", target.steps * published.chunks) as advance:
         copied = target.write(published, new, advance)
     return {**asdict(copied), "seconds": round(time.monotonic() - began, 3)}
+
+
+def told(copies: Sequence[Mapping[str, Any]], where: str, *, json: bool) -> None:
+    """Print what was copied: a line each, or all of it for programs."""
+    if json:
+        print_json(copies)
+        return
+    for copy in copies:
+        typer.echo(shown(copy, where))
 
 
 def shown(copy: Mapping[str, Any], where: str) -> str:

@@ -60,7 +60,7 @@ def export(
 
     Ingesting the file changes nothing in a collection that has them. It is there once complete.
     """
-    from commands.ingest.progress import counted  # noqa: PLC0415 - keeps --help quick
+    from commands.counting import counted  # noqa: PLC0415 - keeps --help quick
     from ingest.exporting import write_documents, write_vectors  # noqa: PLC0415
 
     form = _format(format_, file, vectors=vectors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -14,18 +14,17 @@ import structlog
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
+from commands.counting import LINE_SECONDS
 from ingest.running.report import Report
 from m3.settings import Settings
 from serving import logs
 
-_LINE_SECONDS = 5.0
 _LINES_OF_SPEED = 6
 
 
@@ -68,42 +67,6 @@ def display(total_bytes: int | None, settings: Settings | None = None) -> Genera
         yield _Bar(progress, total_bytes)
 
 
-@contextmanager
-def counted(what: str, total: int) -> Generator[Callable[[int], None]]:
-    """For something of `total` like parts: a function to tell how many more of them are done."""
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    if not screen.is_terminal:
-        yield _Count(screen, what, total).advance
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(show_speed=False),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-    )
-    with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
-
-
-class _Count:
-    """A line every few seconds."""
-
-    def __init__(self, screen: Console, what: str, total: int) -> None:
-        self._screen = screen
-        self._what = what
-        self._total = total
-        self._done = 0
-        self._shown = time.monotonic()
-
-    def advance(self, count: int) -> None:
-        self._done += count
-        if time.monotonic() - self._shown >= _LINE_SECONDS:
-            self._shown = time.monotonic()
-            self._screen.print(f"{self._what}: {self._done:,} of {self._total:,}", markup=False)
-
-
 class _Bar:
     def __init__(self, progress: Progress, total_bytes: int | None) -> None:
         self._progress = progress
@@ -129,7 +92,7 @@ class _Lines:
 
     def update(self, report: Report) -> None:
         now = time.monotonic()
-        if now - self._shown[-1][0] >= _LINE_SECONDS:
+        if now - self._shown[-1][0] >= LINE_SECONDS:
             self.note(f"{counts(report)}{self._left(report.bytes, now)}")
             self._shown.append((now, report.bytes))
 
@@ -157,7 +120,7 @@ class _Logged:
         self._shown = time.monotonic()
 
     def update(self, report: Report) -> None:
-        if time.monotonic() - self._shown >= _LINE_SECONDS:
+        if time.monotonic() - self._shown >= LINE_SECONDS:
             self._shown = time.monotonic()
             rate = round(report.tokens / max(report.seconds, 1e-3))
             self._log.info(

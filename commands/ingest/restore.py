@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands.console import print_json
-from commands.ingest.copying import All, Names, chosen, copy_all, shown
+from commands.ingest.copying import All, Names, chosen, copy_all, told
 from commands.options import Home, Json
 from m3.errors import InvalidInput
 from m3.settings import load_settings
@@ -50,8 +49,4 @@ def restore(
             doing="restoring",
             if_taken="say --as NEW, or take it out first, m3-ingest drop NAME",
         )
-    if json:
-        print_json(done)
-        return
-    for each in done:
-        typer.echo(shown(each, f"at {settings.tables_path}"))
+    told(done, f"at {settings.tables_path}", json=json)

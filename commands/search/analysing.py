@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands.counting import counted
 from commands.opened import store_and_nodes
-from commands.search.measuring import bar
 from evaluation.judged import sheets
 from evaluation.scores.ranking import Run, rankings
 from evaluation.scores.raw import OnLook, RawScores, collect
@@ -99,7 +99,7 @@ async def _collected(
     depth: int,
     on_look: OnLook | None,
 ) -> RawScores:
-    with bar(len(queries)) as advance:
+    with counted("searching", len(queries)) as advance:
         return await collect(
             service, queries, collection, depth=depth, advance=advance, on_look=on_look
         )

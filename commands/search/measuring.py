@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress, TimeElapsedColumn
-
+from commands.counting import counted
 from commands.ingest.progress import Display, display
 from commands.search.parts import for_many_queries, open_service
 from evaluation.collection import prepare
@@ -124,7 +121,7 @@ async def measure_folder(asked: Asked, settings: Settings, wanted: Wanted) -> Ev
                 on_progress=screen.update,
             )
         status = await asyncio.to_thread(opened.status)
-        with bar(len(judged.queries)) as advance:
+        with counted("searching", len(judged.queries)) as advance:
             raw = await raw_scores(
                 service,
                 client,
@@ -159,15 +156,3 @@ class _Rejects:
     def add(self, reject: Reject) -> None:
         self.count += 1
         self._screen.note(f"failed: {reject.place}: {reject.reason}")
-
-
-@contextmanager
-def bar(queries: int) -> Generator[Callable[[int], None]]:
-    """Queries done; on a terminal only."""
-    screen = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=screen, transient=True, disable=not screen.is_terminal
-    ) as progress:
-        task = progress.add_task("searching", total=queries)
-        yield lambda done: progress.advance(task, done)

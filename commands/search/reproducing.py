@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from commands.ingest.progress import counted, display
+from commands.counting import counted
+from commands.ingest.progress import display
 from commands.search.parts import for_many_queries, open_service
 from evaluation.collection import prepare
 from evaluation.recipes.recipe import recipe_named

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands.search.measuring import bar
+from commands.counting import counted
 from commands.search.parts import for_many_queries, open_service
 from evaluation.judged import judgments
 from evaluation.judged.beir import named
@@ -69,7 +69,7 @@ async def tune_collection(
             )
         spec = await asyncio.to_thread(lambda: opened.spec)
         saved = dict(await asyncio.to_thread(opened.weights, spec))
-        with bar(len(judged.queries)) as advance:
+        with counted("searching", len(judged.queries)) as advance:
             raw = await raw_scores(
                 service,
                 client,

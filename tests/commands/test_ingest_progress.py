@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from commands.counting import counted
 from commands.ingest import progress
-from commands.ingest.progress import counted, display
+from commands.ingest.progress import display
 from ingest.running.report import Report
 
 
