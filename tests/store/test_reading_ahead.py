@@ -13,14 +13,18 @@ import pytest
 from m3.settings import Settings
 from store import opening
 from store.contract import Collection, Leg
+from store.filters import parse
 from store.index.index import Index
 from store.opening import StoredStore, open_store
 from store.table.table import Version
 from store.words import Words
-from tests.store.examples import SPEC, document_rows, query
+from tests.store.examples import FIELDS, SPEC, document_rows, query
 
 LEGS: tuple[Leg, ...] = ("dense", "sparse")
 _DEPTH = 5
+METADATA = {"lang": "de"}
+WORDS = Words(must=("text-0",))
+FILTER = parse({"field": "lang", "op": "eq", "value": "de"}, FIELDS)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,8 @@ def store(engine_home: Path) -> Iterator[StoredStore]:
 def docs(store: StoredStore) -> Collection:
     made, rng = store.create("docs", SPEC), np.random.default_rng(6)
     rare = [document_rows(rng, f"r{i}", word="rare") for i in range(3)]
-    made.replace([*(document_rows(rng, f"d{i:02}") for i in range(30)), *rare])
+    made.replace([*(document_rows(rng, f"d{i:02}", metadata=METADATA) for i in range(30)), *rare])
+    made.replace([document_rows(rng, "foreign", tenant="other", metadata=METADATA)])
     return made
 
 
@@ -82,6 +87,25 @@ def test_words_are_looked_for_before_vectors_are_read(
     found = candidates(docs, words=Words(must=("rare",)))
     assert taken == [{chunk.row for chunk in found.rows.chunks}]
     assert {chunk.document_id for chunk in found.rows.chunks} == {"r0", "r1", "r2"}
+
+
+@pytest.mark.parametrize("options", [{}, {"words": WORDS}, {"filter": FILTER}])
+def test_a_row_that_an_index_has_for_the_wrong_tenant_is_not_found(
+    docs: Collection, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, search = np.random.default_rng(8), Index.search
+    other: Any = {"legs": ["dense"], "depth": 9, "tenant": "other", **options}
+    (foreign,) = docs.candidates(query(rng), **other).legs["dense"]
+
+    def wrong(*args: Any, **of: Any) -> list[tuple[int, float]]:
+        return [(foreign, 9.0), *search(*args, **of)]
+
+    monkeypatch.setattr(Index, "search", wrong)
+    found = candidates(docs, **options)
+    assert foreign not in {row for ids in found.legs.values() for row in ids}
+    assert {chunk.tenant for chunk in found.rows.chunks} <= {"default"}
+    monkeypatch.undo()
+    assert docs.candidates(query(rng), **other).legs["dense"] == [foreign]
 
 
 def test_texts_are_not_read_with_candidates(
