@@ -38,6 +38,9 @@ def test_places_give_what_whole_rankings_give(chunks: int, levels: int, method: 
         **dict(list(qrels.items())[:-1]),
         "nothing": {"d1": 0, "d2": -1},
     }
+    # Fewer relevant ones than any metric looks at, and others that are worse than not relevant.
+    found = [raw.documents[owner] for owner in raw.owners[raw.chunks[:30]]]
+    qrels["q0"] = dict.fromkeys(found, -1) | {found[0]: 1}
     for metric in METRICS:
         quick = Places(raw, qrels, metric, method).values(np.array(TRIPLES))
         for values, triple in zip(quick, TRIPLES, strict=True):
