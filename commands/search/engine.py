@@ -71,4 +71,5 @@ def _show_engine(status: EngineStatus, *, json: bool) -> None:
         return
     typer.echo("running" if status.running else "not running")
     for name in ("address", "pid", "directory", "log"):
-        typer.echo(f"  {name:10} {getattr(status, name)}")
+        if (value := getattr(status, name)) is not None:
+            typer.echo(f"  {name:10} {value}")

@@ -346,6 +346,7 @@ def test_what_cannot_be_opened_is_told_in_one_line(environment: Mapping[str, str
 def test_the_engine_is_started_shown_and_stopped(tmp_path: Path) -> None:
     home = {"M3_HOME": str(tmp_path / "home")}
     assert json.loads(ask(home, "engine", "status", "--json").stdout)["running"] is False
+    assert "None" not in run(home, "engine", "status").stdout
     started = json.loads(ask(home, "engine", "start", "--json").stdout)
     assert started["running"] is True
     assert started["pid"] > 0
