@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -100,19 +99,6 @@ class House:
         """A query that nobody remembers, and the node is needed for."""
         return self.ask(f"who won at {time.monotonic()}?")
 
-    def embed_twice(self) -> None:
-        """The same short text for two callers at once, while long ones wait."""
-        body = {"input": [f"who won at {time.monotonic()}?"], "kind": "query"}
-        with ThreadPoolExecutor(2) as callers:
-            for _ in range(2):
-                callers.submit(
-                    httpx.post,
-                    f"{self.url('m3-embedder')}/v1/encode",
-                    json=body,
-                    trust_env=False,
-                    timeout=120,
-                )
-
     def ask(self, query: str = "who won the game?") -> int:
         """The answer's status."""
         body = {"query": query, "collection": "docs"}
@@ -184,7 +170,7 @@ def test_faults_of_servers(tmp_path: Path, stand_in: Path, prometheus: Starts):
             watch.sees("SearchSlow", seconds=180, meanwhile=house.ask_anew)
 
         with flood(house):
-            watch.sees("QueueBacklog", seconds=180, meanwhile=house.embed_twice)
+            watch.sees("QueueBacklog", seconds=180)
             watch.sees("Refusals", seconds=180)
 
         for _ in range(5):
