@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +26,7 @@ from store.table import table
 from tests.store.examples import SPEC, document_rows, key, query
 
 NOW = timedelta(0)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -185,6 +190,36 @@ def test_a_run_that_dies_before_it_publishes_what_it_compacted_loses_nothing(
     collection.replace([document_rows(np.random.default_rng(2), "more")])
     assert collection.status().unpublished == 0
     assert collection.verify().consistent
+
+
+@pytest.mark.usefixtures("brief_readers")
+def test_a_command_that_is_killed_once_it_compacted_loses_nothing(
+    collection: Collection, settings: Settings, tmp_path: Path
+):
+    before, documents = found(collection, np.random.default_rng(1)), _documents(collection)
+    assert _killed_compacting(settings, tmp_path / "killed", "compacted") == -signal.SIGKILL
+    assert collection.status().unpublished > 0
+    assert found(collection, np.random.default_rng(1)) == before
+    assert collection.compact(NOW).fragments_before == 1, "the commit came through"
+    assert found(collection, np.random.default_rng(1)) == before
+    assert _documents(collection) == documents
+    collection.settle()
+    assert collection.verify().consistent
+
+
+def _killed_compacting(settings: Settings, told: Path, point: str) -> int:
+    """The exit status of `m3-ingest compact`, killed where its log reaches that point."""
+    environment = {
+        "M3_HOME": str(settings.home),
+        "M3_TABLES": str(settings.tables),
+        "DRILL_KILL": f"{point} 1 0 cli",
+        "DRILL_KILLED": str(told),
+        **({"M3_MILVUS_URI": settings.milvus_uri} if settings.milvus_uri else {}),
+    }
+    command = [sys.executable, "-m", "tests.drills.launcher", "compact", "docs"]
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, check=False
+    ).returncode
 
 
 def test_files_that_others_change_all_the_time_are_left_alone_longer(
