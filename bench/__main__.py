@@ -26,6 +26,7 @@ NAMED = (
     "ingest-long",
     "ingest-unchanged",
     "int8-engines",
+    "node-peers",
     "peers",
     "pooling",
     "rows",
