@@ -142,7 +142,9 @@ class Legs:
 
         One that fails goes to `failed`, as long as another one can answer.
         """
-        waiting = {self._begun(leg, depth, within): leg for leg, depth in asked.items()}
+        waiting: dict[Future[list[tuple[int, float]]], Leg] = {
+            self._begun(leg, depth, within): leg for leg, depth in asked.items()
+        }
         answered: list[Leg] = []
         try:
             for search in as_completed(list(waiting), self.question.within()):
