@@ -18,6 +18,7 @@ from m3.errors import InvalidConfiguration
 from m3.settings import Settings
 from serving import garbage
 from serving.application import lifecycle_of
+from serving.connection import Connection
 from serving.lifecycle import Lifecycle
 
 _BACKLOG = 2048
@@ -56,7 +57,7 @@ def serve(
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="on",
             log_config=None,

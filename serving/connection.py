@@ -1,0 +1,125 @@
+"""One client's connection: a head that has a size, and requests that come within a time.
+
+uvicorn bounds neither, and whoever sends without an end would keep memory and a descriptor, before
+any key was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a head that is not complete yet, besides what came with its beginning."""
+FIRST_SECONDS = 75.0
+"""Until a connection says something: as long as one may rest between two requests."""
+HEAD_SECONDS = 20.0
+"""From a head's first byte to its last."""
+BODY_SECONDS = 60.0
+"""Between two parts of a body."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol, which hangs up on heads and bodies that do not come to an end."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._head_bytes: int | None = None
+        self._body_awaited = False
+        self._limit: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._within(FIRST_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._within(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        began_before = self._head_bytes
+        super().data_received(data)
+        if self._head_bytes is not None:
+            self._await_head(len(data) if began_before is not None else 0)
+        else:
+            self._within(BODY_SECONDS if self._body_awaited else None)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._within(None)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._head_bytes, self._body_awaited = None, True
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._body_awaited = False
+
+    def send_400_response(self, msg: str) -> None:
+        """Told in the form that every other error has."""
+        self._hang_up(HTTPStatus.BAD_REQUEST, msg)
+
+    def _await_head(self, more: int) -> None:
+        self._head_bytes = (self._head_bytes or 0) + more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._hang_up(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the request's line and headers are over {MAX_HEAD_BYTES} bytes: send less",
+            )
+        elif self._limit is None:
+            self._within(HEAD_SECONDS)
+
+    def _within(self, seconds: float | None) -> None:
+        """Hang up when so much time has passed; None: whenever it comes."""
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+        if seconds is not None:
+            self._limit = self.loop.call_later(seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self.flow.read_paused:
+            # It is the app that does not read on.
+            self._within(BODY_SECONDS)
+        elif self._head_bytes is None:
+            # What is asked for, if anything, is told so by the connection's end.
+            self.transport.close()
+        else:
+            detail = f"the request's headers did not come within {HEAD_SECONDS:g} s"
+            self._hang_up(HTTPStatus.REQUEST_TIMEOUT, detail)
+
+    def _hang_up(self, status: HTTPStatus, detail: str) -> None:
+        """Say why, unless that would come amid another request's answer."""
+        self._head_bytes = None
+        self._within(None)
+        if not self.transport.is_closing() and not self._answering():
+            self.transport.write(_answer(status, detail))
+        self.transport.close()
+
+    def _answering(self) -> bool:
+        # uvicorn has no cycle before the first request.
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+
+def _answer(status: HTTPStatus, detail: str) -> bytes:
+    body = orjson.dumps(
+        {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": status,
+            "detail": detail,
+            "code": status.name.lower(),
+        }
+    )
+    head = (
+        "content-type: application/problem+json\r\n"
+        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    )
+    return STATUS_LINE[status] + head.encode() + body

@@ -1,0 +1,157 @@
+"""What a connection may send, and how long it may take, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from serving import connection
+from serving.connection import MAX_HEAD_BYTES, Connection
+
+pytestmark = pytest.mark.anyio
+HEAD = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+SECONDS = 0.2
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    for name in ("FIRST_SECONDS", "HEAD_SECONDS", "BODY_SECONDS"):
+        monkeypatch.setattr(connection, name, SECONDS)
+
+
+async def echo(scope, receive, send) -> None:
+    """The body, once it is whole; nothing to one who hung up."""
+    body, more = b"", True
+    if scope["path"] == "/late":
+        await asyncio.sleep(1.5 * SECONDS)
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        body, more = body + message["body"], message["more_body"]
+    if body == b"slow":
+        await asyncio.sleep(1.5 * SECONDS)
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = uvicorn.Config(echo, http=Connection, ws="none", lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(config, state, {}), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+async def until_closed(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(5):
+        return await reader.read()
+
+
+def problem(answer: bytes) -> tuple[int, str]:
+    head, body = answer.split(b"\r\n\r\n", 1)
+    told = orjson.loads(body)
+    assert int(head.split(b" ")[1]) == told["status"]
+    assert b"connection: close" in head
+    return told["status"], told["detail"]
+
+
+async def test_a_head_without_end_is_refused_before_it_fills_the_memory():
+    async with connected() as (reader, writer):
+        sent = 0
+        writer.write(HEAD + b"X: ")
+        while not reader.at_eof() and sent < 100 * MAX_HEAD_BYTES:
+            writer.write(b"a" * 8192)
+            sent += 8192
+            try:
+                await writer.drain()
+            except ConnectionError:
+                break
+            await asyncio.sleep(0)
+    assert sent < 40 * MAX_HEAD_BYTES
+
+
+async def test_a_head_that_is_too_large_is_told_so():
+    async with connected() as (reader, writer):
+        writer.write(HEAD + b"X: ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(b"a" * (MAX_HEAD_BYTES + 1))
+        status, detail = problem(await until_closed(reader))
+    assert status == 431
+    assert f"over {MAX_HEAD_BYTES} bytes" in detail
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /echo HT", HEAD, HEAD + b"\r\nab"])
+async def test_whoever_goes_silent_is_hung_up_on(sent):
+    async with connected() as (reader, writer):
+        writer.write(sent)
+        answer = await until_closed(reader)
+    if sent and b"\r\n\r\n" not in sent:
+        assert problem(answer)[0] == 408
+    else:
+        assert not answer
+
+
+async def test_a_head_that_drips_is_not_waited_for():
+    async with connected() as (reader, writer):
+        reading = asyncio.create_task(until_closed(reader))
+        for byte in HEAD:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(SECONDS / 4)
+            if reading.done():
+                break
+        assert reading.done()
+        # What still came after the answer may have reset the connection.
+        (told,) = await asyncio.gather(reading, return_exceptions=True)
+        assert isinstance(told, ConnectionResetError) or problem(told)[0] == 408
+
+
+async def test_a_body_may_take_longer_as_long_as_it_comes():
+    async with connected() as (reader, writer):
+        writer.write(HEAD.replace(b"4", b"8") + b"\r\n")
+        for byte in b"the body":
+            await asyncio.sleep(0.2 * SECONDS)
+            writer.write(bytes([byte]))
+        async with asyncio.timeout(5):
+            answer = await reader.readuntil(b"body")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_an_answer_may_take_longer_and_more_requests_may_follow():
+    async with connected() as (reader, writer):
+        for _ in range(2):
+            writer.write(HEAD + b"\r\nslow")
+            async with asyncio.timeout(5):
+                answer = await reader.readuntil(b"slow")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_body_that_the_app_does_not_read_yet_is_not_too_slow():
+    body = b"a" * 500_000 + b"end"
+    async with connected() as (reader, writer):
+        head = f"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        async with asyncio.timeout(5):
+            answer = await reader.readline()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_what_is_no_http_is_told_so_as_every_other_error_is():
+    async with connected() as (reader, writer):
+        writer.write(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
+        assert problem(await until_closed(reader))[0] == 400
