@@ -13,9 +13,11 @@ _FIRST = 6.0
 _FIRST_TOKENS = 64
 _FADING = 0.98
 """What a request before the last counts of it."""
-_MORE = 1.1
-"""Texts have about as many characters a token as those before them; few have so much more. Whoever
-is taken for shorter is refused only after tokenising; for longer, though there was room."""
+_SPREAD = 1.1
+"""A text is taken for so much longer than the same characters were on average: few are longer.
+Whoever is taken for shorter than he is may be refused only after tokenising, which under overload,
+where the queue is always a text short of full, costs the node more than a refusal; for longer,
+though there was room, which the next takes."""
 
 
 class Lengths:
@@ -24,7 +26,7 @@ class Lengths:
     def __init__(self, longest: int) -> None:
         """`longest` is what the model reads of a text."""
         self._longest = longest
-        self._characters, self._tokens = _FIRST / _MORE * _FIRST_TOKENS, float(_FIRST_TOKENS)
+        self._characters, self._tokens = _FIRST * _SPREAD * _FIRST_TOKENS, float(_FIRST_TOKENS)
 
     def tokens(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> int:
         """Of texts as they came, or of their token ids."""
@@ -39,4 +41,4 @@ class Lengths:
     def _of(self, text: str | Sequence[int]) -> int:
         if not isinstance(text, str):
             return len(text)
-        return int(len(text) * self._tokens / (_MORE * self._characters))
+        return round(len(text) * self._tokens * _SPREAD / self._characters)

@@ -73,7 +73,8 @@ async def test_texts_are_taken_to_be_as_long_as_those_before_them():
     for _ in range(50):
         # The tokenizer's tokens are single letters.
         await letters.encode(["x" * 110], "passage")
-    assert 95 <= letters.lengths.tokens(["x" * 110]) <= 100
+    # A few more: whoever is taken for shorter would be tokenised before he is refused.
+    assert 112 <= letters.lengths.tokens(["x" * 110]) <= 121
     assert letters.lengths.tokens(["x" * 1_000_000]) == 512
 
 
