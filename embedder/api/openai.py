@@ -90,7 +90,9 @@ class OpenAiRequest(BaseModel):
 
     input: Input = Field(description="A text, texts, the token ids of a text, or those of texts.")
     model: str | None = Field(default=None, description="Any; a node serves one model.")
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = Field(
+        default=None, description="Unset or null, as some clients write it: float."
+    )
     dimensions: Count | None = Field(default=None, description="The model's own, or unset.")
     truncate: StrictBool = Field(
         default=False,
@@ -154,11 +156,12 @@ async def embeddings(request: Request, body: OpenAiRequest, service: Service) ->
     admit(request, body, service)
     batch = await unless_abandoned(request, _encode(request, body, service))
     tokens = int(batch.tokens.sum())
+    encoding = body.encoding_format or "float"
     answer = {
         "object": "list",
         "model": batch.model,
         "data": [
-            {"object": "embedding", "index": i, "embedding": vector(v, body.encoding_format)}
+            {"object": "embedding", "index": i, "embedding": vector(v, encoding)}
             for i, v in enumerate(batch.dense)
         ],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},

@@ -100,6 +100,12 @@ def test_openais_client_reads_each_encoding(client, dense, encoding):
     assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
 
 
+def test_an_encoding_that_is_null_is_the_one_of_none(http):
+    unset, null = (post(http, input="a", **more) for more in ({}, {"encoding_format": None}))
+    assert unset.status_code == null.status_code == 200
+    assert unset.json()["data"] == null.json()["data"]
+
+
 def test_openais_client_sends_token_ids(client, dense, http):
     items = http.post("/v1/tokenize", json={"input": TEXTS}).json()["data"]
     answer = client.embeddings.create(model="any", input=[item["ids"] for item in items])
