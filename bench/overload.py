@@ -53,7 +53,7 @@ def run(
         "cores": f"node {served}, load generator {loading}",
         "deadline": f"{deadline_ms} ms a request in the overload",
     }
-    return Result("overload", rows, notes)
+    return Result("overload" if model == "stand-in" else f"overload-{model}", rows, notes)
 
 
 @dataclass(frozen=True, slots=True)
