@@ -37,9 +37,9 @@ PICTURES = {
     "6-fleet": 3,
 }
 SMALLER = {
-    "3-quality": "QUERIES = 60",
+    "3-quality": "QUERIES = 20",
     "5-codecs": "DOCUMENTS, QUERIES, NODES = 30, 20, 2 * settings.embedder_url",
-    "6-fleet": 'SECONDS, SEARCH_URL = 4, "{search}"',
+    "6-fleet": 'SECONDS, SEARCH_URL = 2, "{search}"',
 }
 
 
