@@ -44,11 +44,15 @@ class Vectors:
         self._kept = 0
         self._takes: list[tuple[Future[pa.Table], Future[pa.Table]]] = []
         self._read: list[CandidateRows] = []
+        self._all: CandidateRows | None = None
 
     def ask(self, ids: Iterable[int]) -> None:
         """Begin to read those of these rows that were not asked for before."""
         wanted = sorted(set(ids) - self._asked)
+        if not wanted:
+            return
         self._asked.update(wanted)
+        self._all = None
         kept = self._cache.get(self._table, self._version, wanted)
         self._kept += len(kept)
         there = {row.chunk.row for row in kept}
@@ -65,6 +69,11 @@ class Vectors:
 
     def read(self) -> CandidateRows:
         """All that was asked for, as far as it is alive in the version, each row once."""
+        if self._all is None:
+            self._all = self._waited()
+        return self._all
+
+    def _waited(self) -> CandidateRows:
         with tracing.span("table.rows", {"m3.rows": len(self._asked)}) as span:
             span.add({"m3.rows_kept": self._kept})
             while self._takes:
