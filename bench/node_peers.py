@@ -171,11 +171,11 @@ def _infinity(python: Path, model: Path, served: Sequence[int]) -> Generator[_Se
 
 @contextmanager
 def _process(
-    arguments: Sequence[str], served: Sequence[int], **streams: Any
+    arguments: Sequence[str], served: Sequence[int], *, stdin: int | None = None, stdout: int
 ) -> Generator[subprocess.Popen[bytes]]:
     environment = {**os.environ, **thread_limits(len(served)), "HF_HUB_OFFLINE": "1"}
     with pinned(served):
-        process = subprocess.Popen(arguments, env=environment, **streams)
+        process = subprocess.Popen(arguments, env=environment, stdin=stdin, stdout=stdout)
     try:
         yield process
     finally:
