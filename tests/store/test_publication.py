@@ -207,7 +207,7 @@ import sys, time, collections
 from pathlib import Path
 from m3.settings import load_settings
 from store.opening import open_store
-from tests.store.examples import key, query
+from tests.store.examples import chunks_of, key, query
 import numpy as np
 home, tables = sys.argv[1:]
 store = open_store(load_settings(home=Path(home), tables=tables))
