@@ -16,7 +16,7 @@ from typing import BinaryIO, Self
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from ingest.sources import Fields, Reject
+from ingest.sources import Fields, Place, Reject
 from ingest.sources.base import Stage
 from m3.errors import InvalidInput, StorageFull
 from m3.types import Document
@@ -55,6 +55,7 @@ class Letter:
         source, line: where it stands; `line` is None where there are no lines.
         raw: the row as it stood, or None where it is long.
         given: the document, where its source cannot be read again.
+        first: where the run met another document of its id before.
         run: of which it is.
     """
 
@@ -66,6 +67,7 @@ class Letter:
     raw: str | None
     given: Document | None
     run: Origin
+    first: Place | None = None
 
 
 _LETTER = TypeAdapter(Letter)
@@ -106,6 +108,7 @@ class DeadLetters:
             raw=reject.raw,
             given=reject.given if reject.place.path == STDIN else None,
             run=run,
+            first=reject.first,
         )
         line = orjson.dumps(
             _LETTER.dump_python(letter, mode="json"), option=orjson.OPT_APPEND_NEWLINE

@@ -21,8 +21,20 @@ def again(letters: Iterable[Letter]) -> Iterator[Parsed | Reject]:
     """What each letter is now: read from the row it keeps, else from where it was found.
 
     At least one item a letter, under the place that it names; for a file that failed as a
-    whole, all that is in it.
+    whole, all that is in it. What failed because its id was another document's fails again
+    while it has that id: tried alone, it would be written over the other one.
     """
+    letters = list(letters)
+    repeated = {(_place(each), each.document): each for each in letters if each.first}
+    for item in _read(letters):
+        letter = repeated.get((item.place, item.document.id)) if isinstance(item, Parsed) else None
+        if letter is None:
+            yield item
+        else:
+            yield replace(_lost(letter, letter.error), first=letter.first)
+
+
+def _read(letters: Iterable[Letter]) -> Iterator[Parsed | Reject]:
     by_file: dict[str, list[Letter]] = {}
     for letter in letters:
         if letter.given is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ingest.cutting.chunking import Chunker, Passage
 from ingest.running.seen import Seen
@@ -69,7 +69,7 @@ class Planner:
                 rejects.append(item)
             elif (first := self._first_place(item)) is not None:
                 reason = f"id {item.document.id!r} was given before, at {first}"
-                rejects.append(item.reject("parse", reason))
+                rejects.append(replace(item.reject("parse", reason), first=first))
             else:
                 found.append(item)
         plan = self.again(found, chunker)

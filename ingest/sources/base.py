@@ -63,6 +63,7 @@ class Reject:
         document: its id, where one is known.
         raw: the row as it stood, where it is small enough to keep.
         given: the document, where it could be read.
+        first: where the run met another document of its id before.
     """
 
     place: Place
@@ -72,6 +73,7 @@ class Reject:
     raw: str | None = None
     size: int = 0
     given: Document | None = None
+    first: Place | None = None
 
 
 class Format(Protocol):

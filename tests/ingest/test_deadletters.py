@@ -37,6 +37,7 @@ def test_each_reject_is_a_line_as_soon_as_it_is_added(tmp_path: Path):
             "error": "invalid JSON",
             "raw": "{",
             "given": None,
+            "first": None,
         }
         assert (second["document"], second["line"], second["stage"]) == ("b.md", None, "chunk")
 

@@ -175,6 +175,7 @@ async def test_the_second_of_an_id_is_rejected_and_names_the_first(
     [reject] = rejects
     assert (reject.place, reject.stage, reject.document) == (Place("b.jsonl", 9), "parse", "d")
     assert reject.reason == "id 'd' was given before, at a.jsonl:3"
+    assert reject.first == Place("a.jsonl", 3)
     assert reject.size == 7
     stored = collection.document(key("d"))
     assert stored is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,7 @@ def test_a_kept_row_is_read_as_it_stands_in_the_letter(tmp_path: Path):
     [letter] = letters_of(tmp_path, path)
     path.unlink()
     assert letter.raw is not None
-    mended = Letter(
-        **{name: getattr(letter, name) for name in Letter.__slots__}
-        | {"raw": letter.raw.replace("txt", "text")}
-    )
+    mended = replace(letter, raw=letter.raw.replace("txt", "text"))
     [item] = again([mended])
     assert item == Parsed(Document("a", "mended", source="web"), Place(str(path), 2), item.size)
 
@@ -117,3 +115,23 @@ def test_what_came_by_standard_input_is_in_its_letter(tmp_path: Path):
     assert first == Parsed(given, Place("stdin", 1))
     assert isinstance(second, Reject)
     assert "send it again" in second.reason
+
+
+def test_what_had_another_documents_id_is_not_written_over_it(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(GOOD + b'{"_id": "b", "text": "another"}\n')
+    first, second = read(discover([str(path)]).files, Fields("web"))
+    assert isinstance(first, Parsed)
+    assert isinstance(second, Parsed)
+    reject = replace(second.reject("parse", "id 'b' was given before"), first=first.place)
+    with DeadLetters(tmp_path, "docs") as letters:
+        letters.add(reject, Origin((str(path),), fields=Fields("web")))
+        assert letters.path is not None
+    [letter] = read_letters(letters.path)
+    [still] = again([letter])
+    assert isinstance(still, Reject)
+    assert (still.reason, still.first) == ("id 'b' was given before", first.place)
+    renamed = replace(letter, raw='{"_id": "c", "text": "another"}')
+    [item] = again([renamed])
+    assert isinstance(item, Parsed)
+    assert item.document.id == "c"
