@@ -1,8 +1,11 @@
-"""How much memory a process on this machine may still take."""
+"""How much memory a process on this machine may take, and may still take."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -14,7 +17,17 @@ def available_memory(root: Path = Path("/")) -> int:
     Args:
         root: where `proc` and `sys` are.
     """
-    return min([_system(root), *_groups(root)])
+    left = [_system(root)]
+    for group in _groups(root):
+        with suppress(OSError):
+            left.append(group.left())
+    return min(left)
+
+
+def total_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process could have: the system's, or what its control groups allow."""
+    system = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([system, *(group.limit for group in _groups(root))])
 
 
 def _system(root: Path) -> int:
@@ -25,13 +38,26 @@ def _system(root: Path) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _groups(root: Path) -> list[int]:
-    """What each control group leaves that this process is in, version 1 or 2."""
-    left: list[int] = []
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A control group that allows so many bytes; `used`: the file that says how many are taken."""
+
+    folder: Path
+    limit: int
+    used: str
+
+    def left(self) -> int:
+        taken = int((self.folder / self.used).read_text("ascii"))
+        reclaimable = _fields(self.folder / "memory.stat").get("inactive_file", 0)
+        return max(0, self.limit - taken + reclaimable)
+
+
+def _groups(root: Path) -> Iterator[_Group]:
+    """Those with a limit that this process is in, version 1 or 2."""
     try:
         lines = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
     except OSError:
-        return left
+        return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -45,21 +71,11 @@ def _groups(root: Path) -> list[int]:
         else:
             continue
         group = Path(path.lstrip("/"))
-        for folder in (group, *group.parents):
-            left += _left(root / base / folder, limit, used)
-    return left
-
-
-def _left(folder: Path, limit: str, used: str) -> list[int]:
-    """Nothing where there is no such group, or where it has no limit."""
-    try:
-        most, taken = ((folder / name).read_text("ascii").strip() for name in (limit, used))
-        if most == "max":
-            return []
-        reclaimable = _fields(folder / "memory.stat").get("inactive_file", 0)
-        return [max(0, int(most) - int(taken) + reclaimable)]
-    except OSError:
-        return []
+        for folder in (root / base / each for each in (group, *group.parents)):
+            with suppress(OSError):
+                allowed = (folder / limit).read_text("ascii").strip()
+                if allowed != "max":
+                    yield _Group(folder, int(allowed), used)
 
 
 def _fields(file: Path) -> dict[str, int]:

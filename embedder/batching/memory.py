@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from serving.machine import total_memory
+
 
 def used_and_total(device: int | None) -> tuple[int, int]:
-    """Bytes of a GPU, or on the CPU of this process; zeros where the system does not tell."""
+    """Bytes of a GPU, or on the CPU of this process and of what it may have.
+
+    Zeros where the system does not tell.
+    """
     if device is not None:
         import torch  # noqa: PLC0415 - a worker with a GPU has it loaded
 
@@ -15,7 +20,6 @@ def used_and_total(device: int | None) -> tuple[int, int]:
         return total - free, total
     try:
         resident = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-        page = os.sysconf("SC_PAGE_SIZE")
-        return resident * page, os.sysconf("SC_PHYS_PAGES") * page
+        return resident * os.sysconf("SC_PAGE_SIZE"), total_memory()
     except (OSError, ValueError):
         return 0, 0

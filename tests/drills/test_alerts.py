@@ -1,7 +1,6 @@
 """Alerts fire by real faults of real processes, and none fires while all is well.
 
-`test_alerts_beside.py` has those of a disk, a certificate and a Milvus server. That the memory of a
-device fills is left to promtool's tests.
+`test_alerts_beside.py` has those of a disk, a certificate and a Milvus server.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from store.index.engine import Engine
 from store.index.index import KEY
 from store.opening import open_store
 from tests.damage import flip_a_bit
+from tests.drills.groups import memory_limited
 from tests.drills.watching import Starts, Watch, free_port, shown
 from tests.processes import COMMANDS, Running, running, wait_for_server
 
@@ -91,6 +92,11 @@ class House:
             text=True,
         )
         assert done.returncode == expect, done.stderr
+
+    def encode(self, text: str) -> None:
+        body = {"input": [text], "kind": "passage", "outputs": ["dense"]}
+        url = f"{self.url('m3-embedder')}/v1/encode"
+        httpx.post(url, json=body, trust_env=False, timeout=120).raise_for_status()
 
     def check(self) -> None:
         self.ingest("metrics", "--verify", "--to", self.metrics)
@@ -184,6 +190,29 @@ def test_faults_of_servers(tmp_path: Path, stand_in: Path, prometheus: Starts):
         watch.sees("ServerErrors", meanwhile=house.ask_anew)
         search.kill()
         watch.sees("SearchDown")
+
+
+def test_a_worker_outgrows_its_container(tmp_path: Path, stand_in: Path, prometheus: Starts):
+    """Its memory is three quarters of what its group may have, and longer texts take more of it."""
+    house = House(tmp_path, stand_in)
+    with house.node() as node:
+        wait_for_server(node, seconds=120)
+        targets = {"m3-embedder": house.targets()["m3-embedder"]}
+        with prometheus(tmp_path / "prometheus", targets) as watch:
+            lengths = cycle(range(200, 6_000, 200))
+
+            def longer() -> None:
+                house.encode("word " * next(lengths))
+
+            longer()
+            watch.until_scraped()
+            for _ in range(5):
+                longer()
+                assert not watch.fires("MemoryGrowth", {})
+                time.sleep(1)
+            worker = worker_of(node)
+            with memory_limited(worker.pid, int(worker.memory_info().rss / 0.75)):
+                watch.sees("MemoryGrowth", meanwhile=longer, device="cpu")
 
 
 def quiet(house: House, watch: Watch) -> None:

@@ -1,12 +1,13 @@
-"""What a process may still take: of the system, and of its control groups."""
+"""What a process may take, and may still: of the system, and of its control groups."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from serving.machine import available_memory
+from serving.machine import available_memory, total_memory
 
 MIB = 2**20
 
@@ -67,5 +68,19 @@ def test_version_1_is_read_too(root):
     assert available_memory(root) == 20 * MIB
 
 
+def test_what_could_be_had_is_the_tightest_limit_whatever_is_taken(root):
+    write(root / "proc/self/cgroup", "0::/outer/inner\n")
+    group(root / "sys/fs/cgroup/outer", str(200 * MIB), 150 * MIB)
+    group(root / "sys/fs/cgroup/outer/inner", str(400 * MIB), 150 * MIB)
+    assert total_memory(root) == 200 * MIB
+
+
+@pytest.mark.parametrize("limit", ["max", str(2**63 - 4096)])
+def test_without_a_limit_it_is_the_system_s(root, limit):
+    write(root / "proc/self/cgroup", "0::/\n")
+    group(root / "sys/fs/cgroup", limit, 150 * MIB)
+    assert total_memory(root) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def test_this_machine_has_some():
-    assert available_memory() > MIB
+    assert MIB < available_memory() <= total_memory()
