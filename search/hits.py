@@ -47,7 +47,7 @@ def hits(
 
 
 def _chunk(place: Place) -> ChunkScore:
-    return ChunkScore(place.id, place.position, place.score, place.scores)
+    return ChunkScore(place.chunk.id, place.chunk.position, place.score, place.scores)
 
 
 def _near(chunk: StoredChunk) -> Neighbour:

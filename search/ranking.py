@@ -28,22 +28,31 @@ class Rank(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A hit before its text.
+    """A hit before its text. Most are never shown, so what is shown is made when it is.
 
     Attributes:
-        shares: what each score contributes; their sum is `score`.
+        known: the three scores, None for what dropped out.
+        parts: what each of them contributes; their sum is `score`.
         rest: where hits are documents, its other chunks among the candidates, best first.
     """
 
-    row: int
-    id: str
-    source: str
-    document_id: str
-    position: int
+    chunk: ChunkKey
     score: float
-    scores: Scores
-    shares: Scores
+    known: Sequence[float | None]
+    parts: Sequence[float]
     rest: tuple[Place, ...] = ()
+
+    @property
+    def row(self) -> int:
+        return self.chunk.row
+
+    @property
+    def scores(self) -> Scores:
+        return Scores(*self.known)
+
+    @property
+    def shares(self) -> Scores:
+        return Scores(*self.parts)
 
 
 def weighted(scores: F32, weights: Weights) -> tuple[F64, F64]:
@@ -93,23 +102,15 @@ def places(
         lacking: columns of `scores` that are not known.
     """
     order = ranked(fused, [chunk.id for chunk in chunks])
-    raw, parts = scores.tolist(), shares.tolist()
-    for row in raw if lacking else ():
+    known: list[list[float | None]] = scores.tolist()
+    for row in known if lacking else ():
         for column in lacking:
             row[column] = None
+    totals, parts = fused.tolist(), shares.tolist()
     return [
-        Place(
-            row=chunks[i].row,
-            id=chunks[i].id,
-            source=chunks[i].source,
-            document_id=chunks[i].document_id,
-            position=chunks[i].position,
-            score=float(fused[i]),
-            scores=Scores(*raw[i]),
-            shares=Scores(*parts[i]),
-        )
+        Place(chunks[i], totals[i], known[i], parts[i])
         for i in order
-        if least is None or fused[i] >= least
+        if least is None or totals[i] >= least
     ]
 
 
@@ -117,5 +118,5 @@ def by_document(ordered: Sequence[Place]) -> list[Place]:
     """The best chunk of each document, with its other ones under it."""
     groups: dict[tuple[str, str], list[Place]] = {}
     for place in ordered:
-        groups.setdefault((place.source, place.document_id), []).append(place)
+        groups.setdefault((place.chunk.source, place.chunk.document_id), []).append(place)
     return [replace(best, rest=tuple(rest)) for best, *rest in groups.values()]

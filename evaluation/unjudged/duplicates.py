@@ -35,7 +35,7 @@ class Duplicates:
 
     def see(self, query: str, look: Look, texts: Mapping[int, StoredChunk]) -> None:
         places = look.candidates.ranking(look.question.request, look.question.weights)[:TOP]
-        shingled = [(place.id, shingles(texts[place.row].text)) for place in places]
+        shingled = [(place.chunk.id, shingles(texts[place.row].text)) for place in places]
         for (a, of_a), (b, of_b) in combinations(shingled, 2):
             alike = similarity(of_a, of_b)
             if alike >= ALIKE:

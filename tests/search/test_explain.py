@@ -21,9 +21,9 @@ from search.explain.explainer import Explainer
 from search.explain.tokens import Tokens, merged
 from search.ranking import RRF_K, Place, Rank
 from search.request import SearchRequest
-from search.response import Explanation, Scores
+from search.response import Explanation
 from search.service import SearchService
-from store.contract import StoredChunk
+from store.contract import ChunkKey, StoredChunk
 from tests.m3.strategies import unit_vectors
 from tests.search.library import (
     COLLECTION,
@@ -37,7 +37,7 @@ from tests.search.library import (
 )
 
 REQUEST = SearchRequest(query="q", collection=COLLECTION, explain=True)
-NOWHERE = Place(0, "s/d#0", "s", "d", 0, 0.0, Scores(0, 0, 0), Scores(0, 0, 0))
+NOWHERE = Place(ChunkKey(0, "t", "s", "d", 0), 0.0, [0.0] * 3, [0.0] * 3)
 TEXTS = st.lists(
     st.sampled_from(("vector", "Index", "unbelievable", "naïve", "Straße", "ﬁne", "索引", "𝒳", "!"))
     | st.text(max_size=8),
