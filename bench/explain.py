@@ -23,7 +23,7 @@ from search.explain.explainer import Explainer
 from search.explain.tokens import Tokens
 from search.hits import hits
 from search.ranking import Place
-from search.response import Hit, Scores, SearchResponse, Timings, as_json
+from search.response import Hit, SearchResponse, Timings, as_json
 from store.contract import StoredChunk
 
 _HITS = 10
@@ -132,5 +132,5 @@ def _represented(
 
 
 def _place(chunk: StoredChunk) -> Place:
-    shares = Scores(0.2, 0.1, 0.3)
-    return Place(chunk.row, chunk.id, "default", chunk.document_id, 0, 0.6, shares, shares)
+    parts = [0.2, 0.1, 0.3]
+    return Place(chunk, 0.6, parts, parts)
