@@ -53,11 +53,6 @@ def test_without_the_setting_a_span_is_nothing():
         assert tracing.parent() is None
         assert tracing.trace_id() is None
         assert not tracing.headers()
-    began = time.perf_counter()
-    for _ in range(10_000):
-        with tracing.span("outer", {"m3.n": 1}):
-            pass
-    assert (time.perf_counter() - began) / 10_000 < 10e-6, "a search has a dozen"
 
 
 def test_without_the_packages_the_setting_is_refused(monkeypatch):
