@@ -128,8 +128,14 @@ def _show(switch: Switch, *, json: bool) -> None:
     typer.echo(
         f"{switch.collection}: generation {switch.generation} {switch.what}; {report.written:,} "
         f"documents written, {report.chunks:,} chunks, {report.tokens:,} tokens in "
-        f"{report.seconds:,.1f} s"
+        f"{report.seconds:,.1f} s{_waited(switch)}"
     )
+
+
+def _waited(switch: Switch) -> str:
+    if switch.writers_waited is None:
+        return ""
+    return f"; writers waited {switch.writers_waited:,.1f} s at most"
 
 
 def _role(found: Generations, number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 from anyio import to_thread
@@ -60,12 +61,17 @@ class Recut:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """What was done with a generation, and what had to be copied for it."""
+    """What was done with a generation, and what had to be copied for it.
+
+    Attributes:
+        writers_waited: seconds at most, where another generation serves for it.
+    """
 
     collection: str
     generation: int
     what: str
     report: Report
+    writers_waited: float | None = None
 
 
 async def run_rebuild(name: str, settings: Settings, recut: Recut) -> Switch:
@@ -116,11 +122,13 @@ async def _switched(store: Store, client: EmbedderClient, name: str, number: int
     serving = await to_thread.run_sync(store.open, name, store.generations(name).current)
     target = await to_thread.run_sync(store.open, name, number)
     report = await _followed(serving, target, client, few=_FEW)
+    began = time.monotonic()
     with store.closing(name, number):
         # Writers wait now: what is left is what they had begun.
         left = await _followed(serving, target, client)
         await to_thread.run_sync(store.serve, name, number)
-    return Switch(name, number, "serves", report + left)
+    waited = round(time.monotonic() - began, 3)
+    return Switch(name, number, "serves", report + left, waited)
 
 
 async def _followed(

@@ -107,7 +107,8 @@ def switch_under_load(machine: Machine, url: str, seconds: float) -> Traffic:
         switched(machine, "rebuild", "--max-tokens", "32", "--overlap", "0")
         before = generation(machine)
         for command, serving in (("promote", before + 1), ("rollback", before)):
-            switched(machine, command)
+            done = switched(machine, command)
             assert generation(machine) == serving
+            print(f"{command}: writers waited {done['writers_waited']} s at most")
             time.sleep(seconds)
     return traffic
