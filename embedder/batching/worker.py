@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 
 from embedder.batching.computing import Computer, Inbox, Send, Task
-from embedder.batching.memory import used_and_total
+from embedder.batching.memory import DeviceMemory
 from embedder.batching.relay import Relay
 from embedder.batching.wire import Buffer, Head, receive, send
 from embedder.encoders import loading
@@ -91,7 +91,7 @@ def main(
         message = str(error) if isinstance(error, M3Error) else f"loading failed: {error!r}"
         answer({"event": "failed", "code": code, "message": message})
         return
-    memory = partial(used_and_total, places[place])
+    memory = DeviceMemory(places[place]).used_and_total
     computer = Computer(encoder, inbox, tell=tell, answer=answer, memory=memory)
     _in_background(computer.finish)
     computer.compute()
