@@ -13,6 +13,7 @@ import httpx
 from prometheus_client import CollectorRegistry, ProcessCollector, parser
 
 from admin.table import Table
+from m3.calling import bearer
 from m3.errors import InvalidInput, Unreachable
 from m3.settings import Settings
 from search.client import AsyncSearchClient
@@ -155,9 +156,7 @@ async def _samples(
 
 
 def _http(settings: Settings) -> dict[str, Any]:
-    key = settings.client_key
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return {"trust_env": False, "headers": headers, "timeout": _SECONDS}
+    return {"trust_env": False, "headers": bearer(settings.client_key), "timeout": _SECONDS}
 
 
 async def _scraped(http: httpx.AsyncClient, url: str) -> Values:

@@ -15,6 +15,7 @@ import httpx
 import structlog
 
 from m3 import tracing
+from m3.calling import bearer, members, seconds_of
 from m3.errors import (
     DeadlineExceeded,
     EmbedderUnreachable,
@@ -24,7 +25,6 @@ from m3.errors import (
     Unauthorized,
     kind_of,
 )
-from m3.problem import members, seconds_of
 
 _CONNECT_SECONDS = 5.0
 _FAILURES = 6
@@ -73,9 +73,8 @@ class Transport:
                     f"M3_EMBEDDER_URL: {url!r} must begin with http:// or https://"
                 )
         self._timeout = timeout
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # The environment's proxies are for the world outside.
-        self._client = httpx.AsyncClient(trust_env=False, headers=headers)
+        self._client = httpx.AsyncClient(trust_env=False, headers=bearer(api_key))
         self._turn = 0
 
     async def aclose(self) -> None:

@@ -44,11 +44,6 @@ class ScoredCandidates:
         """The parts that dropped out."""
         return in_order(self.dropped)
 
-    def vectors(self) -> dict[int, Representation]:
-        """Each candidate's own, by its row."""
-        rows = self.rows
-        return {c.row: own for c, own in zip(rows.chunks, rows.embeddings, strict=True)}
-
     def ranking(self, request: SearchRequest, weights: Weights) -> Sequence[Place]:
         """What the request's own legs found, all of it, as it asks, by these weights.
 

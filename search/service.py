@@ -130,7 +130,7 @@ class SearchService:
         read = time.perf_counter()
         explain = None
         if request.explain:
-            vectors = look.candidates.vectors()
+            vectors = look.candidates.rows.by_row()
             explain = await self._explain(look.question, ranking, look.query, vectors)
         found = await self._hits(look.question, ranking, chunks, explain)
         timings = Timings(
@@ -243,7 +243,7 @@ def _vectors(
     question: Question, ids: Sequence[int], snapshot: Snapshot
 ) -> dict[int, Representation]:
     rows = question.collection.rows(ids, tenant=question.request.tenant, snapshot=snapshot)
-    return {chunk.row: own for chunk, own in zip(rows.chunks, rows.embeddings, strict=True)}
+    return rows.by_row()
 
 
 def _expired() -> PageExpired:

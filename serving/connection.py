@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from serving.problems import MEDIA_TYPE, Problem
+
 MAX_HEAD_BYTES = 64 * 1024
 """Of a head that is not complete yet, besides what came with its beginning."""
 FIRST_SECONDS = 75.0
@@ -109,17 +111,6 @@ class Connection(HttpToolsProtocol):
 
 
 def _answer(status: HTTPStatus, detail: str) -> bytes:
-    body = orjson.dumps(
-        {
-            "type": "about:blank",
-            "title": status.phrase,
-            "status": status,
-            "detail": detail,
-            "code": status.name.lower(),
-        }
-    )
-    head = (
-        "content-type: application/problem+json\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    )
+    body = orjson.dumps(Problem(status, status.name.lower(), detail).document())
+    head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     return STATUS_LINE[status] + head.encode() + body

@@ -40,6 +40,7 @@ class Problem:
     Attributes:
         code: for programs; a class of `m3.errors`, or a name of the HTTP status.
         detail: for people; one plain line.
+        request_id: "" for what was refused before it was a request.
         errors: the items a validation refused: `{"item", "reason"}` each.
     """
 
@@ -58,8 +59,9 @@ class Problem:
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
-            "request_id": self.request_id,
         }
+        if self.request_id:
+            document["request_id"] = self.request_id
         if self.errors:
             document["errors"] = list(self.errors)
         return document

@@ -189,6 +189,10 @@ class CandidateRows:
         """Of each chunk."""
         return chain.from_iterable(self.batches)
 
+    def by_row(self) -> dict[int, Representation]:
+        """Each chunk's own, by its row."""
+        return {c.row: own for c, own in zip(self.chunks, self.embeddings, strict=True)}
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import httpx
 
+from m3.calling import bearer
 from m3.settings import Settings
 
 _SECONDS = 5.0
@@ -21,8 +22,7 @@ def tokens_per_second(settings: Settings) -> float | None:
 
 
 def _metrics(urls: Sequence[str], settings: Settings) -> list[str]:
-    key = settings.client_key
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = bearer(settings.client_key)
     texts: list[str] = []
     with httpx.Client(trust_env=False, timeout=_SECONDS, headers=headers) as client:
         for url in urls:

@@ -10,8 +10,8 @@ import httpx
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from m3.calling import members, seconds_of
 from m3.errors import M3Error, Overloaded, Unauthorized, Unreachable, kind_of
-from m3.problem import members, seconds_of
 from search.response import Scores, SearchResponse
 
 T = TypeVar("T")

@@ -11,16 +11,21 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from m3.errors import StoredDataError
 from m3.types import Representation
 from store.contract import ChunkKey
+from store.table.rows import EMBEDDING_COLUMNS
 from store.table.table import Version
 
 _ROW_BYTES = 2_000
 """Of the objects that hold a row, beside its numbers."""
 _PASSED = 10_000
 """Rows not kept that are remembered by name: those of some fifty searches."""
+
+_ARRAYS = (*EMBEDDING_COLUMNS, "groups")
+"""What a representation may hold."""
 
 _Place = tuple[str, int]
 """A table, and a row's id there."""
@@ -35,25 +40,15 @@ class Row:
 
     def owned(self) -> Row:
         """With arrays of its own: views would keep all that was read with them."""
-        own = self.embedding
-        return Row(
-            self.chunk,
-            replace(
-                own,
-                dense=own.dense.copy(),
-                sparse_ids=own.sparse_ids.copy(),
-                sparse_weights=own.sparse_weights.copy(),
-                token_ids=own.token_ids.copy(),
-                codes=own.codes.copy(),
-                groups=None if own.groups is None else own.groups.copy(),
-            ),
-        )
+        copies = {name: array.copy() for name, array in self._arrays().items()}
+        return Row(self.chunk, replace(self.embedding, **copies))
 
     def bytes(self) -> int:
-        own = self.embedding
-        arrays = [own.dense, own.sparse_ids, own.sparse_weights, own.token_ids, own.codes]
-        arrays += [] if own.groups is None else [own.groups]
-        return _ROW_BYTES + sum(array.nbytes for array in arrays)
+        return _ROW_BYTES + sum(array.nbytes for array in self._arrays().values())
+
+    def _arrays(self) -> dict[str, Any]:
+        arrays = {name: getattr(self.embedding, name) for name in _ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 class RowCache:

@@ -1,10 +1,18 @@
-"""What a refusal over HTTP says to its caller: the other side of `serving/problems.py`."""
+"""HTTP as a caller has it: the key that it sends, and what a refusal says.
+
+The other side of `serving/keys/` and `serving/problems.py`.
+"""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 import orjson
+
+
+def bearer(api_key: str | None) -> dict[str, str]:
+    """The headers that carry a key; none without one."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def members(content: bytes) -> dict[str, Any]:
