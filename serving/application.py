@@ -135,17 +135,21 @@ def lifecycle_of(app: FastAPI) -> Lifecycle:
 
 
 def _add_probes(app: FastAPI, registry: CollectorRegistry) -> None:
+    """By HEAD too, as some load balancers and monitors ask; described once."""
     probes = router(tags=["probes"])
 
+    @probes.head("/livez", include_in_schema=False)
     @probes.get("/livez", summary="The process answers")
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
+    @probes.head("/readyz", include_in_schema=False)
     @probes.get("/readyz", summary="Requests are welcome", responses=openapi.problems(503))
     async def readyz() -> dict[str, str]:
         await lifecycle_of(app).ready()
         return {"status": "ready"}
 
+    @probes.head("/metrics", include_in_schema=False)
     @probes.get("/metrics", summary="For Prometheus", response_class=Response)
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -178,6 +178,7 @@ async def test_readyz_says_what_is_missing():
     async with client_of(make(lifecycle=Lifecycle(loading))) as client:
         problem = assert_problem(await client.get("/readyz"), 503, "not_ready")
         assert problem["detail"] == "the model is loading"
+        assert (await client.head("/readyz")).status_code == 503
         assert (await client.get("/livez")).status_code == 200
 
 
@@ -269,3 +270,4 @@ async def test_the_openapi_document_claims_no_422_and_documents_problems(client)
     assert problem == {"$ref": "#/components/schemas/Problem"}
     assert "422" not in str(document)
     assert "503" in document["paths"]["/readyz"]["get"]["responses"]
+    assert document["paths"]["/readyz"].keys() == {"get"}

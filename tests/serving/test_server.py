@@ -96,6 +96,21 @@ def test_draining_shows_on_readyz_while_requests_are_still_answered():
         assert process.wait() == 0
 
 
+def test_probes_are_asked_by_head_as_well():
+    with small("127.0.0.1", "0") as (url, _), httpx.Client(trust_env=False) as client:
+        for path in ("/livez", "/readyz", "/metrics"):
+            # On one connection, where a body that nobody expects would be read as an answer.
+            told, asked = client.get(url + path), client.head(url + path)
+            assert (told.status_code, asked.status_code, asked.content) == (200, 200, b"")
+            assert asked.headers.keys() == told.headers.keys()
+            assert asked.headers["content-type"] == told.headers["content-type"]
+            assert int(asked.headers["content-length"]) > 0
+            refused = client.post(url + path)
+            assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+        refused = client.head(f"{url}/slow")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+
+
 def test_sigint_is_an_interrupt():
     with small("127.0.0.1", "0") as (_, process):
         process.signal(signal.SIGINT)
