@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Bytes one request body may have."
     )
+    max_request_seconds: float = Field(
+        default=300.0, gt=0, description="Seconds one request body may take to arrive."
+    )
     drain_seconds: float = Field(
         default=0.0,
         ge=0,

@@ -79,7 +79,9 @@ def create_app(
     app.state.lifecycle = lifecycle
     metrics = HttpMetrics(registry or CollectorRegistry())
     keys = app.state.keys = KeyRing.of(settings)
-    app.add_middleware(BodyLimit, limit=settings.max_request_bytes)
+    app.add_middleware(
+        BodyLimit, limit=settings.max_request_bytes, seconds=settings.max_request_seconds
+    )
     if keys is not None:
         rates = Rates(metrics.registry)
         app.add_middleware(KeyCheck, keys=keys, rates=rates, is_open=is_open)

@@ -47,8 +47,11 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._head_bytes is not None:
             self._await_head(len(data) if began_before is not None else 0)
-        else:
-            self._within(BODY_SECONDS if self._body_awaited else None)
+        elif not self._body_awaited:
+            self._within(None)
+        elif self._limit is None or self._answering():
+            # An answered request's body, which nobody reads on, gets no more time than it had.
+            self._within(BODY_SECONDS)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

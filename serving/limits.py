@@ -1,9 +1,10 @@
-"""Bodies have a size, whether they announce it or not."""
+"""Bodies have a size, whether they announce it or not, and a time to come in."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -17,11 +18,15 @@ _SECONDS = 5.0
 
 
 class BodyLimit:
-    """Answers 413 to a body of more than `limit` bytes, before it is held in memory."""
+    """Answers 413 to a body of more than `limit` bytes, before it is held in memory.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    And 408 to one that is not whole within `seconds` of its head, however steadily it comes.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,20 +39,37 @@ class BodyLimit:
             if "expect" not in headers:
                 await self._discard(receive)
             raise self._too_large()
-        received = 0
+        ends = asyncio.get_running_loop().time() + self._seconds
+        received, whole = 0, False
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._limit:
-                    if message.get("more_body"):
-                        await self._discard(receive)
-                    raise self._too_large()
+        async def bounded() -> Message:
+            nonlocal received, whole
+            if whole:
+                # What comes after it is the end of the connection, which has no time.
+                return await receive()
+            message = await self._in_time(receive, ends)
+            whole = not message.get("more_body")
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                if not whole:
+                    await self._discard(receive)
+                raise self._too_large()
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, bounded, send)
+
+    async def _in_time(self, receive: Receive, ends: float) -> Message:
+        """The next part, by that time of the event loop."""
+        try:
+            async with asyncio.timeout_at(ends):
+                return await receive()
+        except TimeoutError:
+            raise HTTPException(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the body did not come within {self._seconds:g} s: send less at once, or on a "
+                "faster connection (M3_MAX_REQUEST_SECONDS)",
+                headers={"Connection": "close"},
+            ) from None
 
     async def _discard(self, receive: Receive) -> None:
         """Read on: most callers look at an answer only when all is sent, and see a reset if not."""

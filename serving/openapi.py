@@ -77,7 +77,7 @@ def _correct(operation: dict[str, Any], *, keys: bool) -> None:
     if responses.pop("422", None) is not None:
         statuses.add(400)
     if "requestBody" in operation:
-        statuses |= {400, 413, 415}
+        statuses |= {400, 408, 413, 415}
     if any(parameter["name"] == TENANT_HEADER for parameter in operation.get("parameters", [])):
         # It asks who calls.
         statuses |= {400, 403}

@@ -149,7 +149,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 500, 503), _ERROR
     PATH,
     summary="The dense vectors of texts, as OpenAI answers them",
     response_model=OpenAiAnswer,
-    responses={**_ERRORS, **dict.fromkeys((400, 413, 415, 429), _ERROR)},
+    responses={**_ERRORS, **dict.fromkeys((400, 408, 413, 415, 429), _ERROR)},
 )
 async def embeddings(request: Request, body: OpenAiRequest, service: Service) -> Response:
     """Token ids are those of `/v1/tokenizer`, with or without the special ones."""

@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager
 import orjson
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
+from m3.settings import Settings
 from serving import connection
+from serving.application import create_app
 from serving.connection import MAX_HEAD_BYTES, Connection
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +30,7 @@ def _quick(monkeypatch):
 
 async def echo(scope, receive, send) -> None:
     """The body, once it is whole; nothing to one who hung up."""
-    body, more = b"", True
+    body, more = b"", scope["path"] != "/unread"
     if scope["path"] == "/late":
         await asyncio.sleep(1.5 * SECONDS)
     while more:
@@ -43,8 +46,10 @@ async def echo(scope, receive, send) -> None:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    config = uvicorn.Config(echo, http=Connection, ws="none", lifespan="off", log_config=None)
+async def connected(
+    app: ASGIApp = echo,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = uvicorn.Config(app, http=Connection, ws="none", lifespan="off", log_config=None)
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
@@ -60,6 +65,20 @@ async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.Strea
 async def until_closed(reader: asyncio.StreamReader) -> bytes:
     async with asyncio.timeout(5):
         return await reader.read()
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """What came before the end, which a body that comes byte by byte was put to."""
+    came = asyncio.create_task(reader.read(65536))
+    answer = b""
+    async with asyncio.timeout(5):
+        while not reader.at_eof():
+            writer.write(b" ")
+            await asyncio.sleep(SECONDS / 4)
+            if came.done():
+                answer += came.result()
+                came = asyncio.create_task(reader.read(65536))
+    return answer
 
 
 def problem(answer: bytes) -> tuple[int, str]:
@@ -129,6 +148,42 @@ async def test_a_body_may_take_longer_as_long_as_it_comes():
             writer.write(bytes([byte]))
         async with asyncio.timeout(5):
             answer = await reader.readuntil(b"body")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def head_of(path: str) -> bytes:
+    """Of a request whose body is never whole."""
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    return head.encode() + b"Content-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", ["/read", "/shaped"])
+async def test_a_body_has_a_time_however_steadily_it_comes(path):
+    app = create_app(
+        title="small",
+        description="",
+        settings=Settings(max_request_seconds=3 * SECONDS),
+        error_shapes={"/shaped": lambda problem: problem.document()},
+    )
+
+    @app.post("/read")
+    @app.post("/shaped")
+    async def read(body: dict[str, str]) -> int:
+        return len(body)
+
+    async with connected(app) as (reader, writer):
+        writer.write(head_of(path))
+        answer = await drip(reader, writer)
+    status, detail = problem(answer)
+    assert status == 408
+    assert detail.startswith(f"the body did not come within {3 * SECONDS:g} s")
+    assert (b"application/problem+json" in answer) is (path == "/read")
+
+
+async def test_a_body_that_drips_on_after_the_answer_is_hung_up_on():
+    async with connected() as (reader, writer):
+        writer.write(head_of("/unread"))
+        answer = await drip(reader, writer)
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
