@@ -98,4 +98,8 @@ def fuse(scores: F32, weights: Weights) -> F64:
 
 def ranked(scores: F64, ids: Sequence[str]) -> list[int]:
     """Row numbers, best score first, equal scores in the order of their ids."""
+    order = np.argsort(-scores, kind="stable")
+    best = scores[order]
+    if not (best[1:] == best[:-1]).any():
+        return order.tolist()
     return sorted(range(len(ids)), key=lambda row: (-scores[row], ids[row]))

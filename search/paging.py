@@ -24,7 +24,7 @@ _DIGEST_BYTES = 12
 _MAX_BYTES = 32 * 2**20
 _SECONDS = 300.0
 """A document that is deleted shows up on no page for longer than this."""
-_PLACE_BYTES = 800
+_CHUNK_BYTES = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,14 @@ class Ranking:
     """All hits of a search, best first, from one snapshot.
 
     Attributes:
+        chunks: how many it was made of, whether they are hits or not.
         weights: how they were fused, on all its pages.
         degraded: what the search went without, on all its pages.
         staged: how many of the candidates are ranked, where not all are.
     """
 
     places: Sequence[Place]
+    chunks: int
     snapshot: Snapshot
     weights: Weights
     degraded: tuple[str, ...] = ()
@@ -105,7 +107,7 @@ class Rankings:
         found, _, before = self._kept.get(_key(page), (0.0, 0, None))
         since = found if before is ranking else time.monotonic()
         self._forget(_key(page))
-        size = _PLACE_BYTES * sum(1 + len(place.rest) for place in ranking.places)
+        size = _CHUNK_BYTES * ranking.chunks
         self._kept[_key(page)] = (since, size, ranking)
         self._bytes += size
         while self._bytes > _MAX_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Rank(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A hit before its text. Most are never shown, so what is shown is made when it is.
+    """A hit before its text.
 
     Attributes:
         known: the three scores, None for what dropped out.
@@ -87,6 +87,42 @@ def _rank(share: float | None) -> int | None:
     return round(1 / share) - RRF_K if share else None
 
 
+@dataclass(frozen=True, slots=True)
+class Places(Sequence[Place]):
+    """Rows in order, best first; each place is made when it is looked at.
+
+    Attributes:
+        order: the numbers of the rows.
+        scores: [n, 3] of all rows, in their own order; likewise the others.
+        lacking: columns of `scores` that are not known.
+    """
+
+    order: Sequence[int]
+    chunks: Sequence[ChunkKey]
+    scores: F32
+    fused: F64
+    shares: F64
+    lacking: Collection[int]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @overload
+    def __getitem__(self, index: int) -> Place: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Place]: ...
+    def __getitem__(self, index: int | slice) -> Place | list[Place]:
+        if isinstance(index, slice):
+            return [self._place(row) for row in self.order[index]]
+        return self._place(self.order[index])
+
+    def _place(self, row: int) -> Place:
+        known: list[float | None] = self.scores[row].tolist()
+        for column in self.lacking:
+            known[column] = None
+        return Place(self.chunks[row], float(self.fused[row]), known, self.shares[row].tolist())
+
+
 def places(
     chunks: Sequence[ChunkKey],
     scores: F32,
@@ -95,23 +131,16 @@ def places(
     *,
     least: float | None,
     lacking: Collection[int] = (),
-) -> list[Place]:
+) -> Places:
     """The rows in order, best first, equal scores by their ids, without those under `least`.
 
     Args:
         lacking: columns of `scores` that are not known.
     """
     order = ranked(fused, [chunk.id for chunk in chunks])
-    known: list[list[float | None]] = scores.tolist()
-    for row in known if lacking else ():
-        for column in lacking:
-            row[column] = None
-    totals, parts = fused.tolist(), shares.tolist()
-    return [
-        Place(chunks[i], totals[i], known[i], parts[i])
-        for i in order
-        if least is None or totals[i] >= least
-    ]
+    if least is not None:
+        order = [row for row in order if fused[row] >= least]
+    return Places(order, chunks, scores, fused, shares, lacking)
 
 
 def by_document(ordered: Sequence[Place]) -> list[Place]:

@@ -118,6 +118,7 @@ class SearchService:
         places = look.candidates.ranking(request, look.question.weights)
         ranking = Ranking(
             places,
+            len(look.candidates.rows.chunks),
             look.snapshot,
             look.question.weights,
             look.candidates.degraded,

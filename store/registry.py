@@ -20,7 +20,7 @@ from m3.errors import AlreadyExists, Corrupt, InvalidInput, NewerFormat
 from scoring.fusion import Method, Weights
 from store.checks import check_name, unknown_collection
 from store.contract import CollectionSpec
-from store.places.place import Place
+from store.places.place import Place, Stored
 
 FORMAT = 3
 """1 had tables without the documents' own texts, 2 none with pooled tokens."""
@@ -142,6 +142,7 @@ class Registry:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self._known: dict[str, tuple[str, Record]] = {}
 
     def names(self) -> list[str]:
         return self.place.names()
@@ -155,7 +156,15 @@ class Registry:
         stored = self.place.read(name)
         if stored is None:
             raise unknown_collection(name, self.names())
-        return _parse(name, stored.data), stored.tag
+        return self._parsed(name, stored), stored.tag
+
+    def _parsed(self, name: str, stored: Stored) -> Record:
+        """A search looks at the record several times, which rarely is another one."""
+        tag, record = self._known.get(name, (None, None))
+        if record is None or tag != stored.tag:
+            record = _parse(name, stored.data)
+            self._known[name] = stored.tag, record
+        return record
 
     def create(
         self,
@@ -210,6 +219,7 @@ class Registry:
         """Take the collection away, the record first. Raises NotFound."""
         record = self.read(name)
         self.place.remove(name)
+        self._known.pop(name, None)
         return record
 
 
