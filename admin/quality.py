@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from admin.table import Table
-from commands.search.parts import for_many_queries, open_service
+from commands.search.parts import open_service
 from evaluation.judged.beir import load
 from evaluation.measuring.metrics import metric_named
 from evaluation.measuring.quality import Measured, measure_methods
@@ -72,7 +72,7 @@ async def judged(settings: Settings, folder: Path, collection: str, *, queries: 
     read = load(folder)
     qrels = dict(islice(read.qrels.items(), queries))
     asked = {id_: read.queries[id_] for id_ in qrels}
-    async with open_service(for_many_queries(settings)) as (service, client):
+    async with open_service(settings) as (service, client):
         kept = score_files.folder(settings.home)
         raw = await raw_scores(service, client, asked, collection, folder=kept)
         opened = service.collections.open(collection)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from commands.counting import counted
 from commands.ingest.progress import Display, display
-from commands.search.parts import for_many_queries, open_service
+from commands.search.parts import open_service
 from evaluation.collection import prepare
 from evaluation.judged.beir import TestCollection, load, named
 from evaluation.measuring import floors, metrics
@@ -108,7 +108,7 @@ async def measure_folder(asked: Asked, settings: Settings, wanted: Wanted) -> Ev
         M3Error: what stops ingesting or searching.
     """
     judged, unknown = await asyncio.to_thread(asked.load)
-    async with open_service(for_many_queries(settings)) as (service, client):
+    async with open_service(settings) as (service, client):
         with display(judged.size) as screen:
             rejects = _Rejects(screen)
             opened = await prepare(

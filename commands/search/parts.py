@@ -16,9 +16,6 @@ from search.bodies import search_request
 from search.response import as_json
 from search.service import SearchService
 
-_MANY_ROWS = 2**30
-"""Bytes in memory: SciFact's 5,183 documents by the stand-in are 600 MB."""
-
 
 @asynccontextmanager
 async def open_service(settings: Settings) -> AsyncGenerator[tuple[SearchService, EmbedderClient]]:
@@ -28,16 +25,6 @@ async def open_service(settings: Settings) -> AsyncGenerator[tuple[SearchService
     threadpool_limits(1, user_api="blas")
     async with store_and_nodes(settings) as (store, client):
         yield SearchService(store, client), client
-
-
-def for_many_queries(settings: Settings) -> Settings:
-    """With room for a judged collection's rows, which its queries read again and again.
-
-    A size that the settings were given stays.
-    """
-    if "row_cache_bytes" in settings.model_fields_set:
-        return settings
-    return settings.model_copy(update={"row_cache_bytes": _MANY_ROWS})
 
 
 async def search_once(body: dict[str, Any], settings: Settings) -> tuple[dict[str, Any], bool]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from commands.counting import counted
 from commands.ingest.progress import display
-from commands.search.parts import for_many_queries, open_service
+from commands.search.parts import open_service
 from evaluation.collection import prepare
 from evaluation.recipes.recipe import recipe_named
 from evaluation.recipes.running import Outcome, cut_to_protocol, outcome, run
@@ -28,7 +28,7 @@ async def reproduce(name: str, folder: Path, language: str, settings: Settings) 
     """
     recipe = recipe_named(name)
     read = await asyncio.to_thread(recipe.collection, folder, language)
-    async with open_service(for_many_queries(settings)) as (service, client):
+    async with open_service(settings) as (service, client):
         published = await cut_to_protocol(recipe, read, client)
         rejected: list[Reject] = []
         with display(None) as screen:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from commands.counting import counted
-from commands.search.parts import for_many_queries, open_service
+from commands.search.parts import open_service
 from evaluation.judged import judgments
 from evaluation.judged.beir import named
 from evaluation.measuring.metrics import metric_named
@@ -59,7 +59,7 @@ async def tune_collection(
     chosen, by = method_named(method), metric_named(metric)
     judged = await asyncio.to_thread(judgments.load, path, split)
     check(chosen, judged.qrels)
-    async with open_service(for_many_queries(settings)) as (service, client):
+    async with open_service(settings) as (service, client):
         opened = await asyncio.to_thread(service.collections.open, collection)
         unknown = await asyncio.to_thread(judgments.unknown, judged, opened)
         if unknown and not allow_unknown:

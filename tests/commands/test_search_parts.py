@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from commands.search.parts import for_many_queries, open_service
+from commands.search.parts import open_service
 from m3.settings import load_settings
 
 
@@ -18,12 +18,3 @@ async def test_searches_side_by_side_do_not_share_blas_threads(tmp_path: Path) -
             pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
             assert pools
             assert {pool["num_threads"] for pool in pools} == {1}
-
-
-def test_many_queries_get_room_for_rows_unless_the_settings_say_how_much(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usual = load_settings(home=tmp_path)
-    assert for_many_queries(usual).row_cache_bytes == 2**30
-    monkeypatch.setenv("M3_ROW_CACHE_BYTES", "4096")
-    assert for_many_queries(load_settings(home=tmp_path)).row_cache_bytes == 4096
