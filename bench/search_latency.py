@@ -93,10 +93,11 @@ class _Searches:
     zipf: float
     queries: list[str] = field(default_factory=list[str])
 
-    def random(self) -> list[Body]:
-        """Every query is another one, as long as there are others."""
+    def random(self, row: int = 0) -> list[Body]:
+        """Every query is another one, in each of the rows too, as long as there are others."""
         drawn = random.Random(1).sample(self.queries, len(self.queries))
-        return [self.body(text) for text in itertools.islice(itertools.cycle(drawn), self.count)]
+        own = itertools.islice(itertools.cycle(drawn), row * self.count, (row + 1) * self.count)
+        return [self.body(text) for text in own]
 
     def log(self, count: int, seed: int) -> list[Body]:
         """A query log: the n-th query comes as often as 1 / n to the exponent says."""
@@ -161,7 +162,7 @@ class _Rows:
                 ask(url, searches.log(_WARM_ZIPF, seed=2))
                 yield "a query log", ask(url, searches.log(searches.count, seed=3)), True
             case "clients":
-                many = ask(url, searches.random(), clients=searches.clients)
+                many = ask(url, searches.random(1), clients=searches.clients)
                 yield f"random, {searches.clients} clients", many, False
             case "ingest":
                 yield "random, beside an ingest", self._beside(), True
@@ -184,7 +185,7 @@ class _Rows:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as writing:
-            bodies = itertools.cycle(searches.random())
+            bodies = itertools.cycle(searches.random(2))
             return ask(self.url, bodies, until=lambda: writing.poll() is not None)
 
     def _explained(self) -> Iterable[tuple[str, list[Asked], bool]]:
