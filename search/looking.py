@@ -6,10 +6,11 @@ import asyncio
 import contextvars
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from embedder.client import EmbedderClient
 from m3 import tracing
@@ -17,13 +18,15 @@ from m3.errors import GenerationChanged, M3Error, NotFound
 from m3.types import Representation
 from scoring.fusion import FUSING, Weights
 from search.collections import Collections
-from search.degrade import Breakers, Budget
+from search.degrade import Breakers, Budget, Part
 from search.embed import QueryEmbedder
 from search.request import SearchRequest
 from search.rerank import ScoredCandidates, Stage, score
 from search.similar import Likeness, likeness, without
 from store.contract import MAX_DEPTH, Collection, CollectionSpec, Leg, Snapshot
 from store.filters import Filter, parse
+
+T = TypeVar("T")
 
 _ATTEMPTS = 3
 _THREADS = min(32, (os.cpu_count() or 1) + 4)
@@ -58,6 +61,15 @@ class Look:
     rerank: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question with its query as the model sees it, which took so many seconds."""
+
+    question: Question
+    like: Likeness
+    embed: float
+
+
 class Looker:
     """Looks for many requests at once."""
 
@@ -69,56 +81,58 @@ class Looker:
         self._free = asyncio.Semaphore(_THREADS)
         self.breakers = Breakers()
 
-    async def look(self, request: SearchRequest, legs: Sequence[Leg], budget: Budget) -> Look:
-        """Embed the query and look. Where another generation comes to serve in between, again."""
+    async def look(
+        self,
+        request: SearchRequest,
+        legs: Sequence[Leg],
+        budget: Budget,
+        then: Callable[[Look], T],
+    ) -> T:
+        """Embed the query and look. Where another generation comes to serve in between, again.
+
+        Args:
+            then: what is made of the look, in the thread that looked: to hand over to another
+                takes longer than most of what is done with it.
+        """
         attempt = 0
         while True:
             attempt += 1
             question = await asyncio.to_thread(self.accept, request)
             began = time.perf_counter()
             like = await self.query(question)
-            embedded = time.perf_counter() - began
+            asked = _Asked(question, like, time.perf_counter() - began)
             try:
                 async with self._free:
-                    look = await self._looked(question, like, legs, budget)
+                    return await self._looked(asked, legs, budget, then)
             except GenerationChanged:
                 if attempt == _ATTEMPTS:
                     raise
-            else:
-                return replace(look, embed=embedded)
 
     async def _looked(
-        self, question: Question, like: Likeness, legs: Sequence[Leg], budget: Budget
-    ) -> Look:
+        self, asked: _Asked, legs: Sequence[Leg], budget: Budget, then: Callable[[Look], T]
+    ) -> T:
         """With those legs that are worth asking; what comes of them is told to the breakers."""
-        name, within = question.request.collection, budget.legs()
+        name, within = asked.question.request.collection, budget.legs()
         refused = self.breakers.refused(name, legs)
-        asked: list[Leg] = [leg for leg in legs if leg not in refused]
+        worth: list[Leg] = [leg for leg in legs if leg not in refused]
         outcomes: dict[Leg, M3Error | None] = {}
         try:
-            if refused and not _can_answer(asked, like):
+            if refused and not _can_answer(worth, asked.like):
                 raise next(iter(refused.values()))
-            look = await self._in_thread(question, like, asked, refused, budget)
-            outcomes.update({leg: look.candidates.dropped.get(leg) for leg in asked})
+            look = partial(_look, asked, worth, refused, budget)
+            dropped, made = await self._in_thread(lambda: _with_dropped(look(), then))
+            outcomes.update({leg: dropped.get(leg) for leg in worth})
         except M3Error as error:
-            outcomes.update(dict.fromkeys(asked, error))
+            outcomes.update(dict.fromkeys(worth, error))
             raise
         else:
-            return look
+            return made
         finally:
-            self.breakers.release(name, asked)
+            self.breakers.release(name, worth)
             self.breakers.tell(name, outcomes, within)
 
-    async def _in_thread(
-        self,
-        question: Question,
-        like: Likeness,
-        legs: Sequence[Leg],
-        refused: Mapping[Leg, M3Error],
-        budget: Budget,
-    ) -> Look:
-        look = partial(_look, question, like, legs, refused, budget)
-        run = partial(contextvars.copy_context().run, look)
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        run = partial(contextvars.copy_context().run, work)
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     def accept(self, request: SearchRequest) -> Question:
@@ -148,15 +162,16 @@ def _can_answer(legs: Sequence[Leg], like: Likeness) -> bool:
     return any(leg != "sparse" or len(like.query.sparse_ids) for leg in legs)
 
 
+def _with_dropped(look: Look, then: Callable[[Look], T]) -> tuple[Mapping[Part, M3Error], T]:
+    return look.candidates.dropped, then(look)
+
+
 def _look(
-    question: Question,
-    like: Likeness,
-    legs: Sequence[Leg],
-    refused: Mapping[Leg, M3Error],
-    budget: Budget,
+    asked: _Asked, legs: Sequence[Leg], refused: Mapping[Leg, M3Error], budget: Budget
 ) -> Look:
     """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
     began = time.perf_counter()
+    question, like = asked.question, asked.like
     request = question.request
     with tracing.span("search.retrieve"):
         found = question.collection.candidates(
@@ -186,7 +201,7 @@ def _look(
         query=like.query,
         candidates=scored,
         snapshot=found.snapshot,
-        embed=0.0,
+        embed=asked.embed,
         retrieve=retrieved - began,
         rerank=time.perf_counter() - retrieved,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from embedder.client import EmbedderClient
@@ -25,6 +25,21 @@ from search.response import Hit, SearchResponse, Timings
 from store.contract import Snapshot, Store, StoredChunk
 
 _LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A look with its ranking, and the texts of the page that was asked for, by row.
+
+    Attributes:
+        ranked, read: seconds that ranking took, and reading the texts.
+    """
+
+    look: Look
+    ranking: Ranking
+    chunks: Mapping[int, StoredChunk]
+    ranked: float
+    read: float
 
 
 class SearchService:
@@ -83,7 +98,7 @@ class SearchService:
         Raises:
             As `search` does, and for parts that failed, which `search` does without.
         """
-        look = await self._looker.look(request, request.legs, Budget.of(None))
+        look = await self._looker.look(request, request.legs, Budget.of(None), lambda look: look)
         for error in look.candidates.dropped.values():
             raise error
         return look
@@ -112,35 +127,20 @@ class SearchService:
         return await self._looked_up(request, budget)
 
     async def _looked_up(self, request: SearchRequest, budget: Budget) -> SearchResponse:
-        """For a page of another snapshot there is none."""
-        look = await self._looker.look(request, request.legs, budget)
-        scored = time.perf_counter()
-        places = look.candidates.ranking(request, look.question.weights)
-        ranking = Ranking(
-            places,
-            len(look.candidates.rows.chunks),
-            look.snapshot,
-            look.question.weights,
-            look.candidates.degraded,
-            look.candidates.staged,
-        )
-        if request.page is not None and request.page.snapshot != ranking.digest():
-            raise _expired()
-        ranked = time.perf_counter()
-        chunks = await self._chunks(look.question, ranking)
-        read = time.perf_counter()
+        found = await self._looker.look(request, request.legs, budget, _found)
+        look, ranking = found.look, found.ranking
         explain = None
         if request.explain:
             vectors = look.candidates.rows.by_row()
             explain = await self._explain(look.question, ranking, look.query, vectors)
-        found = await self._hits(look.question, ranking, chunks, explain)
+        hits = await self._hits(look.question, ranking, found.chunks, explain)
         timings = Timings(
             embed=_ms(look.embed),
-            retrieve=_ms(look.retrieve + read - ranked),
-            rerank=_ms(look.rerank + ranked - scored),
+            retrieve=_ms(look.retrieve + found.read),
+            rerank=_ms(look.rerank + found.ranked),
             total=0.0,
         )
-        return self._response(found, timings, request, ranking)
+        return self._response(hits, timings, request, ranking)
 
     async def _kept_page(self, request: SearchRequest) -> SearchResponse | None:
         """From the ranking that another page has left, if it is there."""
@@ -149,7 +149,7 @@ class SearchService:
             return None
         began = time.perf_counter()
         question = await asyncio.to_thread(self._looker.accept, request)
-        chunks = await self._chunks(question, ranking)
+        chunks = await asyncio.to_thread(_chunks, question, ranking)
         read = embedded = time.perf_counter()
         explain = None
         if request.explain:
@@ -166,15 +166,6 @@ class SearchService:
     ) -> SearchResponse:
         after = self._next(request, ranking)
         return SearchResponse(found, timings, ranking.degraded, after, ranking.staged)
-
-    async def _chunks(self, question: Question, ranking: Ranking) -> Mapping[int, StoredChunk]:
-        """Of the request's page, by row."""
-        return await asyncio.to_thread(
-            question.collection.chunks,
-            [place.row for place in _cut(question.request, ranking)],
-            tenant=question.request.tenant,
-            snapshot=ranking.snapshot,
-        )
 
     async def _hits(
         self,
@@ -234,6 +225,34 @@ def _attributes(request: SearchRequest) -> tracing.Attributes:
         "m3.offset": request.offset,
         "m3.filtered": request.filter is not None,
     }
+
+
+def _found(look: Look) -> _Found:
+    """Raises PageExpired where a page of another snapshot is asked for: of that there is none."""
+    request, began = look.question.request, time.perf_counter()
+    places = look.candidates.ranking(request, look.question.weights)
+    ranking = Ranking(
+        places,
+        len(look.candidates.rows.chunks),
+        look.snapshot,
+        look.question.weights,
+        look.candidates.degraded,
+        look.candidates.staged,
+    )
+    if request.page is not None and request.page.snapshot != ranking.digest():
+        raise _expired()
+    ranked = time.perf_counter()
+    chunks = _chunks(look.question, ranking)
+    return _Found(look, ranking, chunks, ranked - began, time.perf_counter() - ranked)
+
+
+def _chunks(question: Question, ranking: Ranking) -> Mapping[int, StoredChunk]:
+    """Of the request's page, by row."""
+    return question.collection.chunks(
+        [place.row for place in _cut(question.request, ranking)],
+        tenant=question.request.tenant,
+        snapshot=ranking.snapshot,
+    )
 
 
 def _cut(request: SearchRequest, ranking: Ranking) -> Sequence[Place]:
