@@ -13,6 +13,8 @@ from m3.settings import Settings
 
 _LAST_SECONDS = 3.0
 """That a process's end waits for a collector to take its last spans."""
+ENDING = "m3-last-spans"
+"""The thread that sends them."""
 _PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
@@ -42,7 +44,7 @@ def traced(settings: Settings, service: str) -> Generator[None]:
     finally:
         tracing.install(None)
         # A collector that hangs must not hold up an end.
-        ending = threading.Thread(target=tracer.shutdown, daemon=True)
+        ending = threading.Thread(target=tracer.shutdown, name=ENDING, daemon=True)
         ending.start()
         ending.join(_LAST_SECONDS)
 
