@@ -10,9 +10,16 @@ import pytest
 
 from embedder.client import Load
 from ingest.running.fleet import REQUEST_TOKENS, Fleet, Leave
+from tests.ingest.virtual_time import VirtualTime
 
 pytestmark = pytest.mark.anyio
 TICK = 0.001
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    """A busy machine must not change what is simulated."""
+    return "asyncio", {"loop_factory": VirtualTime}
 
 
 @dataclass
@@ -83,7 +90,7 @@ async def send(fleet: Fleet, nodes: Nodes, count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 12])
 async def test_every_node_has_one_to_do_and_few_that_wait(count: int):
-    nodes, fleet = Nodes(count), Fleet()
+    nodes, fleet = Nodes(count), Fleet(anyio.current_time)
     await send(fleet, nodes, 50 * count)
     nodes.idle, nodes.most = 0, 0
     await send(fleet, nodes, 30 * count)
@@ -93,7 +100,7 @@ async def test_every_node_has_one_to_do_and_few_that_wait(count: int):
 
 
 async def test_nodes_that_leave_get_less():
-    nodes, fleet = Nodes(12), Fleet()
+    nodes, fleet = Nodes(12), Fleet(anyio.current_time)
     await send(fleet, nodes, 400)
     before = fleet.size
     few = Nodes(2)
@@ -123,7 +130,7 @@ async def test_a_refusal_halves_once_for_all_that_were_under_way():
 
 
 async def test_full_nodes_are_left_in_peace():
-    nodes, fleet = Nodes(2, full_at=2), Fleet()
+    nodes, fleet = Nodes(2, full_at=2), Fleet(anyio.current_time)
     await send(fleet, nodes, 200)
     assert nodes.refused < 60
     assert fleet.size >= 1
