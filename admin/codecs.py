@@ -25,7 +25,8 @@ from ingest.pooling import grouped, means
 from m3.codec import decode_tokens, encode_tokens, width
 from m3.errors import InvalidInput
 from m3.settings import Settings
-from m3.types import F32, U8, Codec, EmbeddingBatch, model_text, offsets_of
+from m3.types import F32, Codec, EmbeddingBatch, model_text, offsets_of
+from scoring.codes import Together
 from scoring.exact import first_scores
 from scoring.fusion import F64, METHOD_WEIGHTS, Method, fuse, ranked
 from scoring.maxsim import maxsim
@@ -184,14 +185,14 @@ class Scored:
 
     @classmethod
     def of(cls, texts: Texts, kind: Kind) -> Scored:
-        codes, offsets = _codes(texts.documents, kind)
+        passages = _codes(texts.documents, kind)
         fused: dict[str, Sequence[str]] = {}
         colbert: dict[str, Sequence[str]] = {}
         seconds = 0.0
         for id_, query in zip(texts.qrels, texts.queries, strict=True):
             vectors = decode_tokens(query.codes, query.codec)
             began = time.perf_counter()
-            late = maxsim(vectors, codes, offsets, kind.codec)
+            late = maxsim(vectors, passages, kind.codec)
             seconds += time.perf_counter() - began
             scores = np.column_stack([first_scores(query, texts.documents), late])
             fused[id_] = _ranked(texts, fuse(scores, METHOD_WEIGHTS[Method.FUSION]))
@@ -199,13 +200,10 @@ class Scored:
         return cls(fused, colbert, seconds)
 
 
-def _codes(
-    documents: EmbeddingBatch, kind: Kind
-) -> tuple[U8, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Codes of all passages one after the other, and where each begins."""
+def _codes(documents: EmbeddingBatch, kind: Kind) -> Together:
     shrunk = [kind.shrunk(decode_tokens(row.codes, row.codec)) for row in documents]
     codes = encode_tokens(np.concatenate(shrunk), kind.codec)
-    return codes, offsets_of([len(vectors) for vectors in shrunk])
+    return Together(codes, offsets_of([len(vectors) for vectors in shrunk]))
 
 
 def _ranked(texts: Texts, scores: F64) -> list[str]:

@@ -26,6 +26,7 @@ from m3.codec import decode_tokens
 from m3.settings import load_settings
 from m3.types import F32, Codec, EmbeddingBatch, batch_of
 from scoring import blas, definition
+from scoring.codes import Together
 from scoring.native import binding
 from scoring.native.binding import InstructionSet
 
@@ -103,19 +104,19 @@ def _contenders(
 
     contenders = {_PEER: einsum, "FlagEmbedding's colbert_score in a loop, torch fp32": loop}
     contenders["int8 codes, by BLAS"] = ours(
-        lambda batch: blas.maxsim(query, batch.codes, batch.token_offsets, batch.codec)
+        lambda batch: blas.maxsim(query, _codes(batch), batch.codec)
     )
     for instructions in _available():
         contenders[f"int8 codes, {instructions.name}"] = ours(
             lambda batch, instructions=instructions: binding.maxsim(
-                query,
-                batch.codes,
-                batch.token_offsets,
-                instructions=instructions,
-                threads=threads,
+                query, _codes(batch), instructions=instructions, threads=threads
             )
         )
     return contenders
+
+
+def _codes(batch: EmbeddingBatch) -> Together:
+    return Together(batch.codes, batch.token_offsets)
 
 
 def _available() -> list[InstructionSet]:
@@ -155,7 +156,7 @@ def _fidelity() -> dict[str, Any]:
     for query in queries:
         tokens = decode_tokens(query.codes, query.codec)
         exact = np.array([definition.colbert_score(tokens, passage) for passage in vectors])
-        found = binding.maxsim(tokens, passages.codes, passages.token_offsets)
+        found = binding.maxsim(tokens, _codes(passages))
         worst = max(worst, float(np.abs(found - exact).max()))
         best = [set(np.argsort(-some, kind="stable")[:_TOP].tolist()) for some in (found, exact)]
         shared += len(best[0] & best[1])

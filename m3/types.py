@@ -235,15 +235,23 @@ class EmbeddingBatch:
         return (self.row(i) for i in range(len(self)))
 
 
+Passages: TypeAlias = EmbeddingBatch | Sequence[Representation]
+"""What is scored together: columns, or rows that lie apart, one at least; of one codec."""
+
+
 def batch_of(
     rows: Sequence[Representation],
     *,
+    colbert: bool = True,
     tokens: I32 | None = None,
     truncated: NDArray[np.bool_] | None = None,
     model: str = "",
     fingerprint: str = "",
 ) -> EmbeddingBatch:
     """Columns from rows of one codec; the opposite of `EmbeddingBatch.row`.
+
+    Args:
+        colbert: whether with token vectors; else the batch has no tokens.
 
     Raises:
         ValueError: no rows (an empty batch has no widths), codecs differ, or some are pooled.
@@ -253,14 +261,15 @@ def batch_of(
     codecs = {row.codec for row in rows}
     if len(codecs) != 1:
         raise ValueError(f"rows of one batch have one codec, not {sorted(codecs)}")
+    late = rows if colbert else ()
     return EmbeddingBatch(
         dense=np.stack([row.dense for row in rows]),
         sparse_offsets=offsets_of([len(row.sparse_ids) for row in rows]),
         sparse_ids=np.concatenate([row.sparse_ids for row in rows]),
         sparse_weights=np.concatenate([row.sparse_weights for row in rows]),
-        token_offsets=offsets_of([len(row.token_ids) for row in rows]),
-        token_ids=np.concatenate([row.token_ids for row in rows]),
-        codes=np.concatenate([row.codes for row in rows]),
+        token_offsets=offsets_of([len(row.token_ids) if colbert else 0 for row in rows]),
+        token_ids=np.concatenate([rows[0].token_ids[:0], *(row.token_ids for row in late)]),
+        codes=np.concatenate([rows[0].codes[:0], *(row.codes for row in late)]),
         tokens=tokens
         if tokens is not None
         else np.array([len(row.token_ids) for row in rows], np.int32),
@@ -268,7 +277,7 @@ def batch_of(
         codec=rows[0].codec,
         model=model,
         fingerprint=fingerprint,
-        pooled=_pooled(rows),
+        pooled=_pooled(late),
     )
 
 

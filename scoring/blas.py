@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
-from m3.codec import decode_tokens, dimension, split_int8
-from m3.types import F32, I64, U8, Codec
+from m3.codec import decode_tokens, split_int8
+from m3.types import F32, U8, Codec
+from scoring.codes import Codes
 
 _BLOCK = 384
 """Tokens multiplied at once: at 1024 dimensions a block is 1.5 MB and stays in the core's cache."""
 
 
-def maxsim(query: F32, codes: U8, offsets: I64, codec: Codec) -> F32:
+def maxsim(query: F32, passages: Codes, codec: Codec) -> F32:
     """See `scoring.maxsim.maxsim`; with one BLAS thread, as the services have.
 
     Every product is of one passage's tokens, beginning with its first: BLAS rounds by the shape
     of a product and by a row's place in it, and a passage must score the same among others.
     """
     columns = np.ascontiguousarray(query.T)
-    vectors = np.empty((_BLOCK, dimension(codes.shape[1], codec)), np.float32)
-    scores = np.zeros(len(offsets) - 1, np.float32)
-    for row, (begin, end) in enumerate(pairwise(offsets.tolist())):
-        if begin < end:
+    vectors = np.empty((_BLOCK, query.shape[1]), np.float32)
+    scores = np.zeros(len(passages), np.float32)
+    for row, codes in enumerate(passages):
+        if len(codes):
             best = np.full(len(query), -np.inf, np.float32)
-            for start in range(begin, end, _BLOCK):
-                block = codes[start : min(start + _BLOCK, end)]
+            for start in range(0, len(codes), _BLOCK):
+                block = codes[start : start + _BLOCK]
                 np.maximum(best, _maxima(columns, block, codec, vectors), out=best)
             scores[row] = best.mean(dtype=np.float64)
     return scores

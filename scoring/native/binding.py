@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from m3.errors import Corrupt
-from m3.types import F32, I64, U8
+from m3.types import F32
+from scoring.codes import Codes
 
 MAX_DIMENSION = 65_536
 """Above it, 32 bits do not hold a sum of products."""
@@ -32,8 +32,7 @@ class InstructionSet(IntEnum):
 class _Answer(IntEnum):
     DONE = 0
     NO_MEMORY = 1
-    WRONG_OFFSETS = 2
-    NO_SUCH_KERNEL = 3
+    NO_SUCH_KERNEL = 2
 
 
 @cache
@@ -52,7 +51,6 @@ def _typed(kernels: Any) -> Any:
         c_int64,
         c_int64,
         c_void_p,
-        c_int64,
         c_void_p,
         c_int64,
         c_int,
@@ -70,8 +68,7 @@ def instruction_set() -> InstructionSet:
 
 def maxsim(
     query: F32,
-    codes: U8,
-    offsets: I64,
+    passages: Codes,
     *,
     instructions: InstructionSet | None = None,
     threads: int = 1,
@@ -80,30 +77,26 @@ def maxsim(
 
     Args:
         query: [m, d] fp32, finite, m > 0 and 0 < d <= `MAX_DIMENSION`.
-        codes: [T, d + 4] uint8, at any address.
-        offsets: [n+1] int64.
+        passages: codes of d + 4 bytes, at any address.
         instructions: None: the best there are.
         threads: how many share the passages.
 
     Raises:
-        Corrupt: offsets that run backwards or leave `codes`, or codes of another width.
+        Corrupt: codes of another width.
         MemoryError: no room for the query's bytes.
         ValueError: a set of instructions that this processor does not have.
     """
     tokens, dimension = query.shape
-    if codes.shape[1] != dimension + _SCALE_BYTES:
-        raise Corrupt(f"codes are {codes.shape[1]} bytes wide, for a query of {dimension}")
     query = np.ascontiguousarray(query, np.float32)
-    codes, offsets = np.ascontiguousarray(codes), np.ascontiguousarray(offsets, np.int64)
-    scores = np.empty(len(offsets) - 1, np.float32)
+    places = passages.places(dimension + _SCALE_BYTES)
+    scores = np.empty(len(passages), np.float32)
     kernels: Any = library()
     answer = kernels.m3_maxsim(
         query.ctypes.data,
         tokens,
         dimension,
-        codes.ctypes.data,
-        len(codes),
-        offsets.ctypes.data,
+        places.addresses.ctypes.data,
+        places.lengths.ctypes.data,
         len(scores),
         instruction_set() if instructions is None else instructions,
         threads,
@@ -114,7 +107,5 @@ def maxsim(
             return scores
         case _Answer.NO_MEMORY:
             raise MemoryError
-        case _Answer.WRONG_OFFSETS:
-            raise Corrupt("passages begin or end outside the codes that were given")
         case _Answer.NO_SUCH_KERNEL:
             raise ValueError(f"this processor does not have {instructions!r}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 from m3.codec import decode_tokens, encode_tokens
 from m3.types import Codec, EmbeddingBatch, Representation, batch_of
 from scoring import definition
-from scoring.exact import all_scores
+from scoring.codes import Apart, Together
+from scoring.exact import all_scores, colbert_scores
 from scoring.maxsim import maxsim
+from scoring.native import binding
 from tests.m3.strategies import batches, codecs, dimensions, representations, unit_vectors
 
 
@@ -47,6 +51,27 @@ def test_a_score_has_the_same_bits_alone_and_among_others(
         assert np.array_equal(all_scores(query, batch_of([passage]))[0], together[i])
 
 
+@given(questions(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_rows_that_lie_apart_score_as_columns_do(
+    question: tuple[Representation, EmbeddingBatch], data: st.DataObject
+) -> None:
+    """Views of the columns, copies, and some with gaps or that cannot be written to."""
+    query, passages = question
+    lie = st.sampled_from((np.asarray, np.copy, lambda codes: np.repeat(codes, 2, axis=0)[::2]))
+    rows = [replace(row, codes=data.draw(lie)(row.codes)) for row in passages]
+    for row in rows:
+        row.codes.flags.writeable = data.draw(st.booleans())
+    stop = data.draw(st.integers(0, len(rows)))
+    start = data.draw(st.integers(0, stop))
+    for kernels in (binding.library(), None):
+        with patch.object(binding, "library", lambda found=kernels: found):
+            expected = all_scores(query, passages)
+            assert np.array_equal(all_scores(query, rows), expected)
+            part = colbert_scores(query, rows, start, stop)
+            assert np.array_equal(part, expected[start:stop, 2])
+
+
 @pytest.mark.parametrize("codec", Codec)
 @pytest.mark.parametrize("tokens", [1, 255, 256, 257, 700])
 def test_passages_of_any_length_around_the_block(tokens: int, codec: Codec) -> None:
@@ -59,7 +84,8 @@ def test_passages_of_any_length_around_the_block(tokens: int, codec: Codec) -> N
         definition.colbert_score(query, decode_tokens(codes[start:end], codec))
         for start, end in pairwise(offsets)
     ]
-    np.testing.assert_allclose(maxsim(query, codes, offsets, codec), expected, rtol=0, atol=2e-6)
+    scores = maxsim(query, Together(codes, offsets), codec)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=2e-6)
 
 
 def test_equal_passages_tie_wherever_they_stand() -> None:
@@ -67,28 +93,33 @@ def test_equal_passages_tie_wherever_they_stand() -> None:
     query = unit_vectors(rng, 13, 384)
     passage = encode_tokens(unit_vectors(rng, 37, 384), Codec.INT8)
     codes = np.concatenate([passage] * 40)
-    scores = maxsim(query, codes, np.arange(41) * 37, Codec.INT8)
+    scores = maxsim(query, Together(codes, np.arange(41) * 37), Codec.INT8)
     assert len(set(scores.tolist())) == 1
 
 
 def test_the_maximum_is_not_floored_at_zero() -> None:
     query = np.array([[1.0] + [0.0] * 63], np.float32)
     codes = encode_tokens(-query, Codec.FP32)
-    assert maxsim(query, codes, np.array([0, 1]), Codec.FP32)[0] == -1
+    assert maxsim(query, Together(codes, np.array([0, 1])), Codec.FP32)[0] == -1
 
 
 def test_no_tokens_score_zero() -> None:
     codes = encode_tokens(unit_vectors(np.random.default_rng(0), 2, 64), Codec.INT8)
     none = np.zeros((0, 64), np.float32)
-    assert maxsim(none, codes, np.array([0, 1, 2]), Codec.INT8).tolist() == [0, 0]
-    assert maxsim(none, codes[:0], np.array([0, 0]), Codec.INT8).tolist() == [0]
-    assert maxsim(none, codes[:0], np.array([0]), Codec.INT8).tolist() == []
+    for query in (none, np.ones((1, 64), np.float32)):
+        for passages in (Together(codes[:0], np.array([0, 0, 0])), Apart([codes[:0]] * 2)):
+            assert maxsim(query, passages, Codec.INT8).tolist() == [0, 0]
+        for passages in (Together(codes[:0], np.array([0])), Apart([])):
+            assert maxsim(query, passages, Codec.INT8).tolist() == []
+    assert maxsim(none, Together(codes, np.array([0, 1, 2])), Codec.INT8).tolist() == [0, 0]
 
 
 def test_int8_scores_stay_near_fp32() -> None:
     rng = np.random.default_rng(3)
     query, vectors = unit_vectors(rng, 32, 1024), unit_vectors(rng, 5 * 180, 1024)
     offsets = np.arange(6) * 180
-    exact = maxsim(query, encode_tokens(vectors, Codec.FP32), offsets, Codec.FP32)
-    stored = maxsim(query, encode_tokens(vectors, Codec.INT8), offsets, Codec.INT8)
+    exact, stored = (
+        maxsim(query, Together(encode_tokens(vectors, codec), offsets), codec)
+        for codec in (Codec.FP32, Codec.INT8)
+    )
     np.testing.assert_allclose(stored, exact, rtol=0, atol=5e-4)

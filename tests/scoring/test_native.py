@@ -13,6 +13,7 @@ from m3.codec import decode_tokens, encode_tokens
 from m3.errors import Corrupt
 from m3.types import F32, I64, U8, Codec, offsets_of
 from scoring import definition, maxsim
+from scoring.codes import Apart, Together
 from scoring.native import binding
 from scoring.native.binding import InstructionSet
 from scoring.native.cores import Cores
@@ -36,9 +37,8 @@ class Case:
     offsets: I64
 
     def scored(self, instructions: InstructionSet, threads: int = 1) -> F32:
-        return binding.maxsim(
-            self.query, self.codes, self.offsets, instructions=instructions, threads=threads
-        )
+        passages = Together(self.codes, self.offsets)
+        return binding.maxsim(self.query, passages, instructions=instructions, threads=threads)
 
     def defined(self) -> F32:
         vectors = decode_tokens(self.codes, Codec.INT8)
@@ -100,6 +100,16 @@ def test_threads_change_no_bit(case: Case, threads: int) -> None:
         assert np.array_equal(case.scored(one, threads), case.scored(one))
 
 
+@given(cases(), st.integers(1, 3))
+@settings(max_examples=50, deadline=None)
+def test_where_passages_lie_changes_no_bit(case: Case, threads: int) -> None:
+    every = enumerate(Together(case.codes, case.offsets))
+    passages = Apart([unaligned(codes, number % 8) for number, codes in every])
+    for one in AVAILABLE:
+        scores = binding.maxsim(case.query, passages, instructions=one, threads=threads)
+        assert np.array_equal(scores, case.scored(one))
+
+
 @pytest.mark.parametrize("instructions", AVAILABLE)
 @pytest.mark.parametrize("dimension", [5, 64, 1024])
 def test_bytes_that_no_encoder_writes_are_scored_as_they_decode(
@@ -158,30 +168,32 @@ def test_a_query_that_is_no_number_scores_none() -> None:
     rng = np.random.default_rng(0)
     codes = encode_tokens(unit_vectors(rng, 5, 64), Codec.INT8)
     query = np.full((3, 64), np.nan, np.float32)
-    assert np.isnan(maxsim.maxsim(query, codes, offsets_of([5]), Codec.INT8)).all()
+    assert np.isnan(maxsim.maxsim(query, Together(codes, offsets_of([5])), Codec.INT8)).all()
 
 
 @pytest.mark.parametrize("offsets", [[0, 3, 2], [-1, 3], [0, 6], [4, 2, 5]])
 def test_offsets_that_leave_the_codes_are_refused(offsets: list[int]) -> None:
     codes = encode_tokens(unit_vectors(np.random.default_rng(0), 5, 64), Codec.INT8)
     with pytest.raises(Corrupt, match="outside the codes"):
-        binding.maxsim(np.ones((1, 64), np.float32), codes, np.array(offsets))
+        Together(codes, np.array(offsets))
 
 
 def test_a_query_of_another_width_is_refused() -> None:
     codes = encode_tokens(unit_vectors(np.random.default_rng(0), 5, 64), Codec.INT8)
-    with pytest.raises(Corrupt, match="68 bytes wide, for a query of 32"):
-        binding.maxsim(np.ones((1, 32), np.float32), codes, np.array([0, 5]))
+    wider = encode_tokens(unit_vectors(np.random.default_rng(0), 5, 32), Codec.INT8)
+    for passages in (Together(codes, offsets_of([5])), Apart([wider, codes])):
+        with pytest.raises(Corrupt, match="68 bytes wide, where 36 are wanted"):
+            binding.maxsim(np.ones((1, 32), np.float32), passages)
 
 
 def test_without_kernels_scores_are_nearly_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     query = unit_vectors(rng, 9, 384)
     codes = encode_tokens(unit_vectors(rng, 500, 384), Codec.INT8)
-    offsets = offsets_of([0, 100, 400])
-    compiled = maxsim.maxsim(query, codes, offsets, Codec.INT8)
+    passages = Together(codes, offsets_of([0, 100, 400]))
+    compiled = maxsim.maxsim(query, passages, Codec.INT8)
     monkeypatch.setattr(binding, "library", lambda: None)
-    assert np.abs(maxsim.maxsim(query, codes, offsets, Codec.INT8) - compiled).max() < 1e-6
+    assert np.abs(maxsim.maxsim(query, passages, Codec.INT8) - compiled).max() < 1e-6
 
 
 def test_cores_are_lent_once() -> None:

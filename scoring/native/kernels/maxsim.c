@@ -43,13 +43,13 @@ static const kernel_t KERNEL[KERNELS] = {
 #endif
 };
 
-enum { NO_MEMORY = 1, WRONG_OFFSETS, NO_SUCH_KERNEL };
+enum { NO_MEMORY = 1, NO_SUCH_KERNEL };
 
 typedef struct {
     const query_t *query;
     const kernel_t *kernel;
-    const int8_t *codes;
-    const int64_t *offsets;
+    const int8_t *const *codes;
+    const int64_t *lengths;
     int64_t passages;
     float *scores;
     atomic_llong next;
@@ -67,11 +67,9 @@ static void *take_passages(void *argument) {
     }
     work->best = (float *)(work + 1);
     work->low = work->best + query->padded;
-    const long stride = query->size + (long)sizeof(float);
     for (long long i; (i = atomic_fetch_add(&job->next, 1)) < job->passages;) {
-        const long tokens = job->offsets[i + 1] - job->offsets[i];
-        const int8_t *codes = job->codes + job->offsets[i] * stride;
-        job->scores[i] = tokens ? job->kernel->score(query, work, codes, tokens) : 0;
+        const long tokens = job->lengths[i];
+        job->scores[i] = tokens ? job->kernel->score(query, work, job->codes[i], tokens) : 0;
     }
     free(work);
     return NULL;
@@ -101,16 +99,13 @@ int m3_maxsim_kernel(void) {
     return PLAIN_C;
 }
 
-/* scores[i]: of query [tokens, size], finite, with passage i, whose codes [size + 4] begin at row
- * offsets[i] of `codes` [rows] and end at row offsets[i + 1]. Zero, or what went wrong. */
-int m3_maxsim(const float *values, int64_t tokens, int64_t size, const uint8_t *codes, int64_t rows,
-              const int64_t *offsets, int64_t passages, int kernel, int threads, float *scores) {
+/* scores[i]: of query [tokens, size], finite, with passage i, whose lengths[i] codes [size + 4] lie
+ * one after the other from codes[i] on, wherever that is. Zero, or what went wrong. */
+int m3_maxsim(const float *values, int64_t tokens, int64_t size, const int8_t *const *codes,
+              const int64_t *lengths, int64_t passages, int kernel, int threads, float *scores) {
     if (kernel < 0 || kernel > m3_maxsim_kernel()) return NO_SUCH_KERNEL;
-    for (int64_t i = 0; i < passages; i++)
-        if (offsets[i] > offsets[i + 1]) return WRONG_OFFSETS;
-    if (offsets[0] < 0 || offsets[passages] > rows) return WRONG_OFFSETS;
     query_t query;
-    job_t job = {&query, &KERNEL[kernel], (const int8_t *)codes, offsets, passages, scores, 0, 0};
+    job_t job = {&query, &KERNEL[kernel], codes, lengths, passages, scores, 0, 0};
     if (query_make(&query, values, tokens, size, job.kernel->form))
         run(&job, threads);
     else
