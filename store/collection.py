@@ -199,9 +199,10 @@ class StoredCollection:
         words: Words | None = None,
         spec: CollectionSpec | None = None,
         within: float | None = None,
+        codes: bool = True,
     ) -> Candidates:
         ends = None if within is None else time.monotonic() + within
-        question = Question(query, depth, tenant, filter, words, spec, ends)
+        question = Question(query, depth, tenant, filter, words, spec, ends, codes)
         return self._reader.candidates(legs, question)
 
     def rows(self, ids: Sequence[int], *, tenant: str, snapshot: Snapshot) -> CandidateRows:

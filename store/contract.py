@@ -23,6 +23,7 @@ from m3.types import (
     EmbeddingBatch,
     Metadata,
     ModelInfo,
+    Passages,
     Representation,
     Tenancy,
     context_of,
@@ -178,11 +179,12 @@ class CandidateRows:
 
     Attributes:
         chunks: which they are, in no particular order.
-        batches: their representations in that order, in as many batches as they were read in.
+        batches: their representations in that order, as they were read: columns, and rows that
+            lie apart. They are views where they can be, so nobody writes to them.
     """
 
     chunks: Sequence[ChunkKey]
-    batches: Sequence[EmbeddingBatch]
+    batches: Sequence[Passages]
 
     @property
     def embeddings(self) -> Iterator[Representation]:
@@ -409,6 +411,7 @@ class Collection(Protocol):
         words: Words | None = None,
         spec: CollectionSpec | None = None,
         within: float | None = None,
+        codes: bool = True,
     ) -> Candidates:
         """The `depth` best rows of each leg by exact inner product, and the union's rows.
 
@@ -419,6 +422,8 @@ class Collection(Protocol):
         Args:
             spec: what the query was embedded for.
             within: seconds that the legs have, less than a call of Milvus may take otherwise.
+            codes: whether rows come with token vectors, most of their bytes. Without, they have
+                no tokens; `rows` has those that turn out to be wanted whole.
 
         Raises:
             DeadlineExceeded: no leg answered within that.

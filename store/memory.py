@@ -257,6 +257,7 @@ class MemoryCollection:
         words: Words | None = None,
         spec: CollectionSpec | None = None,
         within: float | None = None,  # noqa: ARG002 - nothing is waited for
+        codes: bool = True,
     ) -> Candidates:
         with self._lock:
             self._refuse_other(spec)
@@ -267,7 +268,7 @@ class MemoryCollection:
         union = set[int]().union(*found.values())
         chosen = [row for row in rows if row.chunk.row in union]
         return Candidates(
-            rows=_scored(chosen),
+            rows=_scored(chosen, codes=codes),
             legs=found,
             snapshot=snapshot,
         )
@@ -374,8 +375,8 @@ def _together(rows: Sequence[_Row]) -> Rows:
     return Rows([row.chunk for row in rows], embeddings)
 
 
-def _scored(rows: Sequence[_Row]) -> CandidateRows:
-    batches = [batch_of([row.embedding for row in rows])] if rows else []
+def _scored(rows: Sequence[_Row], *, codes: bool = True) -> CandidateRows:
+    batches = [batch_of([row.embedding for row in rows], colbert=codes)] if rows else []
     return CandidateRows([_key(row.chunk) for row in rows], batches)
 
 

@@ -53,7 +53,7 @@ class Legs:
         """
         asked = dict.fromkeys(legs, self.question.depth)
         failed: dict[Leg, M3Error] = {}
-        found, vectors = dict[Leg, list[int]](), self.reader.vectors()
+        found, vectors = dict[Leg, list[int]](), self.reader.vectors(codes=self.question.codes)
         for leg, ids in self._answers(asked, None, failed):
             found[leg] = ids
             # Of what has other words, rows would be read in vain.
@@ -70,7 +70,7 @@ class Legs:
             kept.update(self._deeper(lacking, failed))
         wanted = set[int]().union(*kept.values())
         vectors.ask(wanted)
-        rows = selected(vectors.read(), lambda chunk: chunk.row in wanted, self.spec)
+        rows = selected(vectors.read(), lambda chunk: chunk.row in wanted)
         return {leg: kept[leg] for leg in legs if leg in kept}, rows, failed
 
     def _allowed(self, found: Mapping[Leg, Sequence[int]], vectors: Vectors) -> set[int]:

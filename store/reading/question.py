@@ -17,6 +17,7 @@ class Question:
 
     Attributes:
         ends: until when the legs may take, of the monotonic clock.
+        codes: whether rows are wanted with token vectors.
     """
 
     query: Representation
@@ -26,6 +27,7 @@ class Question:
     words: Words | None = None
     spec: CollectionSpec | None = None
     ends: float | None = None
+    codes: bool = True
 
     def within(self) -> float | None:
         """Seconds that are left."""

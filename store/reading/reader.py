@@ -90,10 +90,9 @@ class Reader:
 
     def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> CandidateRows:
         """Those of these rows that a snapshot has of a tenant."""
-        reader = self._rows(self._pinned(snapshot))
-        vectors = reader.vectors()
+        vectors = self._rows(self._pinned(snapshot)).vectors()
         vectors.ask(ids)
-        return selected(vectors.read(), lambda chunk: chunk.tenant == tenant, reader.spec)
+        return selected(vectors.read(), lambda chunk: chunk.tenant == tenant)
 
     def chunks(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> dict[int, StoredChunk]:
         """The texts of the same, by row."""

@@ -33,9 +33,9 @@ class RowReader:
     cache: RowCache
     pool: ThreadPoolExecutor
 
-    def vectors(self) -> Vectors:
-        """Of those rows that it is asked for."""
-        return Vectors(self.table, self.version, self.spec, self.cache, self.pool)
+    def vectors(self, *, codes: bool = True) -> Vectors:
+        """Of those rows that it is asked for; without `codes` they have no tokens."""
+        return Vectors(self.table, self.version, self.spec, self.cache, self.pool, codes=codes)
 
     def chunks(self, ids: Sequence[int]) -> list[StoredChunk]:
         """Those of these rows that are alive in the version, each once, in no order."""

@@ -11,10 +11,18 @@ import pyarrow as pa
 
 from m3 import tracing
 from m3.errors import Corrupt
-from m3.types import batch_of
+from m3.types import EmbeddingBatch, Passages, batch_of
 from store.contract import CandidateRows, ChunkKey, CollectionSpec
 from store.reading.row_cache import Row, RowCache
-from store.table.rows import CHUNK_COLUMNS, ROW_ID, embedding_columns, to_embeddings, to_keys
+from store.table.rows import (
+    CHUNK_COLUMNS,
+    FIRST_COLUMNS,
+    ROW_ID,
+    embedding_columns,
+    to_embeddings,
+    to_first,
+    to_keys,
+)
 from store.table.table import Version
 
 _CODES = "codes"
@@ -34,15 +42,19 @@ class Vectors:
         spec: CollectionSpec,
         cache: RowCache,
         pool: ThreadPoolExecutor,
+        *,
+        codes: bool,
     ) -> None:
+        """`codes`: whether rows are wanted whole; else they have no tokens."""
         self._table = table
         self._version = version
         self._spec = spec
         self._cache = cache
         self._pool = pool
+        self._codes = codes
         self._asked: set[int] = set()
         self._kept = 0
-        self._takes: list[tuple[Future[pa.Table], Future[pa.Table]]] = []
+        self._takes: list[tuple[Future[pa.Table], Future[pa.Table] | None]] = []
         self._read: list[CandidateRows] = []
         self._all: CandidateRows | None = None
 
@@ -57,12 +69,18 @@ class Vectors:
         self._kept += len(kept)
         there = {row.chunk.row for row in kept}
         if lacking := [id_ for id_ in wanted if id_ not in there]:
-            others = [name for name in embedding_columns(self._spec) if name != _CODES]
-            self._takes.append(
-                (self._take(lacking, [*CHUNK_COLUMNS, *others]), self._take(lacking, [_CODES]))
-            )
+            self._begin(lacking)
         if kept:
-            self._read.append(_joined(kept, self._spec))
+            own = [row.embedding for row in kept]
+            batch: Passages = own if self._codes else batch_of(own, colbert=False)
+            self._read.append(CandidateRows([row.chunk for row in kept], [batch]))
+
+    def _begin(self, ids: Sequence[int]) -> None:
+        if not self._codes:
+            self._takes.append((self._take(ids, [*CHUNK_COLUMNS, *FIRST_COLUMNS]), None))
+            return
+        others = [name for name in embedding_columns(self._spec) if name != _CODES]
+        self._takes.append((self._take(ids, [*CHUNK_COLUMNS, *others]), self._take(ids, [_CODES])))
 
     def _take(self, ids: Sequence[int], columns: Sequence[str]) -> Future[pa.Table]:
         return self._pool.submit(copy_context().run, self._version.take, ids, columns)
@@ -78,45 +96,41 @@ class Vectors:
             span.add({"m3.rows_kept": self._kept})
             while self._takes:
                 others, codes = self._takes.pop()
-                self._add(others.result(), codes.result())
+                self._add(others.result(), None if codes is None else codes.result())
         return CandidateRows(
             [chunk for part in self._read for chunk in part.chunks],
             [batch for part in self._read for batch in part.batches],
         )
 
-    def _add(self, others: pa.Table, codes: pa.Table) -> None:
-        """Columns of the same rows, which Lance gives in the same order."""
+    def _add(self, others: pa.Table, codes: pa.Table | None) -> None:
         if not len(others):
             return
+        if codes is None:
+            self._read.append(CandidateRows(to_keys(others), [to_first(others, self._spec)]))
+            return
+        part = CandidateRows(to_keys(others), [self._whole(others, codes)])
+        self._read.append(part)
+        # Rows without codes are not kept: a kept row is taken for whole.
+        if self._cache.enabled:
+            self._pool.submit(self._keep, part)
+
+    def _whole(self, others: pa.Table, codes: pa.Table) -> EmbeddingBatch:
+        """Columns of the same rows, which Lance gives in the same order."""
         if others[ROW_ID] != codes[ROW_ID]:
             raise Corrupt("the table cannot be read: it gave the same rows in two orders")
         whole: Any = others
-        batch = to_embeddings(whole.append_column(_CODES, codes[_CODES]), self._spec)
-        part = CandidateRows(to_keys(others), [batch])
-        self._read.append(part)
-        if self._cache.enabled:
-            self._pool.submit(self._keep, part)
+        return to_embeddings(whole.append_column(_CODES, codes[_CODES]), self._spec)
 
     def _keep(self, part: CandidateRows) -> None:
         rows = [Row(*each) for each in zip(part.chunks, part.embeddings, strict=True)]
         self._cache.put(self._table, self._version, rows)
 
 
-def selected(
-    rows: CandidateRows, wanted: Callable[[ChunkKey], bool], spec: CollectionSpec
-) -> CandidateRows:
-    """Those rows that are wanted."""
+def selected(rows: CandidateRows, wanted: Callable[[ChunkKey], bool]) -> CandidateRows:
+    """Those rows that are wanted; none is copied."""
     if all(map(wanted, rows.chunks)):
         return rows
     every = zip(rows.chunks, rows.embeddings, strict=True)
-    return _joined([Row(*each) for each in every if wanted(each[0])], spec)
-
-
-def _joined(rows: Sequence[Row], spec: CollectionSpec) -> CandidateRows:
-    """In one batch."""
-    if not rows:
-        return CandidateRows([], [])
-    batch = batch_of(
-        [row.embedding for row in rows], model=spec.model, fingerprint=spec.fingerprint
-    )
-    return CandidateRows([row.chunk for row in rows], [batch])
+    left = [(chunk, own) for chunk, own in every if wanted(chunk)]
+    batches = [[own for _, own in left]] if left else []
+    return CandidateRows([chunk for chunk, _ in left], batches)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,9 @@ ORIGINAL_COLUMNS = (
     "markdown",
     "pages",
 )
-EMBEDDING_COLUMNS = ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes")
+FIRST_COLUMNS = ("dense", "sparse_ids", "sparse_weights")
+"""Those that hold a representation without its tokens."""
+EMBEDDING_COLUMNS = (*FIRST_COLUMNS, "token_ids", "codes")
 """Of rows whose tokens are not pooled."""
 INDEX_COLUMNS = ("tenant", "metadata", "dense", "sparse_ids", "sparse_weights")
 
@@ -259,26 +262,39 @@ def to_chunks(table: pa.Table) -> list[StoredChunk]:
 def to_embeddings(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
     """The embedding columns as a batch; numbers are viewed in place where Arrow allows."""
     table = table.combine_chunks()
-    sparse_offsets, sparse_ids = ragged(table, "sparse_ids")
-    _, sparse_weights = ragged(table, "sparse_weights")
+    first = to_first(table, spec)
     token_offsets, token_ids = ragged(table, "token_ids")
     ends, code_bytes = _binary(table, "codes")
     size = width(spec.dimension, spec.codec)
     pooled = None if spec.pooling == 1 else Pooled(ragged(table, "groups")[1], ends // size)
+    return replace(
+        first,
+        token_offsets=token_offsets,
+        token_ids=token_ids,
+        codes=code_bytes.reshape(-1, size),
+        tokens=np.diff(token_offsets).astype(np.int32),
+        pooled=pooled,
+    )
+
+
+def to_first(table: pa.Table, spec: CollectionSpec) -> EmbeddingBatch:
+    """`FIRST_COLUMNS` as a batch without tokens."""
+    table = table.combine_chunks()
+    sparse_offsets, sparse_ids = ragged(table, "sparse_ids")
+    _, sparse_weights = ragged(table, "sparse_weights")
     return EmbeddingBatch(
         dense=dense_matrix(table),
         sparse_offsets=sparse_offsets,
         sparse_ids=sparse_ids,
         sparse_weights=sparse_weights,
-        token_offsets=token_offsets,
-        token_ids=token_ids,
-        codes=code_bytes.reshape(-1, size),
-        tokens=np.diff(token_offsets).astype(np.int32),
+        token_offsets=np.zeros(len(table) + 1, np.int64),
+        token_ids=np.empty(0, np.int32),
+        codes=np.empty((0, width(spec.dimension, spec.codec)), np.uint8),
+        tokens=np.zeros(len(table), np.int32),
         truncated=np.zeros(len(table), np.bool_),
         codec=spec.codec,
         model=spec.model,
         fingerprint=spec.fingerprint,
-        pooled=pooled,
     )
 
 

@@ -73,6 +73,32 @@ class StoreContract:
                 for name in ("dense", "sparse_ids", "sparse_weights", "token_ids", "codes"):
                     np.testing.assert_array_equal(getattr(read, name), getattr(expected, name))
 
+    @pytest.mark.parametrize("kind", ["single", "pooled"])
+    def test_candidates_may_come_without_their_tokens(self, store, rng, kind):
+        spec, rows_of = {"single": (SPEC, document_rows), "pooled": (POOLED, pooled_rows)}[kind]
+        collection = store.create(f"first-{kind}", spec)
+        collection.replace([rows_of(rng, f"d{i}", chunks=2) for i in range(6)])
+        asked: dict = {"legs": ["dense", "sparse"], "depth": 5, "tenant": "default"}
+        question = query(rng, terms=50)
+        whole = collection.candidates(question, **asked)
+        first = collection.candidates(question, **asked, codes=False)
+        assert (first.legs, first.snapshot) == (whole.legs, whole.snapshot)
+        expected, read = whole.rows.by_row(), first.rows.by_row()
+        assert {chunk.row: chunk for chunk in first.rows.chunks} == {
+            chunk.row: chunk for chunk in whole.rows.chunks
+        }
+        for row, own in read.items():
+            for name in ("dense", "sparse_ids", "sparse_weights"):
+                np.testing.assert_array_equal(getattr(own, name), getattr(expected[row], name))
+            assert (len(own.token_ids), own.groups) == (0, None)
+            assert own.codes.shape == (0, expected[row].codes.shape[1])
+        chosen = sorted(read)[1:4]
+        again = collection.rows(chosen, tenant="default", snapshot=first.snapshot).by_row()
+        assert sorted(again) == chosen
+        for row, own in again.items():
+            for name in ("dense", "token_ids", "codes", "groups"):
+                np.testing.assert_array_equal(getattr(own, name), getattr(expected[row], name))
+
     def test_pooled_representations_come_back_bit_by_bit(self, store, rng, request):
         collection = store.create(request.node.name[:50], POOLED)
         written = [pooled_rows(rng, f"d{i}", chunks=2) for i in range(4)]

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from m3.errors import Corrupt
 from m3.settings import Settings
 from store import opening
 from store.contract import Collection, Leg
 from store.filters import parse
 from store.index.index import Index
 from store.opening import StoredStore, open_store
+from store.reading.vectors import selected
 from store.table.table import Version
 from store.words import Words
 from tests.store.examples import FIELDS, SPEC, document_rows, query
@@ -120,6 +122,41 @@ def test_texts_are_not_read_with_candidates(
     monkeypatch.setattr(Version, "take", noting)
     assert candidates(docs).rows.chunks
     assert not columns & {"title", "text", "metadata", "heading"}
+
+
+def test_codes_are_read_of_those_rows_alone_that_are_wanted_whole(
+    docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = noted(monkeypatch)
+    found = candidates(docs, codes=False)
+    assert not taken
+    chosen = found.legs["dense"][:3]
+    docs.rows(chosen, tenant="default", snapshot=found.snapshot)
+    assert taken == [set(chosen)]
+
+
+def test_columns_that_come_in_two_orders_are_not_put_together(
+    docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Version.take
+
+    def turned(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
+        found = take(self, ids, columns)
+        return found[::-1] if "codes" in columns else found
+
+    monkeypatch.setattr(Version, "take", turned)
+    with pytest.raises(Corrupt, match="the same rows in two orders"):
+        candidates(docs)
+
+
+def test_choosing_rows_copies_none(docs: Collection) -> None:
+    rows = candidates(docs).rows
+    left = selected(rows, lambda chunk: chunk.row % 2 == 0)
+    before = rows.by_row()
+    assert 0 < len(left.chunks) < len(rows.chunks)
+    for row, own in left.by_row().items():
+        assert np.shares_memory(own.codes, before[row].codes)
+        assert np.shares_memory(own.dense, before[row].dense)
 
 
 @pytest.mark.parametrize(("given", "budget"), [(None, 1_000), (0, 0), (77, 77)])

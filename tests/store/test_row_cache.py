@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m3.settings import Settings
+from m3.types import batch_of
 from store.contract import CandidateRows, ChunkKey, Collection, Leg
 from store.index.milvus import Milvus
 from store.opening import StoredStore, open_store, place_of
@@ -81,6 +82,11 @@ def facts(rows: CandidateRows) -> dict[int, tuple[ChunkKey, list[bytes]]]:
     }
 
 
+def without_tokens(rows: CandidateRows) -> CandidateRows:
+    own = list(rows.embeddings)
+    return CandidateRows(rows.chunks, [batch_of(own, colbert=False)] if own else [])
+
+
 def compared(plain: Collection, cached: Collection, rng: np.random.Generator, tenant: str) -> None:
     asked = query(rng)
     for depth in (3, 50):
@@ -89,6 +95,8 @@ def compared(plain: Collection, cached: Collection, rng: np.random.Generator, te
         found = cached.candidates(asked, **options)
         assert found.legs == expected.legs
         assert facts(found.rows) == facts(expected.rows)
+        first = cached.candidates(asked, **options, codes=False)
+        assert facts(first.rows) == facts(without_tokens(expected.rows))
         ids = [chunk.row for chunk in expected.rows.chunks]
         for other in ("one", "two"):
             again = cached.rows(ids, tenant=other, snapshot=found.snapshot)
@@ -163,6 +171,39 @@ def test_rows_that_are_kept_are_not_read_again(
         assert not set(read) & {chunk.row for chunk in before.rows.chunks} - {
             chunk.row for chunk in before.rows.chunks if chunk.document_id == "d3"
         }
+    finally:
+        store.drop("docs")
+        store._threads.shutdown()
+
+
+def test_rows_without_their_tokens_are_not_kept_and_those_kept_are_not_read(
+    milvus: Milvus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path, milvus, 10**8)
+    collection = store.create("docs", SPEC)
+    try:
+        rng = np.random.default_rng(1)
+        collection.replace([document_rows(rng, f"d{i}") for i in range(9)])
+        asked, options = query(rng), {"legs": LEGS, "depth": 9, "tenant": "default"}
+        read, take = list[int](), Version.take
+
+        def noted(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
+            read.extend(ids)
+            return take(self, ids, columns)
+
+        monkeypatch.setattr(Version, "take", noted)
+        first = collection.candidates(asked, **options, codes=False)
+        chosen = sorted(chunk.row for chunk in first.rows.chunks)[:4]
+        collection.rows(chosen, tenant="default", snapshot=first.snapshot)
+        until(lambda: store._cache.bytes > 0)
+        version: Any = collection._reader._snapshot().version
+        every = store._cache.get(first.snapshot.table, version, range(99))
+        assert ids(every) == chosen
+        assert all(len(kept.embedding.codes) for kept in every)
+        read.clear()
+        again = collection.candidates(asked, **options, codes=False)
+        assert facts(again.rows) == facts(first.rows)
+        assert set(read) == {chunk.row for chunk in first.rows.chunks} - set(chosen)
     finally:
         store.drop("docs")
         store._threads.shutdown()
