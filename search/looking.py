@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -22,8 +22,9 @@ from search.degrade import Breakers, Budget, Part
 from search.embed import QueryEmbedder
 from search.request import SearchRequest
 from search.rerank import ScoredCandidates, Stage, score
+from search.response import Staged
 from search.similar import Likeness, likeness, without
-from store.contract import MAX_DEPTH, Collection, CollectionSpec, Leg, Snapshot
+from store.contract import MAX_DEPTH, Candidates, Collection, CollectionSpec, Leg, Snapshot
 from store.filters import Filter, parse
 
 T = TypeVar("T")
@@ -93,6 +94,9 @@ class Looker:
         Args:
             then: what is made of the look, in the thread that looked: to hand over to another
                 takes longer than most of what is done with it.
+
+        Raises:
+            SnapshotGone: what a first stage read is kept no longer, or `then` says so.
         """
         attempt = 0
         while True:
@@ -171,37 +175,54 @@ def _look(
 ) -> Look:
     """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
     began = time.perf_counter()
-    question, like = asked.question, asked.like
-    request = question.request
     with tracing.span("search.retrieve"):
-        found = question.collection.candidates(
-            like.query,
-            legs=legs,
-            depth=min(request.depth + like.chunks, MAX_DEPTH),
-            tenant=request.tenant,
-            filter=question.filter,
-            words=request.words,
-            spec=question.spec,
-            within=budget.legs(),
-        )
-    kept = found.legs
-    if not isinstance(request.query, str):
-        kept = without(request.query, found.rows, kept, request.depth)
+        found, staged = _found(asked, legs, refused, budget)
     retrieved = time.perf_counter()
-    failed: dict[Leg, M3Error] = {**refused, **found.failed}
+    query, ends = asked.like.query, budget.colbert_ends()
     with tracing.span("search.rerank", {"m3.candidates": len(found.rows.chunks)}):
-        stage = None
-        if request.rerank_depth is not None:
-            stage = Stage(request.rerank_depth, question.weights)
-        scored = score(
-            like.query, found.rows, kept, failed, ends=budget.colbert_ends(), stage=stage
-        )
+        scored = score(query, found.rows, found.legs, found.failed, ends=ends, staged=staged)
     return Look(
-        question=question,
-        query=like.query,
+        question=asked.question,
+        query=query,
         candidates=scored,
         snapshot=found.snapshot,
         embed=asked.embed,
         retrieve=retrieved - began,
         rerank=time.perf_counter() - retrieved,
     )
+
+
+def _found(
+    asked: _Asked, legs: Sequence[Leg], refused: Mapping[Leg, M3Error], budget: Budget
+) -> tuple[Candidates, Staged | None]:
+    """What is to be ranked, with its rows whole; of two stages that is what the first chooses.
+
+    Raises:
+        SnapshotGone: the collection went on, and what was read first is kept no longer.
+    """
+    question, like = asked.question, asked.like
+    request, stage = question.request, None
+    if request.rerank_depth is not None:
+        stage = Stage(request.rerank_depth, question.weights)
+    found = question.collection.candidates(
+        like.query,
+        legs=legs,
+        depth=min(request.depth + like.chunks, MAX_DEPTH),
+        tenant=request.tenant,
+        filter=question.filter,
+        words=request.words,
+        spec=question.spec,
+        within=budget.legs(),
+        codes=stage is None,
+    )
+    found = replace(found, failed={**refused, **found.failed})
+    if not isinstance(request.query, str):
+        own = without(request.query, found.rows, found.legs, request.depth)
+        found = replace(found, legs=own)
+    if stage is None:
+        return found, None
+    chosen, staged = stage.chosen(like.query, found.rows, found.legs, found.failed)
+    rows = question.collection.rows(
+        list(set[int]().union(*chosen.values())), tenant=request.tenant, snapshot=found.snapshot
+    )
+    return replace(found, rows=rows, legs=chosen), staged

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m3.errors import DeadlineExceeded, M3Error
-from m3.types import F32, EmbeddingBatch, Representation
+from m3.types import F32, Passages, Representation
 from scoring.exact import colbert_scores, first_scores
 from scoring.fusion import F64, METHOD_WEIGHTS, Method, Weights, fuse, ranked
 from search.degrade import PARTS, Part, in_order
@@ -30,7 +30,7 @@ class ScoredCandidates:
         scores: [n, 3] fp32, dense, sparse and ColBERT of row i; of no meaning for `dropped` ones.
         legs: what each leg found, row ids; those that dropped out are not among them.
         dropped: the parts that the search goes without, and why.
-        staged: where not all candidates are to be ranked; `legs` have those that are.
+        staged: where not all that was found is to be ranked; `rows` and `legs` have what is.
     """
 
     rows: CandidateRows
@@ -82,13 +82,34 @@ class Stage:
     depth: int
     weights: Weights
 
-    def best(self, rows: CandidateRows, scores: F32, lacking: Iterable[Part]) -> Sequence[int]:
-        """The numbers of the chosen rows, ascending; of equal ones those of the first ids."""
+    def chosen(
+        self,
+        query: Representation,
+        candidates: CandidateRows,
+        legs: Mapping[Leg, Sequence[int]],
+        lacking: Iterable[Part],
+    ) -> tuple[dict[Leg, list[int]], Staged]:
+        """What of the legs is chosen; of equal candidates those of the first ids.
+
+        Args:
+            candidates: rows of all that the legs have; their token vectors are not looked at.
+            lacking: legs that dropped out.
+        """
+        found = set[int]().union(*legs.values())
+        scores, chunks = _first_scores(query, candidates), candidates.chunks
+        among = [i for i, chunk in enumerate(chunks) if chunk.row in found]
+        fused = fuse(scores[among], self._weights(lacking))
+        best = ranked(fused, [chunks[i].id for i in among])[: self.depth]
+        rows = {chunks[among[i]].row for i in best}
+        chosen: dict[Leg, list[int]] = {
+            leg: [row for row in ids if row in rows] for leg, ids in legs.items()
+        }
+        return chosen, Staged(found=len(among), reranked=len(rows))
+
+    def _weights(self, lacking: Iterable[Part]) -> Weights:
         unknown = {*lacking, "colbert"}
         usual = METHOD_WEIGHTS[Method.DENSE_SPARSE]
-        weights = self.weights.without(unknown) or usual.without(unknown) or usual
-        order = ranked(fuse(scores, weights), [chunk.id for chunk in rows.chunks])
-        return sorted(order[: self.depth])
+        return self.weights.without(unknown) or usual.without(unknown) or usual
 
 
 def _by_ranks(
@@ -107,35 +128,33 @@ def score(
     failed: Mapping[Leg, M3Error],
     *,
     ends: float | None,
-    stage: Stage | None = None,
+    staged: Staged | None = None,
 ) -> ScoredCandidates:
     """All three exact scores of every candidate, but for parts that dropped out.
 
     Args:
         failed: legs that dropped out.
         ends: until when ColBERT may be computed, of the monotonic clock.
-        stage: which candidates it is computed for; None is all of them.
+        staged: what these candidates were chosen of, where not all are to be ranked.
     """
     dropped: dict[Part, M3Error] = {**failed}
-    scores = np.zeros((len(candidates.chunks), 3), np.float32)
+    scores = _first_scores(query, candidates)
     for begin, passages in _batches(candidates):
-        scores[begin : begin + len(passages), :2] = first_scores(query, passages)
-    chosen: Sequence[int] = range(len(scores))
-    staged = None
-    if stage is not None:
-        chosen = stage.best(candidates, scores, dropped)
-        rows = {candidates.chunks[i].row for i in chosen}
-        legs = {leg: [row for row in found if row in rows] for leg, found in legs.items()}
-        staged = Staged(found=len(scores), reranked=len(chosen))
-    for begin, passages in _batches(candidates):
-        own = [i - begin for i in chosen if begin <= i < begin + len(passages)]
-        if not _colbert(query, passages, own, ends, out=scores[begin:, 2]):
+        if not _colbert(query, passages, ends, out=scores[begin:, 2]):
             dropped["colbert"] = DeadlineExceeded("there was no time left for the ColBERT scores")
             break
     return ScoredCandidates(candidates, scores, legs, dropped, staged)
 
 
-def _batches(candidates: CandidateRows) -> Iterator[tuple[int, EmbeddingBatch]]:
+def _first_scores(query: Representation, candidates: CandidateRows) -> F32:
+    """[n, 3] fp32: dense and sparse score of each candidate, and 0 for ColBERT's."""
+    scores = np.zeros((len(candidates.chunks), 3), np.float32)
+    for begin, passages in _batches(candidates):
+        scores[begin : begin + len(passages), :2] = first_scores(query, passages)
+    return scores
+
+
+def _batches(candidates: CandidateRows) -> Iterator[tuple[int, Passages]]:
     """Each batch with the number of its first candidate."""
     begin = 0
     for batch in candidates.batches:
@@ -143,25 +162,13 @@ def _batches(candidates: CandidateRows) -> Iterator[tuple[int, EmbeddingBatch]]:
         begin += len(batch)
 
 
-def _colbert(
-    query: Representation,
-    passages: EmbeddingBatch,
-    chosen: Sequence[int],
-    ends: float | None,
-    out: F32,
-) -> bool:
-    """Of the chosen passages, in ascending order; whether there was time for all of them."""
-    for start, stop in _runs(chosen, len(passages) if ends is None else _AT_ONCE):
+def _colbert(query: Representation, passages: Passages, ends: float | None, out: F32) -> bool:
+    """Whether there was time for all of them."""
+    count = len(passages)
+    at_once = count if ends is None else _AT_ONCE
+    for start in range(0, count, at_once):
         if ends is not None and time.monotonic() >= ends:
             return False
+        stop = min(start + at_once, count)
         out[start:stop] = colbert_scores(query, passages, start, stop)
     return True
-
-
-def _runs(numbers: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
-    """Neighbouring numbers together, as [start, stop)."""
-    start = 0
-    for i in range(1, len(numbers) + 1):
-        if i == len(numbers) or i - start == most or numbers[i] != numbers[i - 1] + 1:
-            yield numbers[start], numbers[i - 1] + 1
-            start = i

@@ -123,15 +123,10 @@ def test_two_stages_go_without_a_part_as_any_search_does(query: Representation) 
     collection = library(passages_of(30)).open(COLLECTION)
     legs: Sequence[Leg] = ("dense",)
     found = collection.candidates(query, legs=legs, depth=30, tenant="default")
-    weights = METHOD_WEIGHTS[Method.FUSION]
-    scored = score(
-        query,
-        found.rows,
-        found.legs,
-        {"sparse": MilvusUnreachable("it is gone")},
-        ends=0.0,
-        stage=Stage(10, weights),
-    )
+    weights, failed = METHOD_WEIGHTS[Method.FUSION], {"sparse": MilvusUnreachable("it is gone")}
+    chosen, staged = Stage(10, weights).chosen(query, found.rows, found.legs, failed)
+    assert staged == Staged(found=30, reranked=10)
+    scored = score(query, found.rows, chosen, failed, ends=0.0, staged=staged)
     assert scored.degraded == ("sparse", "colbert")
     ranking = scored.ranking(replace(REQUEST, rerank_depth=10), weights)
     assert [place.row for place in ranking] == list(found.legs["dense"][:10])
