@@ -23,6 +23,8 @@ DATABASE = "milvus.db"
 _WATCH_SECONDS = 0.5
 _LOCK_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+_LOGS = {"GLOG_logtostderr": "1", "GLOG_minloglevel": "2"}
+"""Errors, to our log. Else the engine writes 20 lines a search to files in /tmp, for ever."""
 
 
 class Supervisor:
@@ -69,7 +71,7 @@ class Supervisor:
         # The engine holds the lock too: should this process be killed, it is not started twice.
         engine = subprocess.Popen(  # noqa: S603 - the binary of an installed package
             [str(binary), str(self._directory / DATABASE), f"unix:{self._socket}", "ERROR"],
-            env={**os.environ, "LD_LIBRARY_PATH": str(binary.parent)},
+            env={**_LOGS, **os.environ, "LD_LIBRARY_PATH": str(binary.parent)},
             pass_fds=(lock.fileno(),),
         )
         state = {"supervisor": os.getpid(), "engine": engine.pid}

@@ -139,3 +139,14 @@ def test_a_call_into_a_killed_engine_says_so_and_the_next_one_works(tmp_path):
     finally:
         store.close()
         Engine(tmp_path, 5).stop()
+
+
+def test_it_leaves_nothing_in_the_folder_for_temporary_files(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    engine = Engine(tmp_path, idle_seconds=1.0)
+    engine.attach()
+    engine.detach()
+    engine.stop()
+    assert not list(temporary.rglob("milvus*.INFO*"))
