@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -14,6 +14,37 @@ from embedder.encoders.arithmetic import Arithmetic
 
 Linear: TypeAlias = Callable[[Tensor], Tensor]
 """[T, in] -> [T, out], in the arithmetic's dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linears:
+    """The products of one transformer layer.
+
+    Attributes:
+        projections: queries, keys and values in turn, from one product or from three.
+        mixed: of what attention gives.
+        wide: with GELU.
+        narrow: of what `wide` gives.
+    """
+
+    projections: tuple[Linear, ...]
+    mixed: Linear
+    wide: Linear
+    narrow: Linear
+
+
+class LinearSource(Protocol):
+    """Whose linear layers a model takes in place of torch's."""
+
+    @property
+    def engine(self) -> str:
+        """Which code multiplies, as a part of `Encoder.engine`."""
+        ...
+
+    def __call__(self, number: int) -> Linears:
+        """Those of one layer."""
+        ...
+
 
 E4M3 = torch.float8_e4m3fn
 _E4M3_MAX = torch.finfo(E4M3).max

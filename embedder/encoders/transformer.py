@@ -18,7 +18,7 @@ from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.attention import Attention, RunAttention, VarlenAttention, varlen_kernel
 from embedder.encoders.encoder import Pause
 from embedder.encoders.graphs import Graphs, cuda_capture, padded_size
-from embedder.encoders.linear import Linear, prepare
+from embedder.encoders.linear import Linear, Linears, LinearSource, prepare
 from embedder.encoders.packing import Packing
 from embedder.encoders.transfer import Bus
 from embedder.model.checkpoint import Architecture, Checkpoint
@@ -41,28 +41,20 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One transformer layer, normalised after each half.
+    """One transformer layer, normalised after each half."""
 
-    Attributes:
-        projections: queries, keys and values in turn, from one product or from three.
-        wide: with GELU.
-    """
-
-    projections: tuple[Linear, ...]
-    mixed: Linear
+    linears: Linears
     mixed_norm: Norm
-    wide: Linear
-    narrow: Linear
     narrow_norm: Norm
     heads: int
 
     def __call__(self, x: Tensor, attend: Attention) -> Tensor:
-        x = self.mixed_norm(self.mixed(self._attention(x, attend)).add_(x))
-        return self.narrow_norm(self.narrow(self.wide(x)).add_(x))
+        x = self.mixed_norm(self.linears.mixed(self._attention(x, attend)).add_(x))
+        return self.narrow_norm(self.linears.narrow(self.linears.wide(x)).add_(x))
 
     def _attention(self, x: Tensor, attend: Attention) -> Tensor:
         """[T, d] -> [T, d]; each text attends to itself alone."""
-        parts = [projection(x) for projection in self.projections]
+        parts = [projection(x) for projection in self.linears.projections]
         if len(parts) == 1:
             parts = parts[0].chunk(3, dim=1)
         q, k, v = (part.view(len(x), self.heads, -1) for part in parts)
@@ -73,11 +65,19 @@ class Transformer:
     """A checkpoint's encoder, its weights in memory: texts in, last hidden states out."""
 
     def __init__(
-        self, checkpoint: Checkpoint, arithmetic: Arithmetic, bus: Bus, *, graphs: bool = False
+        self,
+        checkpoint: Checkpoint,
+        arithmetic: Arithmetic,
+        bus: Bus,
+        *,
+        linears: LinearSource | None = None,
+        graphs: bool = False,
     ) -> None:
         """Read the weights.
 
         Args:
+            arithmetic: of all but `linears`.
+            linears: whose linear layers to take; None makes them from the checkpoint.
             graphs: replay short batches as CUDA graphs, where the device has what they need.
 
         Raises:
@@ -87,13 +87,17 @@ class Transformer:
         self._precision = arithmetic.precision
         self._dtype = arithmetic.dtype
         self._bus = bus
+        self._linears = linears
         tensors = _OnDevice(Tensors(checkpoint), checkpoint.architecture, arithmetic, bus.device)
         # Read a row at a time, so a CPU leaves the largest of the tensors in its file.
         words = tensors.source.words()
         self._words = words if bus.device.type == "cpu" else words.to(bus.device, self._dtype)
         self._positions = tensors.source.positions().to(bus.device)
         self._norm = tensors.norm("embeddings.LayerNorm", torch.float32)
-        self._layers = [tensors.layer(i) for i in range(self._architecture.num_hidden_layers)]
+        self._layers = [
+            tensors.layer(i, (linears or tensors.linears)(i))
+            for i in range(self._architecture.num_hidden_layers)
+        ]
         head = self._architecture.hidden_size // self._architecture.num_attention_heads
         self._kernel = varlen_kernel(bus.device, self._dtype, head)
         self._graphs = self._captured() if graphs else None
@@ -103,10 +107,11 @@ class Transformer:
         """See `Encoder.engine`."""
         attention = "attention per length" if self._kernel is None else "variable-length attention"
         graphs = "off" if self._graphs is None else "on"
-        return (
+        torch_s = (
             f"torch {torch.__version__} {self._precision}, {attention}, CUDA graphs {graphs}, "
             f"{_name(self._bus.device)}"
         )
+        return torch_s if self._linears is None else f"{self._linears.engine}; {torch_s}"
 
     def padding(self, token_ids: Sequence[Sequence[int]]) -> int:
         """See `States.padding`."""
@@ -162,6 +167,10 @@ def _name(device: torch.device) -> str:
     return f"CPU with {torch.backends.cpu.get_cpu_capability()}"
 
 
+def _base(number: int) -> str:
+    return f"encoder.layer.{number}"
+
+
 class _OnDevice:
     """The parts of a model, on the device and in the arithmetic."""
 
@@ -189,15 +198,21 @@ class _OnDevice:
         weight, bias = self.source.pair(name, size_in, size_out)
         return prepare(weight, bias, self._arithmetic, self._device, gelu=gelu)
 
-    def layer(self, number: int) -> Layer:
+    def linears(self, number: int) -> Linears:
         d, wide = self._architecture.hidden_size, self._architecture.intermediate_size
-        base = f"encoder.layer.{number}"
-        return Layer(
+        base = _base(number)
+        return Linears(
             projections=self._projections(f"{base}.attention.self", d),
             mixed=self.linear(f"{base}.attention.output.dense", d, d),
-            mixed_norm=self.norm(f"{base}.attention.output.LayerNorm"),
             wide=self.linear(f"{base}.intermediate.dense", d, wide, gelu=True),
             narrow=self.linear(f"{base}.output.dense", wide, d),
+        )
+
+    def layer(self, number: int, linears: Linears) -> Layer:
+        base = _base(number)
+        return Layer(
+            linears=linears,
+            mixed_norm=self.norm(f"{base}.attention.output.LayerNorm"),
             narrow_norm=self.norm(f"{base}.output.LayerNorm"),
             heads=self._architecture.num_attention_heads,
         )

@@ -35,8 +35,8 @@ def test_fp32_weights_stay_in_their_file(weights):
     layers = encoder._transformer._layers
     linear = [
         linear
-        for layer in layers
-        for linear in (*layer.projections, layer.mixed, layer.wide, layer.narrow)
+        for each in (layer.linears for layer in layers)
+        for linear in (*each.projections, each.mixed, each.wide, each.narrow)
     ]
     assert len(linear) == 6 * len(layers)
     spans, anonymous = maps_of(weights)

@@ -76,9 +76,37 @@ class Batch(Structure):
 
 @cache
 def library() -> Any | None:
-    """The kernels, or None where they were not built or this processor cannot run them."""
+    """The kernels of a whole layer on AVX-512.
+
+    None where they were not built or this processor cannot run them.
+    """
+    kernels = _found("_kernels")
+    if kernels is not None:
+        for name in ("m3_enter", "m3_layer"):
+            function = getattr(kernels, name)
+            function.argtypes = (c_void_p, POINTER(Model), POINTER(Layer), POINTER(Batch))
+            function.restype = None
+    return kernels
+
+
+@cache
+def avx2() -> Any | None:
+    """The kernel of int8 linear layers on AVX2; None as of `library`."""
+    kernels = _found("_avx2")
+    if kernels is not None:
+        sizes = (c_int,) * 4
+        kernels.m3_linear.argtypes = (
+            *(c_void_p, POINTER(Linear), c_void_p),
+            *sizes,
+            *(c_void_p, c_void_p, c_void_p),
+        )
+        kernels.m3_linear.restype = None
+    return kernels
+
+
+def _found(name: str) -> Any | None:
     for suffix in EXTENSION_SUFFIXES:
-        file = _FOLDER / f"_kernels{suffix}"
+        file = _FOLDER / f"{name}{suffix}"
         if file.exists():
             return _typed(ctypes.CDLL(str(file)))
     return None
@@ -91,8 +119,4 @@ def _typed(kernels: Any) -> Any | None:
     kernels.m3_pool_new.restype = c_void_p
     kernels.m3_pool_new.argtypes = (c_int,)
     kernels.m3_pool_free.argtypes = (c_void_p,)
-    for name in ("m3_enter", "m3_layer"):
-        function = getattr(kernels, name)
-        function.argtypes = (c_void_p, POINTER(Model), POINTER(Layer), POINTER(Batch))
-        function.restype = None
     return kernels

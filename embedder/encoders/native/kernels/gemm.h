@@ -5,9 +5,10 @@
  * from its first byte to its last. Six rows by four vectors fill 24 of the 32 registers. */
 #pragma once
 
+#include "panels.h"
 #include "vector.h"
 
-enum { ROWS = 6, COLUMNS = 64, VECTORS = COLUMNS / 16, GROUP = 128 };
+enum { ROWS = 6, VECTORS = COLUMNS / 16 };
 
 /* Bytes that are fetched ahead of their use: about what memory takes to answer. */
 enum { AHEAD = 2048 };

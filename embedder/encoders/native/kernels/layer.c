@@ -8,10 +8,9 @@
 
 #include "attention.h"
 #include "gemm.h"
+#include "panels.h"
 #include "pool.h"
 #include "vector.h"
-
-enum { KERNELS = 1 };
 
 /* Tokens that go through all panels before the next ones do: their activations and a panel stay
  * in the core's cache together. */
