@@ -263,7 +263,7 @@ def batch_of(
         raise ValueError(f"rows of one batch have one codec, not {sorted(codecs)}")
     late = rows if colbert else ()
     return EmbeddingBatch(
-        dense=np.stack([row.dense for row in rows]),
+        dense=np.concatenate([row.dense for row in rows]).reshape(len(rows), -1),
         sparse_offsets=offsets_of([len(row.sparse_ids) for row in rows]),
         sparse_ids=np.concatenate([row.sparse_ids for row in rows]),
         sparse_weights=np.concatenate([row.sparse_weights for row in rows]),

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from m3.errors import StoredDataError
 from m3.types import Representation
 from store.contract import ChunkKey
@@ -21,6 +23,7 @@ from store.table.table import Version
 
 _ROW_BYTES = 2_000
 """Of the objects that hold a row, beside its numbers."""
+_DENSE_BYTES = np.dtype(np.float32).itemsize
 _PASSED = 10_000
 """Rows not kept that are remembered by name: those of some fifty searches."""
 
@@ -39,12 +42,19 @@ class Row:
     embedding: Representation
 
     def owned(self) -> Row:
-        """With arrays of its own: views would keep all that was read with them."""
+        """With arrays of its own: views would keep all that was read with them.
+
+        The dense vector is fp32: to widen halves is most of what a dense score takes.
+        """
         copies = {name: array.copy() for name, array in self._arrays().items()}
+        copies["dense"] = self.embedding.dense.astype(np.float32)
         return Row(self.chunk, replace(self.embedding, **copies))
 
     def bytes(self) -> int:
-        return _ROW_BYTES + sum(array.nbytes for array in self._arrays().values())
+        """Of such a row."""
+        dense = self.embedding.dense
+        arrays = sum(array.nbytes for array in self._arrays().values())
+        return _ROW_BYTES + arrays - dense.nbytes + dense.size * _DENSE_BYTES
 
     def _arrays(self) -> dict[str, Any]:
         arrays = {name: getattr(self.embedding, name) for name in _ARRAYS}

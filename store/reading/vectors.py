@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -53,7 +53,7 @@ class Vectors:
         self._pool = pool
         self._codes = codes
         self._asked: set[int] = set()
-        self._kept = 0
+        self._kept: list[Row] = []
         self._takes: list[tuple[Future[pa.Table], Future[pa.Table] | None]] = []
         self._read: list[CandidateRows] = []
         self._all: CandidateRows | None = None
@@ -66,14 +66,10 @@ class Vectors:
         self._asked.update(wanted)
         self._all = None
         kept = self._cache.get(self._table, self._version, wanted)
-        self._kept += len(kept)
+        self._kept += kept
         there = {row.chunk.row for row in kept}
         if lacking := [id_ for id_ in wanted if id_ not in there]:
             self._begin(lacking)
-        if kept:
-            own = [row.embedding for row in kept]
-            batch: Passages = own if self._codes else batch_of(own, colbert=False)
-            self._read.append(CandidateRows([row.chunk for row in kept], [batch]))
 
     def _begin(self, ids: Sequence[int]) -> None:
         if not self._codes:
@@ -93,14 +89,21 @@ class Vectors:
 
     def _waited(self) -> CandidateRows:
         with tracing.span("table.rows", {"m3.rows": len(self._asked)}) as span:
-            span.add({"m3.rows_kept": self._kept})
+            span.add({"m3.rows_kept": len(self._kept)})
             while self._takes:
                 others, codes = self._takes.pop()
                 self._add(others.result(), None if codes is None else codes.result())
+        parts = [*self._from_memory(), *self._read]
         return CandidateRows(
-            [chunk for part in self._read for chunk in part.chunks],
-            [batch for part in self._read for batch in part.batches],
+            [chunk for part in parts for chunk in part.chunks],
+            [batch for part in parts for batch in part.batches],
         )
+
+    def _from_memory(self) -> Iterator[CandidateRows]:
+        if self._kept:
+            own = [row.embedding for row in self._kept]
+            batch: Passages = own if self._codes else batch_of(own, colbert=False)
+            yield CandidateRows([row.chunk for row in self._kept], [batch])
 
     def _add(self, others: pa.Table, codes: pa.Table | None) -> None:
         if not len(others):
