@@ -79,7 +79,7 @@ async def look(
         NotFound: no such collection, or nothing was found.
         M3Error: as a search does.
     """
-    request = SearchRequest(text, collection, candidates=candidates)
+    request = SearchRequest(text, collection, candidates=candidates, rerank_depth=0)
     async with open_service(settings) as (service, client):
         found = await service.look(request)
         texts = await service.texts(found)

@@ -99,8 +99,8 @@ class SearchOptions(Body):
         default=None,
         description="Only so many candidates, the best by their dense and sparse scores alone, get "
         "a ColBERT score and may be hits, at least offset + top_k; the same on every page. "
-        "`staged` of the answer says so. Default: all.",
-        json_schema_extra=_bounds(1, MAX_RERANKED),
+        "`staged` of the answer says so. 0: all. Default: the collection's own, or all.",
+        json_schema_extra=_bounds(0, MAX_RERANKED),
     )
     offset: Whole = Field(default=0, json_schema_extra=_bounds(0, MAX_CANDIDATES - 1))
     filter: dict[str, Any] | None = Field(
@@ -155,7 +155,7 @@ class SearchOptions(Body):
         page = None if self.page is None else Page.read(self.page)
         offset, top_k = self.offset, self.top_k
         if page is not None and "offset" not in self.model_fields_set:
-            most = min(page.depth, self.rerank_depth or page.depth)
+            most = min(page.depth, page.stage or page.depth)
             offset, top_k = page.offset, max(1, min(top_k, most - page.offset))
         return SearchRequest(
             query=query,

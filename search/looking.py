@@ -16,7 +16,7 @@ from embedder.client import EmbedderClient
 from m3 import tracing
 from m3.errors import GenerationChanged, M3Error, NotFound
 from m3.types import Representation
-from scoring.fusion import FUSING, Weights
+from scoring.fusion import Weights
 from search.collections import Collections
 from search.degrade import Breakers, Budget, Part
 from search.embed import QueryEmbedder
@@ -24,7 +24,15 @@ from search.request import SearchRequest
 from search.rerank import ScoredCandidates, Stage, score
 from search.response import Staged
 from search.similar import Likeness, likeness, without
-from store.contract import MAX_DEPTH, Candidates, Collection, CollectionSpec, Leg, Snapshot
+from store.contract import (
+    MAX_DEPTH,
+    Candidates,
+    Collection,
+    CollectionSpec,
+    Defaults,
+    Leg,
+    Snapshot,
+)
 from store.filters import Filter, parse
 
 T = TypeVar("T")
@@ -36,13 +44,19 @@ _THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that its collection has accepted, with the weights that it comes to."""
+    """A request that its collection has accepted, with what it comes to.
+
+    Attributes:
+        weights: by which it is ranked.
+        stage: how many candidates get a ColBERT score; None: all.
+    """
 
     request: SearchRequest
     collection: Collection
     spec: CollectionSpec
     filter: Filter | None
     weights: Weights
+    stage: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +162,11 @@ class Looker:
             self._collections.forget(request.collection)
             raise
         filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
-        # A request that gives weights, or takes none, needs no second look at the record.
-        needs = request.weights is None and request.method in FUSING
-        weights = request.scoring_weights(collection.weights(spec) if needs else {})
-        return Question(request, collection, spec, filter_, weights)
+        # Others need no second look at the record.
+        saved = collection.defaults(spec) if request.takes_defaults else Defaults()
+        weights = request.scoring_weights(saved.weights)
+        stage = request.stage(saved.rerank_depth, weights)
+        return Question(request, collection, spec, filter_, weights, stage)
 
     async def query(self, question: Question) -> Likeness:
         """The query as the collection's model sees it."""
@@ -202,8 +217,8 @@ def _found(
     """
     question, like = asked.question, asked.like
     request, stage = question.request, None
-    if request.rerank_depth is not None:
-        stage = Stage(request.rerank_depth, question.weights)
+    if question.stage is not None:
+        stage = Stage(question.stage, question.weights)
     found = question.collection.candidates(
         like.query,
         legs=legs,

@@ -17,8 +17,8 @@ from search.ranking import Place
 from search.response import Staged
 from store.contract import Snapshot
 
-_FORM = struct.Struct(">B12s12sHH")
-_VERSION = 1
+_FORM = struct.Struct(">B12s12sHHH")
+_VERSION = 2
 _DIGEST_BYTES = 12
 
 _MAX_BYTES = 32 * 2**20
@@ -35,17 +35,21 @@ class Page:
         search: digest of what was asked, `SearchRequest.digest`.
         snapshot: digest of what it read, and what it went without.
         depth: candidates of each leg.
+        stage: how many of them get a ColBERT score; 0: all.
         offset: hits before this page.
     """
 
     search: bytes
     snapshot: bytes
     depth: int
+    stage: int
     offset: int
 
     def token(self) -> str:
         """Opaque to callers."""
-        packed = _FORM.pack(_VERSION, self.search, self.snapshot, self.depth, self.offset)
+        packed = _FORM.pack(
+            _VERSION, self.search, self.snapshot, self.depth, self.stage, self.offset
+        )
         return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
     @classmethod
@@ -56,7 +60,7 @@ class Page:
             version, *fields = _FORM.unpack(packed)
         except (binascii.Error, struct.error, ValueError):
             version, fields = 0, []
-        if version != _VERSION or not 0 < fields[3] < fields[2]:
+        if version != _VERSION or not 0 < fields[4] < fields[2]:
             raise InvalidInput("page: send that of the answer before, as it is, or leave it out")
         return cls(*fields)
 
@@ -75,6 +79,7 @@ class Ranking:
         weights: how they were fused, on all its pages.
         degraded: what the search went without, on all its pages.
         staged: how many of the candidates are ranked, where not all are.
+        stage: how many were to be, at most, on all its pages; None: all.
     """
 
     places: Sequence[Place]
@@ -83,10 +88,12 @@ class Ranking:
     weights: Weights
     degraded: tuple[str, ...] = ()
     staged: Staged | None = None
+    stage: int | None = None
 
     def digest(self) -> bytes:
         """[12] bytes of what its pages have in common."""
-        return digest(self.snapshot.table, self.snapshot.version, self.weights, *self.degraded)
+        made = self.snapshot.table, self.snapshot.version, self.weights, self.stage
+        return digest(*made, *self.degraded)
 
 
 class Rankings:

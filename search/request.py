@@ -10,7 +10,7 @@ from typing import Any
 
 from m3.errors import InvalidInput
 from m3.types import DEFAULT_TENANT, DocumentKey
-from scoring.fusion import METHOD_WEIGHTS, Method, Weights
+from scoring.fusion import FUSING, METHOD_WEIGHTS, Method, Weights
 from search.paging import Page, digest
 from search.ranking import GroupBy, Rank
 from store.contract import Leg
@@ -43,7 +43,7 @@ class SearchRequest:
         candidates: how deep each leg is searched. None: enough for the first page; a page
             beyond it needs a depth, the same on every page, or the pages would not fit together.
         rerank_depth: only so many candidates, the best by dense and sparse scores alone, get a
-            ColBERT score and may be hits. None: all of them.
+            ColBERT score and may be hits; 0: all of them. None: what is saved with the collection.
         rank: `rrf` fuses the ranks in the legs that are asked, in place of weighted scores.
         min_score: hits below it are left out.
         group_by: `document`: hits are documents, by their best chunk; top_k and offset count them.
@@ -113,9 +113,9 @@ class SearchRequest:
             )
 
     def _check_rerank_depth(self) -> None:
-        if self.rerank_depth is None:
+        if not self.rerank_depth:
             return
-        _check_range("rerank_depth", self.rerank_depth, 1, MAX_RERANKED)
+        _check_range("rerank_depth", self.rerank_depth, 0, MAX_RERANKED)
         if self.rank is Rank.RRF or not (self.weights or METHOD_WEIGHTS[self.method]).colbert:
             raise InvalidInput(
                 "rerank_depth is for searches that ColBERT scores rank: fusion, colbert, or "
@@ -124,7 +124,7 @@ class SearchRequest:
         if self.offset + self.top_k > self.rerank_depth:
             raise InvalidInput(
                 f"offset + top_k is {self.offset + self.top_k}, but only {self.rerank_depth} "
-                "candidates are ranked: set rerank_depth higher, or leave it out"
+                "candidates are ranked: set rerank_depth higher, or to 0 for all"
             )
 
     @property
@@ -163,6 +163,26 @@ class SearchRequest:
     def legs(self) -> Sequence[Leg]:
         """Where candidates come from."""
         return legs_of(self.method)
+
+    @property
+    def takes_defaults(self) -> bool:
+        """Whether what is saved with the collection makes a difference to it."""
+        own = self.weights is not None or self.method not in FUSING
+        return not own or (self.page is None and self.rerank_depth is None)
+
+    def stage(self, saved: int | None, weights: Weights) -> int | None:
+        """How many candidates get a ColBERT score, of a search by these weights; None: all.
+
+        A page has what its search began with. What is saved is no limit to the hits that are asked
+        for, and nothing to a search that ColBERT does not rank.
+        """
+        if self.page is not None:
+            return self.page.stage or None
+        if self.rerank_depth is not None:
+            return self.rerank_depth or None
+        if saved is None or self.rank is Rank.RRF or not weights.colbert:
+            return None
+        return min(max(saved, self.offset + self.top_k), MAX_RERANKED)
 
     def scoring_weights(self, saved: Mapping[Method, Weights]) -> Weights:
         """Its own, or those saved for its method, or the method's."""

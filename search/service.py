@@ -192,7 +192,8 @@ class SearchService:
         after = request.offset + request.top_k
         if after >= min(request.depth, len(ranking.places)):
             return None
-        page = Page(request.digest(), ranking.digest(), request.depth, after)
+        stage = ranking.stage or 0
+        page = Page(request.digest(), ranking.digest(), request.depth, stage, after)
         self._rankings.keep(page, ranking)
         return page.token()
 
@@ -238,6 +239,7 @@ def _found(look: Look) -> _Found:
         look.question.weights,
         look.candidates.degraded,
         look.candidates.staged,
+        look.question.stage,
     )
     if request.page is not None and request.page.snapshot != ranking.digest():
         raise _expired()

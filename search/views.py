@@ -51,6 +51,7 @@ class StatusView:
         bytes: on disk, index apart.
         unpublished: commits that the index does not have yet.
         weights: what searches use that give none, by method, where they were tuned.
+        rerank_depth: what searches use that give none; null where all candidates are ranked.
     """
 
     collection: CollectionView
@@ -61,6 +62,7 @@ class StatusView:
     bytes: int | None
     unpublished: int | None
     weights: Mapping[Method, Weights]
+    rerank_depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ def status_view(status: Status, own: Counts | None) -> StatusView:
         chunks=(own or status).chunks,
         bytes=status.bytes if own is None else None,
         unpublished=status.unpublished if own is None else None,
-        weights=status.weights,
+        weights=status.defaults.weights,
+        rerank_depth=status.defaults.rerank_depth,
     )
 
 

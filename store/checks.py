@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -12,8 +12,8 @@ import orjson
 from m3.codec import width
 from m3.errors import InvalidInput, NotFound
 from m3.types import Representation
-from scoring.fusion import FUSING, Method, Weights
-from store.contract import CollectionSpec, DocumentRows
+from scoring.fusion import FUSING, Method
+from store.contract import CollectionSpec, Defaults, DocumentRows
 from store.filters import field_values
 
 MAX_ID_BYTES = 512
@@ -37,9 +37,11 @@ def check_name(name: str) -> None:
         )
 
 
-def check_weights(weights: Mapping[Method, Weights]) -> None:
-    """Raises InvalidInput for weights of a method that they would make another one."""
-    for method, chosen in weights.items():
+def check_defaults(defaults: Defaults) -> None:
+    """Raises InvalidInput for weights that make a method another one, or a depth that is none."""
+    if defaults.rerank_depth is not None and defaults.rerank_depth < 1:
+        raise InvalidInput(f"rerank_depth must be at least 1, got {defaults.rerank_depth}")
+    for method, chosen in defaults.weights.items():
         if method not in FUSING:
             raise InvalidInput(f"{method} has no weights to save: {' and '.join(FUSING)} have")
         if method is Method.DENSE_SPARSE and chosen.colbert:

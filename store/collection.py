@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from m3.errors import GenerationChanged
 from m3.types import Document, DocumentKey, Representation
-from scoring.fusion import Method, Weights
-from store.checks import check_documents, check_tenants, check_weights
+from store.checks import check_defaults, check_documents, check_tenants
 from store.contract import (
     CandidateRows,
     Candidates,
     CollectionSpec,
     Compaction,
     Counts,
+    Defaults,
     DocumentRows,
     Leg,
     Rows,
@@ -222,12 +222,12 @@ class StoredCollection:
         generation = self._generations.current()
         return Snapshot(generation.table, generation.published)
 
-    def weights(self, spec: CollectionSpec) -> Mapping[Method, Weights]:
-        return self._generations.weights(spec.fingerprint)
+    def defaults(self, spec: CollectionSpec) -> Defaults:
+        return self._generations.defaults(spec.fingerprint)
 
-    def save_weights(self, weights: Mapping[Method, Weights], spec: CollectionSpec) -> None:
-        check_weights(weights)
-        self._generations.save_weights(spec.fingerprint, weights)
+    def save_defaults(self, defaults: Defaults, spec: CollectionSpec) -> None:
+        check_defaults(defaults)
+        self._generations.save_defaults(spec.fingerprint, defaults)
 
     def status(self) -> Status:
         generation = self._generations.current()
@@ -247,7 +247,7 @@ class StoredCollection:
             lag_seconds=max(0.0, time.time() - waiting.timestamp()) if waiting else 0.0,
             published_at=None if at is None else datetime.fromtimestamp(at, UTC),
             spec=generation.spec,
-            weights=self.weights(generation.spec),
+            defaults=self.defaults(generation.spec),
         )
 
     def counts(self, tenant: str) -> Counts:

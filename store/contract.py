@@ -241,6 +241,19 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Defaults:
+    """What searches of a collection use where they say nothing, for one model.
+
+    Attributes:
+        weights: by method, of those that fuse; a method that is not here has its own.
+        rerank_depth: how many candidates get a ColBERT score; None: all of them.
+    """
+
+    weights: Mapping[Method, Weights] = field(default_factory=dict[Method, Weights])
+    rerank_depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Counts of the published version, and what waits to be published.
 
@@ -249,7 +262,7 @@ class Status:
         lag_seconds: since the oldest of them was made, 0 where none waits.
         published_at: when a version was last published; None where none has been since the
             collection was made, or by a version that did not note it.
-        weights: saved for the model that serves, by method.
+        defaults: saved for the model that serves.
     """
 
     name: str
@@ -262,7 +275,7 @@ class Status:
     lag_seconds: float
     published_at: datetime | None
     spec: CollectionSpec
-    weights: Mapping[Method, Weights] = field(default_factory=dict[Method, Weights])
+    defaults: Defaults = field(default_factory=Defaults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,18 +479,18 @@ class Collection(Protocol):
         """What a search would read now."""
         ...
 
-    def weights(self, spec: CollectionSpec) -> Mapping[Method, Weights]:
-        """What was saved for searches that give no weights, by method, for the model of `spec`.
+    def defaults(self, spec: CollectionSpec) -> Defaults:
+        """What was saved for searches that say nothing, for the model of `spec`.
 
-        Weights belong to a model: those of another one wait until it serves again.
+        They belong to a model: those of another one wait until it serves again.
         """
         ...
 
-    def save_weights(self, weights: Mapping[Method, Weights], spec: CollectionSpec) -> None:
+    def save_defaults(self, defaults: Defaults, spec: CollectionSpec) -> None:
         """Have searches use these, in place of all that was saved for the model of `spec`.
 
         Raises:
-            InvalidInput: weights of a method that does not fuse.
+            InvalidInput: weights of a method that does not fuse, or a depth that is none.
         """
         ...
 

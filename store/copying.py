@@ -7,16 +7,15 @@ copy is registered once it is complete, table and index; what breaks off leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from m3.errors import AlreadyExists, Corrupt
-from scoring.fusion import Method, Weights
 from store.checks import check_name
-from store.contract import CollectionSpec
+from store.contract import CollectionSpec, Defaults
 from store.generations.making import undone_on_failure
 from store.index.index import Index
 from store.index.milvus import Milvus
@@ -35,12 +34,12 @@ OnRows = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The published version of a collection's serving generation, and its model's weights."""
+    """The published version of a collection's serving generation, and its model's defaults."""
 
     name: str
     spec: CollectionSpec
     version: Version
-    weights: Mapping[Method, Weights]
+    defaults: Defaults
 
     @classmethod
     def of(cls, registry: Registry, name: str) -> Published:
@@ -48,8 +47,8 @@ class Published:
         record = registry.read(name)
         generation = record.generation
         table = Table(registry.place.table_uri(name, generation.table))
-        weights = record.weights.get(generation.spec.fingerprint, {})
-        return cls(name, generation.spec, table.at(generation.published), weights)
+        defaults = record.defaults(generation.spec.fingerprint)
+        return cls(name, generation.spec, table.at(generation.published), defaults)
 
     @property
     def chunks(self) -> int:
@@ -112,7 +111,7 @@ class Target:
                     swept=copied.number,
                     engine=NOWHERE if self.milvus is None else self.milvus.identity,
                 ),
-                published.weights,
+                published.defaults,
             )
         return Copied(name, copied.count("position = 0"), copied.count(), copied.bytes())
 

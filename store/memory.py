@@ -13,13 +13,12 @@ from typing import Self
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
 from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
 from scoring.definition import dense_score, sparse_score
-from scoring.fusion import Method, Weights
 from store.checks import (
+    check_defaults,
     check_documents,
     check_name,
     check_spec,
     check_tenants,
-    check_weights,
     unknown_collection,
 )
 from store.contract import (
@@ -30,6 +29,7 @@ from store.contract import (
     CollectionSpec,
     Compaction,
     Counts,
+    Defaults,
     DocumentRows,
     Generations,
     Leg,
@@ -86,9 +86,7 @@ class _Record:
     current: int = 1
     building: int | None = None
     previous: int | None = None
-    weights: dict[str, Mapping[Method, Weights]] = field(
-        default_factory=dict[str, Mapping[Method, Weights]]
-    )
+    defaults: dict[str, Defaults] = field(default_factory=dict[str, Defaults])
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -328,14 +326,14 @@ class MemoryCollection:
         with self._lock:
             return Snapshot(self._generation.table, self._generation.version)
 
-    def weights(self, spec: CollectionSpec) -> Mapping[Method, Weights]:
+    def defaults(self, spec: CollectionSpec) -> Defaults:
         with self._lock:
-            return self._record.weights.get(spec.fingerprint, {})
+            return self._record.defaults.get(spec.fingerprint, Defaults())
 
-    def save_weights(self, weights: Mapping[Method, Weights], spec: CollectionSpec) -> None:
-        check_weights(weights)
+    def save_defaults(self, defaults: Defaults, spec: CollectionSpec) -> None:
+        check_defaults(defaults)
         with self._lock:
-            self._record.weights[spec.fingerprint] = dict(weights)
+            self._record.defaults[spec.fingerprint] = defaults
 
     def status(self) -> Status:
         with self._lock:
@@ -351,7 +349,7 @@ class MemoryCollection:
                 lag_seconds=0.0,
                 published_at=self._generation.published_at,
                 spec=self.spec,
-                weights=self.weights(self.spec),
+                defaults=self.defaults(self.spec),
             )
 
     def counts(self, tenant: str) -> Counts:

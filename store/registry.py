@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from m3.errors import AlreadyExists, Corrupt, InvalidInput, NewerFormat
 from scoring.fusion import Method, Weights
 from store.checks import check_name, unknown_collection
-from store.contract import CollectionSpec
+from store.contract import CollectionSpec, Defaults
 from store.places.place import Place, Stored
 
 FORMAT = 3
@@ -99,6 +99,7 @@ class Record:
         building: the one that is being made, if any.
         previous: the one that served before, if it is kept.
         weights: what searches use that give none, by the fingerprint of the model they are for.
+        rerank_depths: likewise, how many candidates get a ColBERT score, where not all do.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Record:
     weights: Mapping[str, Mapping[Method, Weights]] = field(
         default_factory=dict[str, Mapping[Method, Weights]]
     )
+    rerank_depths: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def generation(self) -> Generation:
@@ -126,9 +128,17 @@ class Record:
             previous=None if self.previous == number else self.previous,
         )
 
-    def with_weights(self, fingerprint: str, weights: Mapping[Method, Weights]) -> Record:
+    def defaults(self, fingerprint: str) -> Defaults:
+        """What is saved for a model."""
+        return Defaults(self.weights.get(fingerprint, {}), self.rerank_depths.get(fingerprint))
+
+    def with_defaults(self, fingerprint: str, defaults: Defaults) -> Record:
         """This with these in place of all that the model had."""
-        return replace(self, weights={**self.weights, fingerprint: weights})
+        depths = {of: depth for of, depth in self.rerank_depths.items() if of != fingerprint}
+        if defaults.rerank_depth is not None:
+            depths[fingerprint] = defaults.rerank_depth
+        weights = {**self.weights, fingerprint: defaults.weights}
+        return replace(self, weights=weights, rerank_depths=depths)
 
     def with_generation(self, generation: Generation) -> Record:
         return replace(self, generations={**self.generations, generation.number: generation})
@@ -170,16 +180,16 @@ class Registry:
         self,
         name: str,
         generation: Generation,
-        weights: Mapping[Method, Weights] | None = None,
+        defaults: Defaults | None = None,
     ) -> None:
-        """Register a collection whose first generation is made, with weights for its model.
+        """Register a collection whose first generation is made, with defaults for its model.
 
         Raises:
             AlreadyExists: the name is taken.
         """
         record = Record(name, generation.number, {generation.number: generation})
-        if weights:
-            record = record.with_weights(generation.spec.fingerprint, weights)
+        if defaults is not None:
+            record = record.with_defaults(generation.spec.fingerprint, defaults)
         if not self.place.swap(name, None, _serialise(record)):
             raise AlreadyExists(f"collection {name!r} exists already")
 

@@ -83,6 +83,7 @@ def _show_status(status: Status, building: Building | None, previous: int | None
         "tenancy": f"{spec.tenancy}{f', {spec.owner}' if spec.owner else ''}",
         "fields": ", ".join(f"{name}:{kind}" for name, kind in spec.fields.items()) or "none",
         "weights": _weights(status),
+        "reranked": _reranked(status),
         "generation": _generation(status.generation, building, previous),
         "version": f"{status.version}, published {_published(status)}",
         "lag": f"{status.lag_seconds:,.0f} s ({status.unpublished} commits wait for the index)",
@@ -99,9 +100,14 @@ def _tokens(spec: CollectionSpec) -> str:
 def _weights(status: Status) -> str:
     saved = [
         f"{method} {', '.join(f'{weight:g}' for weight in weights.as_tuple())}"
-        for method, weights in status.weights.items()
+        for method, weights in status.defaults.weights.items()
     ]
     return "; ".join(saved) or "the methods' own"
+
+
+def _reranked(status: Status) -> str:
+    depth = status.defaults.rerank_depth
+    return "all candidates" if depth is None else f"{depth} candidates"
 
 
 def _generation(number: int, building: Building | None, previous: int | None) -> str:

@@ -108,8 +108,8 @@ async def _collected(
 async def _weights(service: SearchService, collection: str) -> Weights | None:
     """Those that a fusion without weights uses there; None are the method's own."""
     opened = await asyncio.to_thread(service.collections.open, collection)
-    saved = await asyncio.to_thread(lambda: opened.weights(opened.spec))
-    return saved.get(Method.FUSION)
+    saved = await asyncio.to_thread(lambda: opened.defaults(opened.spec))
+    return saved.weights.get(Method.FUSION)
 
 
 def _fused(raw: RawScores, weights: Weights | None) -> Run:

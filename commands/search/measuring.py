@@ -136,7 +136,7 @@ async def measure_folder(asked: Asked, settings: Settings, wanted: Wanted) -> Ev
         raw,
         judged.qrels,
         wanted.methods,
-        weights=status.weights,
+        weights=status.defaults.weights,
         metrics=wanted.metrics,
     )
     means = {each.method.value: each.means for each in found}

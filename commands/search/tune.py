@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _EXAMPLES = (
     "Examples:\n\n`m3-search tune ./judged --collection docs`\n\n"
-    "`m3-search tune sheet.csv --collection docs --metric Recall@20 --save`"
+    "`m3-search tune sheet.csv --collection docs --metric Recall@20 --save`\n\n"
+    "`m3-search tune ./judged --collection docs --rerank-depth 50 --save`"
 )
 
 
@@ -40,6 +41,15 @@ def tune(
     method: Annotated[str, typer.Option(help="fusion or dense+sparse.")] = "fusion",
     metric: Annotated[str, typer.Option(help="To make the most of.")] = "nDCG@10",
     depth: Annotated[int, typer.Option(help="Candidates of each leg.", min=10, max=1000)] = 200,
+    rerank_depth: Annotated[
+        int | None,
+        typer.Option(
+            help="Say what it costs that ColBERT ranks only so many candidates; with --save "
+            "searches that say nothing do so, if that is noise. 0: all.",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
     split: Split = SPLIT,
     allow_unknown: AllowUnknown = False,
     save: Annotated[
@@ -70,6 +80,7 @@ def tune(
             method=method,
             metric=metric,
             depth=depth,
+            rerank_depth=rerank_depth,
             allow_unknown=allow_unknown,
             save=save,
             force=force,
@@ -96,7 +107,10 @@ def _as_json(found: Outcome) -> dict[str, Any]:
         "held_out": tuned.held_out,
         "folds": tuned.folds,
         "gain": tuned.gain,
+        "rerank_depth": found.rerank_depth,
+        "staged": found.staged,
         "saved": found.saved,
+        "saved_rerank_depth": found.saved_depth,
     }
 
 
@@ -111,6 +125,22 @@ def _show(found: Outcome) -> None:
         f"{held.wins} better, {held.losses} worse, {held.ties} alike"
     )
     typer.echo(f"  {_verdict(found)}")
+    if found.rerank_depth is not None:
+        typer.echo(f"  {_staged(found, found.rerank_depth)}")
+
+
+def _staged(found: Outcome, depth: int) -> str:
+    if found.staged is None:
+        told = "all candidates get a ColBERT score"
+    else:
+        low, high = found.staged.interval
+        told = (
+            f"rerank_depth {depth}: {found.staged.b:.4f} against {found.staged.a:.4f} "
+            f"({low:+.4f} to {high:+.4f}, p {found.staged.p:.4f})"
+        )
+    if found.saved_depth:
+        return f"{told}; saved: searches that say nothing do so"
+    return f"{told}; not saved" + (": it loses (--force saves it all the same)" * found.asked)
 
 
 def _verdict(found: Outcome) -> str:

@@ -126,7 +126,9 @@ async def collect(
     async def work() -> None:
         for id_, text in waiting:
             try:
-                request = SearchRequest(text, collection, top_k=depth, candidates=depth)
+                request = SearchRequest(
+                    text, collection, top_k=depth, candidates=depth, rerank_depth=0
+                )
                 look = await service.look(request)
             except InvalidInput as error:
                 raise InvalidInput(f"query {id_!r}: {error}") from error

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from m3.errors import GenerationChanged, IndexMissing, NotFound
-from scoring.fusion import Method, Weights
-from store.contract import CollectionSpec
+from store.contract import CollectionSpec, Defaults
 from store.index.index import Index
 from store.index.milvus import Milvus
 from store.places.place import Lease
@@ -49,13 +48,13 @@ class Generations:
         )
         return self._chosen(record)
 
-    def weights(self, fingerprint: str) -> Mapping[Method, Weights]:
+    def defaults(self, fingerprint: str) -> Defaults:
         """What is saved for a model."""
-        return self._registry.read(self.name).weights.get(fingerprint, {})
+        return self._registry.read(self.name).defaults(fingerprint)
 
-    def save_weights(self, fingerprint: str, weights: Mapping[Method, Weights]) -> None:
+    def save_defaults(self, fingerprint: str, defaults: Defaults) -> None:
         """In place of all that is saved for a model."""
-        self._registry.update(self.name, lambda record: record.with_weights(fingerprint, weights))
+        self._registry.update(self.name, lambda record: record.with_defaults(fingerprint, defaults))
 
     def refuse_other(self, generation: Generation, spec: CollectionSpec | None) -> None:
         """Raises GenerationChanged for a caller's spec that is not the generation's."""

@@ -30,14 +30,23 @@ def test_a_collection_gets_weights_of_its_own(
     told = run(environment, "tune", sheet, *named, "--save").stdout
     assert "noise: keep the weights in use; not saved (--force saves them all the same)" in told
     forced = json.loads(
-        run(environment, "tune", sheet, *named, "--save", "--force", "--json").stdout
+        run(
+            environment,
+            *("tune", sheet, *named, "--save", "--force", "--json", "--rerank-depth", "5"),
+        ).stdout
     )
     assert forced["saved"]
+    assert forced["saved_rerank_depth"]
+    assert forced["staged"]["a"] >= forced["staged"]["b"]
     asked = run(environment, "query", "bread", *named, "--explain", "--json")
-    used = json.loads(asked.stdout)["hits"][0]["explain"]["weights"]
-    assert used == pytest.approx(forced["weights"], abs=1e-3)
+    answer = json.loads(asked.stdout)
+    assert answer["hits"][0]["explain"]["weights"] == pytest.approx(forced["weights"], abs=1e-3)
+    assert answer["staged"]["reranked"] == 10
+    whole = run(environment, "query", "bread", *named, "--rerank-depth", "0", "--json")
+    assert json.loads(whole.stdout)["staged"] is None
     status = run(environment, "status", "tuned", command="m3-ingest")
     assert re.search(r"weights +fusion [0-9.]+, [0-9.]+, [0-9.]+$", status.stdout, re.M)
+    assert re.search(r"reranked +5 candidates$", status.stdout, re.M)
     with sheet.open("a") as lines:
         lines.write("1,bread,gone,,,1\n")
     unknown = run(environment, "tune", sheet, *named)

@@ -15,8 +15,9 @@ from evaluation.scores.raw import RawScores
 from evaluation.tuning.fitting import FOLDS, tune
 from evaluation.tuning.places import Places
 from evaluation.tuning.simplex import around, grid
+from evaluation.tuning.staging import cost, staged
 from m3.errors import InvalidInput
-from scoring.fusion import Method, Weights, fuse
+from scoring.fusion import METHOD_WEIGHTS, Method, Weights, fuse, ranked
 from tests.evaluation.drawn import drawn, judgments
 
 NDCG = metric_named("nDCG@10")
@@ -163,3 +164,20 @@ def test_what_cannot_be_tuned_is_told() -> None:
         tune(raw, {}, NDCG, Method.COLBERT)
     with pytest.raises(InvalidInput, match="1 judged query: tuning needs 10"):
         tune(raw, {"q0": {"d1": 1}}, NDCG)
+
+
+@pytest.mark.parametrize("weights", [METHOD_WEIGHTS[Method.FUSION], Weights(0, 0, 1)])
+def test_two_stages_rank_the_best_without_colbert(weights: Weights) -> None:
+    rng = np.random.default_rng(3)
+    raw = drawn(rng, queries=12, candidates=30, levels=4)
+    own = weights.without({"colbert"}) or METHOD_WEIGHTS[Method.DENSE_SPARSE]
+    kept = staged(raw, weights, 7)
+    assert np.diff(kept.offsets).tolist() == [7] * 12
+    for begin, end, first in zip(raw.offsets, raw.offsets[1:], kept.offsets, strict=False):
+        chunks = raw.chunks[begin:end]
+        ids = [raw.ids[chunk] for chunk in chunks]
+        best = ranked(fuse(raw.scores[begin:end], own), ids)[:7]
+        assert kept.chunks[first : first + 7].tolist() == chunks[sorted(best)].tolist()
+    qrels = judgments(rng, raw, relevant=20)
+    assert cost(raw, qrels, NDCG, weights, 30).difference == 0
+    assert cost(raw, qrels, NDCG, weights, 7).ties < 12

@@ -31,7 +31,7 @@ from scoring.fusion import Method, Weights
 from search.app import create
 from search.parts import Parts
 from search.service import SearchService
-from store.contract import Candidates, Collection, CollectionSpec, DocumentRows
+from store.contract import Candidates, Collection, CollectionSpec, Defaults, DocumentRows
 from store.filters import FieldType
 from store.memory import MemoryCollection, MemoryStore
 from tests.search.library import Notes
@@ -165,7 +165,7 @@ def little_app(
         made = store.create(name, spec(fields=FIELDS, stand_in=name != LAME))
         made.replace([rows_of(model, document, texts) for document, texts in documents])
         if name == LAME:
-            made.save_weights({Method.FUSION: TUNED}, made.spec)
+            made.save_defaults(Defaults({Method.FUSION: TUNED}), made.spec)
 
     @asynccontextmanager
     async def parts() -> AsyncGenerator[Parts]:

@@ -173,7 +173,13 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 
 @given(st.binary(min_size=12, max_size=12), st.integers(2, 1000), st.data())
 def test_tokens_are_read_as_they_were_written(digest, depth, data) -> None:
-    page = Page(digest, digest[::-1], depth, data.draw(st.integers(1, depth - 1)))
+    page = Page(
+        digest,
+        digest[::-1],
+        depth,
+        data.draw(st.integers(0, 2000)),
+        data.draw(st.integers(1, depth - 1)),
+    )
     assert Page.read(page.token()) == page
 
 

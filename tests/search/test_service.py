@@ -135,8 +135,8 @@ def test_two_stages_go_without_a_part_as_any_search_does(query: Representation) 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"rerank_depth": 0}, "rerank_depth must be from 1 to 2000, got 0"),
-        ({"rerank_depth": 2_001}, "rerank_depth must be from 1 to 2000, got 2001"),
+        ({"rerank_depth": -1}, "rerank_depth must be from 0 to 2000, got -1"),
+        ({"rerank_depth": 2_001}, "rerank_depth must be from 0 to 2000, got 2001"),
         ({"rerank_depth": 9}, r"only 9 candidates are ranked: set rerank_depth higher"),
         ({"rerank_depth": 50, "method": Method.DENSE_SPARSE}, "that ColBERT scores rank"),
         ({"rerank_depth": 50, "rank": Rank.RRF}, "that ColBERT scores rank"),

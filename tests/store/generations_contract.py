@@ -9,7 +9,7 @@ import pytest
 
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
 from scoring.fusion import Method, Weights
-from store.contract import Collection, Store
+from store.contract import Collection, Defaults, Store
 from store.filters import parse
 from store.generations.erasing import erase
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
@@ -91,32 +91,36 @@ class GenerationsContract:
         assert collection.document(key("a")) is not None
         assert store.generations(name).previous == number
 
-    def test_saved_weights_are_of_a_method_and_a_model(self, store, name, collection):
-        tuned = {Method.FUSION: Weights(0.2, 0.3, 0.5)}
-        assert collection.weights(SPEC) == {}
-        collection.save_weights(tuned, SPEC)
-        assert store.open(name).weights(SPEC) == tuned
-        assert collection.status().weights == tuned
-        assert collection.weights(OTHER) == {}
+    def test_what_is_saved_for_searches_is_of_a_model(self, store, name, collection):
+        tuned = Defaults({Method.FUSION: Weights(0.2, 0.3, 0.5)}, rerank_depth=50)
+        assert collection.defaults(SPEC) == Defaults()
+        collection.save_defaults(tuned, SPEC)
+        assert store.open(name).defaults(SPEC) == tuned
+        assert collection.status().defaults == tuned
+        assert collection.defaults(OTHER) == Defaults()
+        collection.save_defaults(Defaults(tuned.weights), SPEC)
+        assert store.open(name).defaults(SPEC) == Defaults(tuned.weights)
+        with pytest.raises(InvalidInput, match=r"rerank_depth must be at least 1, got 0"):
+            collection.save_defaults(Defaults(rerank_depth=0), SPEC)
         with pytest.raises(InvalidInput, match=r"colbert has no weights"):
-            collection.save_weights({Method.COLBERT: Weights(0, 0, 1)}, SPEC)
+            collection.save_defaults(Defaults({Method.COLBERT: Weights(0, 0, 1)}), SPEC)
         with pytest.raises(InvalidInput, match=r"dense\+sparse has no ColBERT"):
-            collection.save_weights({Method.DENSE_SPARSE: Weights(1, 0.3, 1)}, SPEC)
+            collection.save_defaults(Defaults({Method.DENSE_SPARSE: Weights(1, 0.3, 1)}), SPEC)
 
-    def test_weights_wait_while_another_model_serves(self, store, name, collection):
-        tuned = {Method.DENSE_SPARSE: Weights(1, 2, 0)}
-        collection.save_weights(tuned, SPEC)
+    def test_what_is_saved_waits_while_another_model_serves(self, store, name, collection):
+        tuned = Defaults({Method.DENSE_SPARSE: Weights(1, 2, 0)}, rerank_depth=20)
+        collection.save_defaults(tuned, SPEC)
         recut = dataclasses.replace(SPEC, chunking=dataclasses.replace(SPEC.chunking, overlap=3))
-        for spec, expected in ((recut, tuned), (OTHER, {}), (SPEC, tuned)):
+        for spec, expected in ((recut, tuned), (OTHER, Defaults()), (SPEC, tuned)):
             number = store.begin(name, spec)
             with store.closing(name, number):
                 store.serve(name, number)
-            assert collection.status().weights == expected
+            assert collection.status().defaults == expected
         before = store.generations(name).previous
         with store.closing(name, before):
             store.serve(name, before)
         assert collection.spec == OTHER
-        assert collection.status().weights == {}
+        assert collection.status().defaults == Defaults()
 
     def test_only_the_last_generation_is_kept_to_go_back_to(self, store, name, collection):
         for _ in range(2):

@@ -9,6 +9,7 @@ import pytest
 
 from m3.errors import Corrupt, InvalidConfiguration, NewerFormat, StorageFull
 from m3.settings import load_settings
+from store.contract import Defaults
 from store.opening import open_store
 from store.places.folder import FolderPlace
 from store.registry import FORMAT, Generation, Registry, new_generation
@@ -26,6 +27,14 @@ def test_a_record_comes_back(registry):
     generation = registry.read("docs").generation
     assert generation.spec == SPEC
     assert (generation.published, generation.swept, generation.recent) == (1, 1, ())
+
+
+def test_a_record_from_before_there_were_depths_is_read(registry, tmp_path):
+    path = tmp_path / "docs/collection.json"
+    body = orjson.loads(path.read_bytes())
+    del body["rerank_depths"]
+    path.write_bytes(orjson.dumps(body))
+    assert registry.read("docs").defaults(SPEC.fingerprint) == Defaults()
 
 
 def test_a_newer_format_is_refused(registry, tmp_path):

@@ -17,7 +17,7 @@ from m3.errors import InvalidInput
 from m3.settings import Settings
 from m3.types import Codec
 from scoring.fusion import Method, Weights
-from store.contract import Collection, Store
+from store.contract import Collection, Defaults, Store
 from store.copying import Copied, Published
 from store.memory import MemoryStore
 from store.opening import collections_at, copying_to
@@ -29,10 +29,11 @@ def test_a_copy_answers_as_its_original_and_is_a_collection_of_its_own(
     store: Store, settings: Settings, docs: Collection, rng: np.random.Generator
 ):
     told: list[int] = []
-    docs.save_weights({Method.FUSION: Weights(1, 2, 3)}, docs.spec)
+    saved = Defaults({Method.FUSION: Weights(1, 2, 3)}, rerank_depth=50)
+    docs.save_defaults(saved, docs.spec)
     made = copied(settings, "again", told.append)
     again, status = store.open("again"), docs.status()
-    assert again.weights(docs.spec) == {Method.FUSION: Weights(1, 2, 3)}
+    assert again.defaults(docs.spec) == saved
     assert (made.documents, made.chunks) == (29, status.chunks)
     assert made.bytes == again.status().bytes > 0
     assert sum(told) == 2 * made.chunks
