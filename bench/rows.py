@@ -1,82 +1,167 @@
-"""`candidates()` with rows read from the table, read and kept, and found in memory."""
+"""Looks with rows from the table, read and kept, and from memory; whole, and in two stages."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, cast
+from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
+import typer
 
 from bench.measure import Result, interleaved, timed
+from embedder.client import EmbedderClient
 from m3.codec import encode_tokens
 from m3.settings import Settings, load_settings
-from m3.types import Chunk, Codec, Document, Representation
-from store.contract import Collection, CollectionSpec, DocumentRows, Leg
+from m3.types import Chunk, Codec, Document, EmbeddingBatch, Representation, batch_of
+from search.collections import Collections
+from search.degrade import Budget
+from search.looking import Looker
+from search.request import SearchRequest
+from serving.memory import keep_large_buffers
+from store.contract import Collection, CollectionSpec, DocumentRows, Store
 from store.index.engine import Engine
 from store.opening import open_store
+from store.table.table import Version
 
 _DIMENSION, _TERMS, _VOCABULARY = 1024, 60, 30_000
 _AT_ONCE = 500
 _DEPTH = 100
+_STAGE = 50
 _QUERIES = 5
 """Few, so that all rows they find are kept."""
-_LEGS: tuple[Leg, ...] = ("dense", "sparse")
 _NAME = "rows"
 _BUDGETS = {"nothing is kept": 0, "cold": 1, "warm": 2**30}
 """Bytes. With one, every row is read, copied to be kept, and dropped again."""
+_STAGES = {"": None, f", of which ColBERT scores {_STAGE}": _STAGE}
 
 
-def run(rows: int = 20_000, tokens: int = 60, repeats: int = 40) -> Result:
-    """Milliseconds of a look that is 100 deep in each leg, in turn.
-
-    Args:
-        rows: chunks in the collection.
-        tokens: of each.
-        repeats: searches of each kind.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings(home=Path(folder))
+def run(
+    *,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keeps the collection, and has it next time.")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Chunks in the collection.")] = 20_000,
+    tokens: Annotated[int, typer.Option(help="Of a chunk.")] = 60,
+    query_tokens: int = 15,
+    repeats: Annotated[int, typer.Option(help="Of each kind of look.")] = 40,
+) -> Result:
+    """Milliseconds of a look that is 100 deep in each leg, scores included, in turn."""
+    keep_large_buffers()
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+        settings = load_settings(home=Path(place))
         try:
-            figures = _figures(settings, rows, tokens, repeats)
+            figures = _figures(settings, rows, tokens, _queries(query_tokens), repeats)
         finally:
             Engine.of(settings).stop()
     facts = {"rows": rows, "tokens": tokens, "dimension": _DIMENSION, "depth": _DEPTH}
-    return Result("rows", figures, facts)
+    return Result("rows", figures, {**facts, "query tokens": query_tokens})
 
 
-def _figures(settings: Settings, rows: int, tokens: int, repeats: int) -> list[dict[str, Any]]:
-    rng = np.random.default_rng(0)
+def _figures(
+    settings: Settings,
+    rows: int,
+    tokens: int,
+    asked: Mapping[str, Representation],
+    repeats: int,
+) -> list[dict[str, Any]]:
     stores = {
         what: open_store(settings.model_copy(update={"row_cache_bytes": budget}))
         for what, budget in _BUDGETS.items()
     }
+    loop = asyncio.new_event_loop()
     try:
-        spec = CollectionSpec("random", "0", "fp32", _DIMENSION)
-        _fill(stores["nothing is kept"].create(_NAME, spec), rows, tokens)
-        asked = [_representation(rng, 8, Codec.FP32) for _ in range(_QUERIES)]
+        first = stores["nothing is kept"]
+        if _NAME not in first.names():
+            made = first.create(_NAME, CollectionSpec("random", "0", "fp32", _DIMENSION))
+            _fill(made, rows, tokens)
         looks = {
-            what: timed(_each_query(store.open(_NAME), asked)) for what, store in stores.items()
+            what + also: _looks(loop, store, asked, depth)
+            for what, store in stores.items()
+            for also, depth in _STAGES.items()
         }
-        timings = interleaved(looks, repeats=repeats, warmups=_QUERIES)
+        read = {what: _megabytes(look) for what, look in looks.items()}
+        timings = interleaved(
+            {what: timed(look) for what, look in looks.items()}, repeats=repeats, warmups=_QUERIES
+        )
         return [
             {
                 "what": each.name,
                 "ms": round(1000 * each.median_wall, 1),
                 "cpu_ms": round(1000 * each.median_cpu, 1),
+                "MB read": round(read[each.name], 1),
             }
             for each in timings
         ]
     finally:
+        loop.close()
         for store in stores.values():
             store.close()
 
 
-def _each_query(collection: Collection, asked: list[Representation]) -> Callable[[], object]:
-    queries = itertools.cycle(asked)
-    return lambda: collection.candidates(next(queries), legs=_LEGS, depth=_DEPTH, tenant="default")
+class _Known:
+    """What a client is to a look: it knows the queries' vectors."""
+
+    def __init__(self, asked: Mapping[str, Representation]) -> None:
+        self._asked = asked
+
+    async def encode(self, texts: Sequence[str], *_: object, **__: object) -> EmbeddingBatch:
+        return batch_of([self._asked[text] for text in texts])
+
+
+def _queries(tokens: int) -> Mapping[str, Representation]:
+    rng = np.random.default_rng(0)
+    return {str(i): _representation(rng, tokens, Codec.FP32) for i in range(_QUERIES)}
+
+
+def _looks(
+    loop: asyncio.AbstractEventLoop,
+    store: Store,
+    asked: Mapping[str, Representation],
+    stage: int | None,
+) -> Callable[[], object]:
+    """A look each time it is called, by the next query."""
+    looker = Looker(Collections(store), cast(EmbedderClient, _Known(asked)))
+    requests = itertools.cycle(
+        [SearchRequest(text, _NAME, candidates=_DEPTH, rerank_depth=stage) for text in asked]
+    )
+
+    def look() -> object:
+        request = next(requests)
+        looking = looker.look(request, request.legs, Budget.of(None), lambda look: look)
+        return loop.run_until_complete(looking)
+
+    return look
+
+
+def _megabytes(look: Callable[[], object]) -> float:
+    """What a look reads of the table, once every query was asked before."""
+    for _ in range(_QUERIES):
+        look()
+    with _noted() as sizes:
+        for _ in range(_QUERIES):
+            look()
+    return sum(sizes) / _QUERIES / 1e6
+
+
+@contextmanager
+def _noted() -> Generator[list[int]]:
+    """The bytes of all rows that are read from tables meanwhile."""
+    sizes, take = list[int](), Version.take
+
+    def noting(self: Version, row_ids: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        found = take(self, row_ids, columns)
+        sizes.append(found.nbytes)
+        return found
+
+    with patch.object(Version, "take", noting):
+        yield sizes
 
 
 def _fill(collection: Collection, rows: int, tokens: int) -> None:
