@@ -33,9 +33,9 @@ from store.generations.compaction import Compactor
 from store.generations.generation import Generations
 from store.generations.publication import Publisher
 from store.generations.verification import verify
+from store.reading.kept import Hot
 from store.reading.question import Question
 from store.reading.reader import Reader
-from store.reading.row_cache import RowCache
 from store.reading.threads import Threads
 from store.registry import Generation
 from store.table.rows import (
@@ -62,13 +62,13 @@ class StoredCollection:
         self,
         generations: Generations,
         threads: Threads,
-        cache: RowCache,
+        hot: Hot,
         publisher: Publisher,
     ) -> None:
         self._generations = generations
         self._publisher = publisher
         self._compactor = Compactor(generations, publisher)
-        self._reader = Reader(generations, threads, cache)
+        self._reader = Reader(generations, threads, hot)
 
     @property
     def name(self) -> str:

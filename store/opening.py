@@ -26,7 +26,7 @@ from store.places.bucket import BucketPlace
 from store.places.folder import FolderPlace
 from store.places.objects import SCHEME
 from store.places.place import Place
-from store.reading.row_cache import RowCache
+from store.reading.kept import Hot
 from store.reading.threads import Threads
 from store.registry import Generation, Registry, new_generation
 from store.table.table import Table
@@ -115,7 +115,7 @@ class StoredStore:
         self._registry = registry
         self._milvus = milvus
         self._publisher = publisher
-        self._cache = RowCache(row_cache_bytes)
+        self._hot = Hot(row_cache_bytes)
         self._threads = Threads()
 
     def create(self, name: str, spec: CollectionSpec) -> Collection:
@@ -149,7 +149,7 @@ class StoredStore:
         generations = Generations(name, self._registry, self._milvus, generation)
         generations.current()
         publisher = self._publisher(generations)
-        return StoredCollection(generations, self._threads, self._cache, publisher)
+        return StoredCollection(generations, self._threads, self._hot, publisher)
 
     def bulk(self, name: str) -> Bulk:
         """The bulk path of the generation that serves now. Raises NotFound."""

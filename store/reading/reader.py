@@ -19,9 +19,9 @@ from store.contract import (
 )
 from store.generations.generation import Generations
 from store.generations.publication import READER_SECONDS
+from store.reading.kept import Hot
 from store.reading.legs import Legs
 from store.reading.question import Question
-from store.reading.row_cache import RowCache
 from store.reading.rows import RowReader
 from store.reading.threads import Threads
 from store.reading.vectors import selected
@@ -41,10 +41,10 @@ class _Snapshot:
 class Reader:
     """Reads one collection; safe from many threads."""
 
-    def __init__(self, generations: Generations, threads: Threads, cache: RowCache) -> None:
+    def __init__(self, generations: Generations, threads: Threads, hot: Hot) -> None:
         self._generations = generations
         self._threads = threads
-        self._cache = cache
+        self._hot = hot
         self._kept: _Snapshot | None = None
 
     def document(self, key: DocumentKey) -> StoredDocument | None:
@@ -101,7 +101,7 @@ class Reader:
 
     def _rows(self, snapshot: _Snapshot) -> RowReader:
         of = snapshot.generation
-        return RowReader(of.table, snapshot.version, of.spec, self._cache, self._threads.rows)
+        return RowReader(of.table, snapshot.version, of.spec, self._hot, self._threads.rows)
 
     def around(
         self, chunks: Sequence[StoredChunk], reach: int, snapshot: Snapshot

@@ -10,58 +10,39 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from typing import Generic, Protocol, Self, TypeVar
 
 from m3.errors import StoredDataError
-from m3.types import Representation
-from store.contract import ChunkKey
-from store.table.rows import EMBEDDING_COLUMNS
 from store.table.table import Version
 
-_ROW_BYTES = 2_000
-"""Of the objects that hold a row, beside its numbers."""
-_DENSE_BYTES = np.dtype(np.float32).itemsize
 _PASSED = 10_000
 """Rows not kept that are remembered by name: those of some fifty searches."""
-
-_ARRAYS = (*EMBEDDING_COLUMNS, "groups")
-"""What a representation may hold."""
 
 _Place = tuple[str, int]
 """A table, and a row's id there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Which chunk it is, with its representations."""
+class Kept(Protocol):
+    """What is kept of a row."""
 
-    chunk: ChunkKey
-    embedding: Representation
+    @property
+    def id(self) -> int:
+        """The row's in its table."""
+        ...
 
-    def owned(self) -> Row:
-        """With arrays of its own: views would keep all that was read with them.
-
-        The dense vector is fp32: to widen halves is most of what a dense score takes.
-        """
-        copies = {name: array.copy() for name, array in self._arrays().items()}
-        copies["dense"] = self.embedding.dense.astype(np.float32)
-        return Row(self.chunk, replace(self.embedding, **copies))
+    def owned(self) -> Self:
+        """As it is kept: nothing in it keeps anything else in memory."""
+        ...
 
     def bytes(self) -> int:
-        """Of such a row."""
-        dense = self.embedding.dense
-        arrays = sum(array.nbytes for array in self._arrays().values())
-        return _ROW_BYTES + arrays - dense.nbytes + dense.size * _DENSE_BYTES
-
-    def _arrays(self) -> dict[str, Any]:
-        arrays = {name: getattr(self.embedding, name) for name in _ARRAYS}
-        return {name: array for name, array in arrays.items() if array is not None}
+        """Of that, by estimate."""
+        ...
 
 
-class RowCache:
+T = TypeVar("T", bound=Kept)
+
+
+class RowCache(Generic[T]):
     """The rows used last, of all tables of a process, within a budget. Threads may share it.
 
     Once it is full, a row is kept when it is read for the second time in a while: one that is
@@ -72,7 +53,7 @@ class RowCache:
         """`budget`: bytes; 0 keeps nothing."""
         self._budget = budget
         self._bytes = 0
-        self._rows: OrderedDict[_Place, tuple[Row, int]] = OrderedDict()
+        self._rows: OrderedDict[_Place, tuple[T, int]] = OrderedDict()
         self._passed: OrderedDict[_Place, None] = OrderedDict()
         self._versions: dict[str, Version] = {}
         self._lock = threading.Lock()
@@ -86,10 +67,10 @@ class RowCache:
         """What is kept, by estimate."""
         return self._bytes
 
-    def get(self, table: str, version: Version, ids: Iterable[int]) -> list[Row]:
+    def get(self, table: str, version: Version, ids: Iterable[int]) -> list[T]:
         """Those of these rows that are kept, and alive in a version of the table."""
         self._move(table, version)
-        found: list[Row] = []
+        found: list[T] = []
         with self._lock:
             if self._at(table, version):
                 for key in [(table, id_) for id_ in ids]:
@@ -98,7 +79,7 @@ class RowCache:
                         found.append(kept[0])
         return found
 
-    def put(self, table: str, version: Version, rows: Sequence[Row]) -> None:
+    def put(self, table: str, version: Version, rows: Sequence[T]) -> None:
         """Keep rows that were read from a version, unless the cache has gone on to another."""
         sized = [(row, row.bytes()) for row in rows]
         with self._lock:
@@ -108,17 +89,17 @@ class RowCache:
             if not self._at(table, version):
                 return
             for row, size in owned:
-                self._drop((table, row.chunk.row))
-                self._rows[table, row.chunk.row] = (row, size)
+                self._drop((table, row.id))
+                self._rows[table, row.id] = (row, size)
                 self._bytes += size
             while self._bytes > self._budget:
                 self._drop(next(iter(self._rows)))
 
-    def _worth(self, table: str, rows: Sequence[tuple[Row, int]]) -> list[tuple[Row, int]]:
+    def _worth(self, table: str, rows: Sequence[tuple[T, int]]) -> list[tuple[T, int]]:
         """Those that there is room for, or that were passed over not long ago."""
-        worth, room = list[tuple[Row, int]](), self._budget - self._bytes
+        worth, room = list[tuple[T, int]](), self._budget - self._bytes
         for row, size in rows:
-            place = (table, row.chunk.row)
+            place = (table, row.id)
             if size <= room or (place in self._passed and size <= self._budget):
                 self._passed.pop(place, None)
                 worth.append((row, size))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import orjson
 
 from store.contract import CollectionSpec, StoredChunk
+from store.reading.kept import Hot, Text
 from store.reading.question import Question
-from store.reading.row_cache import RowCache
 from store.reading.vectors import Vectors
 from store.table.rows import ROW_ID, TEXT_COLUMNS, to_chunks, values
 from store.table.table import Version
@@ -30,16 +30,25 @@ class RowReader:
     table: str
     version: Version
     spec: CollectionSpec
-    cache: RowCache
+    hot: Hot
     pool: ThreadPoolExecutor
 
     def vectors(self, *, codes: bool = True) -> Vectors:
         """Of those rows that it is asked for; without `codes` they have no tokens."""
-        return Vectors(self.table, self.version, self.spec, self.cache, self.pool, codes=codes)
+        return Vectors(
+            self.table, self.version, self.spec, self.hot.vectors, self.pool, codes=codes
+        )
 
     def chunks(self, ids: Sequence[int]) -> list[StoredChunk]:
         """Those of these rows that are alive in the version, each once, in no order."""
-        return to_chunks(self.version.take(ids, TEXT_COLUMNS))
+        texts = self.hot.texts
+        kept = [text.chunk for text in texts.get(self.table, self.version, ids)]
+        there = {chunk.row for chunk in kept}
+        lacking = [id_ for id_ in ids if id_ not in there]
+        read = to_chunks(self.version.take(lacking, TEXT_COLUMNS)) if lacking else []
+        if read and texts.enabled:
+            self.pool.submit(texts.put, self.table, self.version, [Text(chunk) for chunk in read])
+        return kept + read
 
     def allowed(self, ids: Sequence[int], question: Question) -> set[int]:
         """Those of these rows that are alive in the version and that the question allows."""

@@ -13,7 +13,8 @@ from m3 import tracing
 from m3.errors import Corrupt
 from m3.types import EmbeddingBatch, Passages, batch_of
 from store.contract import CandidateRows, ChunkKey, CollectionSpec
-from store.reading.row_cache import Row, RowCache
+from store.reading.kept import Row
+from store.reading.row_cache import RowCache
 from store.table.rows import (
     CHUNK_COLUMNS,
     FIRST_COLUMNS,
@@ -40,7 +41,7 @@ class Vectors:
         table: str,
         version: Version,
         spec: CollectionSpec,
-        cache: RowCache,
+        cache: RowCache[Row],
         pool: ThreadPoolExecutor,
         *,
         codes: bool,

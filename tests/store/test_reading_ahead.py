@@ -165,5 +165,5 @@ def test_hot_rows_have_an_eighth_of_what_is_left(
 ) -> None:
     monkeypatch.setattr(opening, "available_memory", lambda: 8_000)
     store = open_store(Settings(home=tmp_path, row_cache_bytes=given))
-    assert store._cache._budget == budget
+    assert store._hot.vectors._budget + store._hot.texts._budget == budget
     store.close()

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from m3.settings import Settings
 from m3.types import batch_of
-from store.contract import CandidateRows, ChunkKey, Collection, Leg
+from store.contract import CandidateRows, ChunkKey, Collection, Leg, StoredChunk
 from store.index.milvus import Milvus
 from store.opening import StoredStore, open_store, place_of
-from store.reading.row_cache import Row, RowCache
+from store.reading.kept import Row, Text
+from store.reading.row_cache import RowCache
 from store.registry import Registry
 from store.table.table import Version
 from tests.store.examples import SPEC, document_rows, embedding, key, query
@@ -101,6 +102,8 @@ def compared(plain: Collection, cached: Collection, rng: np.random.Generator, te
         for other in ("one", "two"):
             again = cached.rows(ids, tenant=other, snapshot=found.snapshot)
             assert facts(again) == (facts(expected.rows) if other == tenant else {})
+            texts = cached.chunks(ids, tenant=other, snapshot=found.snapshot)
+            assert texts == plain.chunks(ids, tenant=other, snapshot=expected.snapshot)
 
 
 @pytest.mark.usefixtures("brief_readers")
@@ -133,7 +136,7 @@ def test_answers_are_those_of_the_table(
                 case _:
                     pass
             compared(plain, cached, rng, tenant)
-            assert keeping._cache.bytes <= budget
+            assert keeping._hot.vectors.bytes + keeping._hot.texts.bytes <= budget
     finally:
         bare.drop("docs")
         for store in (bare, keeping):
@@ -151,7 +154,7 @@ def test_rows_that_are_kept_are_not_read_again(
         asked = query(rng)
         options: Any = {"legs": LEGS, "depth": 9, "tenant": "default"}
         before = collection.candidates(asked, **options)
-        until(lambda: store._cache.bytes == sum(map(Row.bytes, rows_of(before.rows))))
+        until(lambda: store._hot.vectors.bytes == sum(map(Row.bytes, rows_of(before.rows))))
         read = list[int]()
         take = Version.take
 
@@ -195,9 +198,9 @@ def test_rows_without_their_tokens_are_not_kept_and_those_kept_are_not_read(
         first = collection.candidates(asked, **options, codes=False)
         chosen = sorted(chunk.row for chunk in first.rows.chunks)[:4]
         collection.rows(chosen, tenant="default", snapshot=first.snapshot)
-        until(lambda: store._cache.bytes > 0)
+        until(lambda: store._hot.vectors.bytes > 0)
         version: Any = collection._reader._snapshot().version
-        every = store._cache.get(first.snapshot.table, version, range(99))
+        every = store._hot.vectors.get(first.snapshot.table, version, range(99))
         assert ids(every) == chosen
         assert all(len(kept.embedding.codes) for kept in every)
         read.clear()
@@ -207,6 +210,44 @@ def test_rows_without_their_tokens_are_not_kept_and_those_kept_are_not_read(
     finally:
         store.drop("docs")
         store._threads.shutdown()
+
+
+def test_texts_that_were_shown_are_not_read_again(
+    milvus: Milvus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path, milvus, 10**8)
+    collection = store.create("docs", SPEC)
+    try:
+        rng = np.random.default_rng(1)
+        collection.replace([document_rows(rng, f"d{i}") for i in range(4)])
+        found = collection.candidates(query(rng), legs=LEGS, depth=9, tenant="default")
+        ids = sorted(chunk.row for chunk in found.rows.chunks)
+        options: Any = {"tenant": "default", "snapshot": found.snapshot}
+        shown = collection.chunks(ids[:3], **options)
+        until(lambda: store._hot.texts.bytes == sum(Text(each).bytes() for each in shown.values()))
+        read, take = list[int](), Version.take
+
+        def noted(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
+            read.extend(ids)
+            return take(self, ids, columns)
+
+        monkeypatch.setattr(Version, "take", noted)
+        assert collection.chunks(ids[:3], **options) == shown
+        assert collection.chunks(ids[:3], tenant="another", snapshot=found.snapshot) == {}
+        assert not read
+        assert collection.chunks(ids, **options).keys() == set(ids)
+        assert read == ids[3:]
+    finally:
+        store.drop("docs")
+        store._threads.shutdown()
+
+
+def test_a_texts_size_is_near_what_its_strings_take() -> None:
+    chunk = StoredChunk(0, "t", "s", "d", 0, 1, 0, 9, (), None, "", "", {})
+    long = replace(chunk, text="ü" * 10_000)
+    assert Text(long).bytes() - Text(chunk).bytes() == pytest.approx(10_000, rel=0.01)
+    told = replace(chunk, metadata={"words": ["word"] * 1_000})
+    assert Text(told).bytes() - Text(chunk).bytes() >= 8_000
 
 
 class Numbered:
@@ -230,7 +271,7 @@ def ids(rows: Sequence[Row]) -> list[int]:
 
 
 def test_a_version_has_what_is_alive_in_it_alone() -> None:
-    cache = RowCache(10**6)
+    cache = RowCache[Row](10**6)
     first: Any = Numbered(1, {1, 2, 3})
     second: Any = Numbered(2, {2, 3, 4})
     assert cache.get("t", first, [1, 2]) == []
@@ -246,7 +287,7 @@ def test_a_version_has_what_is_alive_in_it_alone() -> None:
 
 def test_the_rows_used_last_stay_within_the_budget() -> None:
     size = row(1).bytes()
-    cache = RowCache(3 * size + size // 2)
+    cache = RowCache[Row](3 * size + size // 2)
     only: Any = Numbered(1, set(range(9)))
     cache.get("t", only, [])
     cache.put("t", only, [row(i) for i in range(3)])
@@ -258,7 +299,7 @@ def test_the_rows_used_last_stay_within_the_budget() -> None:
 
 
 def test_a_full_cache_makes_room_for_what_is_read_again() -> None:
-    cache = RowCache(3 * row(1).bytes())
+    cache = RowCache[Row](3 * row(1).bytes())
     only: Any = Numbered(1, set(range(99)))
     cache.get("t", only, [])
     cache.put("t", only, [row(i) for i in range(9)])
@@ -268,7 +309,7 @@ def test_a_full_cache_makes_room_for_what_is_read_again() -> None:
 
 
 def test_a_row_larger_than_the_budget_drives_out_nothing() -> None:
-    cache = RowCache(3 * row(1).bytes())
+    cache = RowCache[Row](3 * row(1).bytes())
     only: Any = Numbered(1, set(range(9)))
     cache.get("t", only, [])
     own = row(5).embedding
@@ -284,8 +325,8 @@ def test_what_is_kept_holds_nothing_else() -> None:
     assert kept.embedding.codes.base is None
 
 
-def test_it_can_be_turned_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    put = list[Row]()
+def test_both_can_be_turned_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = list[Row | Text]()
     monkeypatch.setattr(RowCache, "put", lambda _self, _table, _version, rows: put.extend(rows))
     store = open_store(settings.model_copy(update={"row_cache_bytes": 0}))
     collection = store.create("off", SPEC)
@@ -293,7 +334,8 @@ def test_it_can_be_turned_off(settings: Settings, monkeypatch: pytest.MonkeyPatc
         collection.replace([document_rows(np.random.default_rng(1), "d")])
         asked = query(np.random.default_rng(2))
         found = collection.candidates(asked, legs=LEGS, depth=5, tenant="default")
-        assert len(found.rows.chunks) == 1
+        (chunk,) = found.rows.chunks
+        assert collection.chunks([chunk.row], tenant="default", snapshot=found.snapshot)
         store._threads.rows.shutdown()
         assert not put
     finally:
