@@ -101,14 +101,12 @@ class Desk:
             self._encode([query], "query"), self._encode(lines, "passage")
         )
         scores = await asyncio.to_thread(score, asked.row(0), found)
-        names = ["the query", *(f"passage {i}" for i in range(1, len(lines) + 1))]
-        cut = [*asked.truncated.tolist(), *found.truncated.tolist()]
+        cut = ["the query"] if asked.truncated[0] else []
+        numbers = [i for i, is_cut in enumerate(found.truncated.tolist(), 1) if is_cut]
+        if numbers:
+            cut.append(f"passage{'s' * (len(numbers) > 1)} {_runs(numbers)}")
         limit = self._node.service.info.max_tokens
-        told = [
-            f"Of {name} the model reads the first {limit:,} tokens only."
-            for name, is_cut in zip(names, cut, strict=True)
-            if is_cut
-        ]
+        told = [f"Of {name} the model reads the first {limit:,} tokens only." for name in cut]
         return drawing.notes(told), {"passages": lines, "scores": scores.tolist()}
 
     async def _weigh(self, key: str | None, text: str) -> str:
@@ -187,6 +185,17 @@ def _checked(name: str, text: str, limit: int) -> str:
             f"{name} has {len(text):,} characters; this page takes {limit:,}: use the API"
         )
     return text
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Ascending numbers, those that follow one another together: `1 to 3, 7`."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ", ".join(" to ".join(map(str, run)) for run in found)
 
 
 def _rank(scored: Any, weights: tuple[float, float, float]) -> str:

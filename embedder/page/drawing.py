@@ -70,8 +70,10 @@ def _shaded(segment: Segment, top: float) -> str:
 
 
 def term_table(terms: Sequence[tuple[str, float]]) -> str:
-    """Terms and weights, heaviest first."""
-    top = max((weight for _, weight in terms), default=1.0)
+    """Terms and weights, heaviest first; a note where there are none."""
+    if not terms:
+        return notes(["No term of this text has a weight."])
+    top = max(weight for _, weight in terms)
     lines = "".join(
         f'<tr><th scope="row"><code>{escape(term)}</code></th>'
         f'<td class="m3-bar m3-sparse" style="--v:{_share(weight, top)}">{weight:.4f}</td></tr>'

@@ -130,7 +130,10 @@ def _constant(value: Any) -> Callable[[], Any]:
 def _on(
     listener: Listener, work: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]
 ) -> Any:
-    """Without Gradio's queue, whose streams would stay open: the node's own queue is the limit."""
+    """Without Gradio's queue, whose streams would stay open: the node's own queue is the limit.
+
+    Who presses a button again while the first answer is awaited is answered as it is by then.
+    """
     return listener(
         work,
         list(inputs),
@@ -138,6 +141,7 @@ def _on(
         queue=False,
         api_visibility="private",
         show_progress="minimal",
+        trigger_mode="always_last",
     )
 
 

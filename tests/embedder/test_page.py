@@ -281,6 +281,28 @@ def test_too_much_is_told_and_then_the_table_is_gone(page):
     page.locator("table.m3-scores").wait_for(state="detached")
 
 
+def test_who_presses_again_is_answered_as_the_fields_are_then(page):
+    held: list[Any] = []
+
+    def first_waits(route: Any) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    passages = page.get_by_label("Passages, one a line", exact=True)
+    page.route("**/run/predict", first_waits)
+    try:
+        for text in ("asked first", "asked then"):
+            passages.fill(text)
+            page.get_by_role("button", name="Compare").click()
+            page.wait_for_timeout(300)
+        held[0].continue_()
+        page.locator("table.m3-scores").filter(has_text="asked then").wait_for()
+    finally:
+        page.unroute("**/run/predict")
+
+
 def test_the_keyboard_is_enough(page):
     page.get_by_label("Query").first.focus()
     page.keyboard.press("Enter")

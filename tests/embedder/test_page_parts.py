@@ -192,26 +192,28 @@ class FakeService:
 
 
 class CuttingService(FakeService):
-    """Reads `length` tokens of every text and cuts each."""
+    """Reads `length` tokens of every text and cuts each, or those of several that `cut` says."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, cut: list[bool] | None) -> None:
         super().__init__(AssertionError())
         self.length = length
+        self.cut = cut
 
     async def tokenize(self, texts: list[str]) -> list[Any]:
         return [SimpleNamespace(ids=[0] * self.length, truncated=True) for _ in texts]
 
     async def encode(self, texts: list[str], *_: Any, **__: Any) -> Any:
         rows = [representation(i, 3) for i in range(len(texts))]
-        return batch_of(rows, truncated=np.ones(len(texts), np.bool_))
+        cut = self.cut if self.cut and len(texts) > 1 else [True] * len(texts)
+        return batch_of(rows, truncated=np.array(cut))
 
 
 def desk_of(error: Exception) -> Desk:
     return Desk(SimpleNamespace(service=FakeService(error)), None)  # pyright: ignore
 
 
-def cutting_desk(length: int) -> Desk:
-    return Desk(SimpleNamespace(service=CuttingService(length)), None)  # pyright: ignore
+def cutting_desk(length: int, cut: list[bool] | None = None) -> Desk:
+    return Desk(SimpleNamespace(service=CuttingService(length, cut)), None)  # pyright: ignore
 
 
 FAILURES = [
@@ -257,9 +259,26 @@ async def test_what_is_too_much_or_nothing_is_refused_before_the_model_sees_it(
 @pytest.mark.anyio
 async def test_a_text_that_was_cut_is_named():
     told, scored = await cutting_desk(64).compare("", "q", "a\n\nb")
-    for name in ("the query", "passage 1", "passage 2"):
+    for name in ("the query", "passages 1 to 2"):
         assert f"Of {name} the model reads the first 64 tokens only." in told
     assert scored["passages"] == ["a", "b"]
+    told, _ = await cutting_desk(64).compare("", "q", "a")
+    assert "Of passage 1 the model" in told
+
+
+@pytest.mark.anyio
+async def test_many_texts_that_were_cut_are_one_note():
+    told, _ = await cutting_desk(64, [True, False, True, True, True, False, True]).compare(
+        "", "q", "\n".join("abcdefg")
+    )
+    assert told.count("<p") == 2
+    assert "Of passages 1, 3 to 5, 7 the model reads" in told
+
+
+def test_a_text_without_terms_has_no_empty_table():
+    drawn = drawing.term_table([])
+    assert "No term" in drawn
+    assert "<table" not in drawn
 
 
 @pytest.mark.anyio
@@ -273,7 +292,7 @@ async def test_a_map_that_would_not_fit_is_refused():
 @pytest.mark.anyio
 @pytest.mark.parametrize("key", ["", "wrong", None, "s\u00e9cret"])
 async def test_without_a_known_key_nothing_is_answered(key, tmp_path):
-    node = SimpleNamespace(service=CuttingService(8))
+    node = SimpleNamespace(service=CuttingService(8, None))
     file = tmp_path / "keys"
     file.write_text(sha256(b"secret").hexdigest())
     desk = Desk(node, KeyRing(file))  # pyright: ignore
