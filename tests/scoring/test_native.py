@@ -127,7 +127,7 @@ def test_bytes_that_no_encoder_writes_are_scored_as_they_decode(
 
 
 @pytest.mark.parametrize("instructions", AVAILABLE)
-@pytest.mark.parametrize("levels", [63, 127])
+@pytest.mark.parametrize("levels", [31, 63, 127, 2 * 31 * 31])
 @pytest.mark.parametrize("lowest", [-127, -128])
 def test_a_token_that_only_the_rounding_of_the_query_hides_is_found(
     lowest: int, levels: int, instructions: InstructionSet
@@ -145,8 +145,21 @@ def test_a_token_that_only_the_rounding_of_the_query_hides_is_found(
     codes[0, 1024:] = np.array([1], "<f4").view(np.uint8)
     case = Case(query, codes, offsets_of([2]))
     first = definition.colbert_score(query, decode_tokens(codes[:1], Codec.INT8))
-    assert case.defined()[0] == pytest.approx(first, rel=1e-5)
-    np.testing.assert_allclose(case.scored(instructions), first, rtol=1e-5)
+    assert case.defined()[0] == pytest.approx(first, rel=1e-5, abs=case.tolerance())
+    np.testing.assert_allclose(case.scored(instructions), first, 1e-5, case.tolerance())
+
+
+@pytest.mark.parametrize("instructions", AVAILABLE)
+@pytest.mark.parametrize("code", [66, 67, 127, -66, -67, -127, -128])
+def test_products_that_all_have_one_sign_are_summed_whole(
+    code: int, instructions: InstructionSet
+) -> None:
+    """One passage token has nothing but the query's own sign, or the other: no sum goes further."""
+    codes = encode_tokens(unit_vectors(np.random.default_rng(3), 30, 1024), Codec.INT8)
+    codes[17, :1024] = np.array([code], np.int8).view(np.uint8)
+    codes[17, 1024:] = np.array([1 / abs(code) / 32], "<f4").view(np.uint8)
+    case = Case(np.full((1, 1024), 1 / 32, np.float32), codes, offsets_of([30]))
+    np.testing.assert_allclose(case.scored(instructions), case.defined(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("instructions", AVAILABLE)

@@ -3,12 +3,16 @@
 
 #include <immintrin.h>
 
-#include "query.h"
+#include "work.h"
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 #define INLINE512 AVX512 static inline __attribute__((always_inline))
 
 enum { ROWS_avx512 = 12 };
+
+/* LANES are so many vectors. */
+enum { PARTS_avx512 = 1 };
+typedef __m512 part_avx512;
 
 static const form_t FORM_avx512 = {.levels = 127, .shift = 128, .together = LANES};
 
@@ -21,8 +25,9 @@ INLINE512 __m512i dpbusd(__m512i sum, __m512i a, __m512i b) {
 
 /* sums[i][token]: Σ byte * code over a row's values. What lies after the rows is fetched ahead. */
 INLINE512 void tile_avx512(const int rows, const int panels, const int8_t *codes, long stride,
-                           const query_t *query, const uint8_t *panel,
+                           const query_t *query, const uint8_t *panel, int32_t peak,
                            int32_t sums[][2 * LANES]) {
+    (void)peak;
     __m512i sum[ROWS_avx512][2];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < panels; j++) sum[i][j] = _mm512_setzero_si512();
@@ -46,7 +51,9 @@ INLINE512 void tile_avx512(const int rows, const int panels, const int8_t *codes
 
 /* Sum, and sum of squares with -128 taken for -127, of the codes that fill whole vectors; how many
  * those are. */
-INLINE512 long totals_avx512(const int8_t *codes, long size, int32_t *sum, int32_t *squares) {
+INLINE512 long totals_avx512(const int8_t *codes, long size, int32_t *sum, int32_t *squares,
+                             int32_t *peak) {
+    (void)peak;
     const __m512i ones = _mm512_set1_epi8(1), most = _mm512_set1_epi8(127);
     __m512i s = _mm512_setzero_si512(), q = _mm512_setzero_si512();
     long k = 0;
@@ -73,15 +80,22 @@ INLINE512 uint32_t reaching_avx512(const float *values, const float *limits) {
     return _mm512_cmp_ps_mask(_mm512_loadu_ps(values), _mm512_loadu_ps(limits), _CMP_NLT_UQ);
 }
 
+/* Whether what the bytes lost rules a token out that its bound did not: bytes lose little here. */
+INLINE512 int ruled_out_avx512(const query_t *query, const work_t *work, const int8_t *codes,
+                               long row, long lane, long token) {
+    (void)query, (void)work, (void)codes, (void)row, (void)lane, (void)token;
+    return 0;
+}
+
 /* LANES codes as fp32. */
-INLINE512 void widen_avx512(const int8_t *codes, floats *wide) {
+INLINE512 void widen_avx512(const int8_t *codes, __m512 *wide) {
     __m128i bytes = _mm_loadu_si128((const __m128i *)codes);
-    *wide = (floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+    *wide = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
 }
 
 /* The lanes' sum, half onto half. */
-INLINE512 float gathered_avx512(const floats *lanes) {
-    __m512 all = (__m512)*lanes;
+INLINE512 float gathered_avx512(const __m512 *lanes) {
+    __m512 all = *lanes;
     __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
     __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));

@@ -10,22 +10,29 @@
 #define JOINED(name, isa) JOINED_(name, isa)
 #define OF_ISA(name) JOINED(name, ISA)
 
+#define PART OF_ISA(part)
+#define PARTS OF_ISA(PARTS)
+
 /* sums += values * codes for BLOCK of each. */
-TARGET static inline __attribute__((always_inline)) void OF_ISA(add_block)(floats sums[4],
+TARGET static inline __attribute__((always_inline)) void OF_ISA(add_block)(PART sums[][PARTS],
                                                                            const float *values,
                                                                            const int8_t *codes) {
-    for (int j = 0; j < BLOCK / LANES; j++) {
-        floats some, wide;
-        memcpy(&some, values + j * LANES, sizeof some);
-        OF_ISA(widen)(codes + j * LANES, &wide);
-        sums[j] += some * wide;
-    }
+    for (int j = 0; j < BLOCK / LANES; j++)
+        for (int part = 0; part < PARTS; part++) {
+            const int first = j * LANES + part * LANES / PARTS;
+            PART some, wide;
+            memcpy(&some, values + first, sizeof some);
+            OF_ISA(widen)(codes + first, &wide);
+            sums[j][part] += some * wide;
+        }
 }
 
 /* Σ value * code in fp32. */
 TARGET static inline float OF_ISA(product)(const query_t *query, long token, const int8_t *codes) {
     const float *values = query->values + token * query->length;
-    floats sums[4] = {{0}};
+    PART sums[BLOCK / LANES][PARTS];
+    for (int j = 0; j < BLOCK / LANES; j++)
+        for (int part = 0; part < PARTS; part++) sums[j][part] = (PART){0};
     long k = 0;
     for (; k + BLOCK <= query->size; k += BLOCK) OF_ISA(add_block)(sums, values + k, codes + k);
     if (k < query->size) {
@@ -33,17 +40,20 @@ TARGET static inline float OF_ISA(product)(const query_t *query, long token, con
         memcpy(rest, codes + k, query->size - k);
         OF_ISA(add_block)(sums, values + k, rest);
     }
-    floats all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    return OF_ISA(gathered)(&all);
+    PART all[PARTS];
+    for (int part = 0; part < PARTS; part++)
+        all[part] = (sums[0][part] + sums[1][part]) + (sums[2][part] + sums[3][part]);
+    return OF_ISA(gathered)(all);
 }
 
 /* What the bounds need to know of a token's codes. */
 TARGET static inline void OF_ISA(read_row)(work_t *work, long row, const int8_t *codes, long size) {
-    int32_t sum, squares;
-    for (long k = OF_ISA(totals)(codes, size, &sum, &squares); k < size; k++) {
+    int32_t sum, squares, peak = 0;
+    for (long k = OF_ISA(totals)(codes, size, &sum, &squares, &peak); k < size; k++) {
         sum += codes[k];
         squares += codes[k] * codes[k];
     }
+    work->peak[row] = peak;
     float scale;
     memcpy(&scale, codes + size, sizeof scale);
     work->sum[row] = sum;
@@ -54,7 +64,7 @@ TARGET static inline void OF_ISA(read_row)(work_t *work, long row, const int8_t 
 /* `tile`, with the number of rows known to the compiler: at most ROWS. */
 TARGET static inline __attribute__((always_inline)) void OF_ISA(tile_rows)(
     int rows, const int panels, const query_t *query, long panel, const int8_t *codes,
-    int32_t sums[][2 * LANES]) {
+    int32_t peak, int32_t sums[][2 * LANES]) {
     const long stride = query->size + (long)sizeof(float);
     const uint8_t *bytes = query->bytes + panel * query->steps * LANES * FOUR;
     switch (rows) {
@@ -62,7 +72,7 @@ TARGET static inline __attribute__((always_inline)) void OF_ISA(tile_rows)(
 #define CASE(n)                                                                      \
     case n:                                                                          \
         if (n > OF_ISA(ROWS)) break;                                                 \
-        OF_ISA(tile)(LEAST(n), panels, codes, stride, query, bytes, sums);           \
+        OF_ISA(tile)(LEAST(n), panels, codes, stride, query, bytes, peak, sums);          \
         break;
         CASE(1) CASE(2) CASE(3) CASE(4)
         CASE(5) CASE(6) CASE(7) CASE(8)
@@ -72,25 +82,39 @@ TARGET static inline __attribute__((always_inline)) void OF_ISA(tile_rows)(
     }
 }
 
+/* Bounds of one token with a panel of the query, and what they raise. */
+TARGET static void OF_ISA(bound_row)(const int32_t *restrict sums, const float *restrict step,
+                                     const float *restrict error, int32_t shifted, float scale,
+                                     float norm, int32_t row, float *restrict high,
+                                     float *restrict low, int32_t *restrict lead) {
+    for (int lane = 0; lane < LANES; lane++) {
+        const float near = (float)(sums[lane] - shifted) * (step[lane] * scale);
+        const float off = error[lane] * norm, least = near - off;
+        /* A mask, as a condition becomes a jump that is hard to predict. */
+        const int32_t raises = -(least > low[lane]);
+        high[lane] = near + off;
+        lead[lane] = (row & raises) | (lead[lane] & ~raises);
+        low[lane] = least > low[lane] ? least : low[lane];
+    }
+}
+
 /* Bounds of a few tokens with up to two panels of the query. */
 TARGET static void OF_ISA(bound)(const query_t *query, work_t *work, const int8_t *codes, long row,
                                  int rows, long panel, int panels) {
-    int32_t sums[OF_ISA(ROWS)][2 * LANES];
+    int32_t sums[OF_ISA(ROWS)][2 * LANES], peak = 0;
+    for (int i = 0; i < rows; i++) peak = work->peak[row + i] > peak ? work->peak[row + i] : peak;
     if (panels == 2)
-        OF_ISA(tile_rows)(rows, 2, query, panel, codes, sums);
+        OF_ISA(tile_rows)(rows, 2, query, panel, codes, peak, sums);
     else
-        OF_ISA(tile_rows)(rows, 1, query, panel, codes, sums);
-    const float *step = query->step + panel * LANES, *error = query->error + panel * LANES;
-    float *low = work->low + panel * LANES;
+        OF_ISA(tile_rows)(rows, 1, query, panel, codes, peak, sums);
     for (int i = 0; i < rows; i++) {
-        const int32_t shifted = query->form.shift * work->sum[row + i];
-        const float scale = work->scale[row + i], norm = work->norm[row + i];
-        for (int lane = 0; lane < panels * LANES; lane++) {
-            float near = (float)(sums[i][lane] - shifted) * (step[lane] * scale);
-            float least = near - error[lane] * norm;
-            work->high[row + i][lane] = near + error[lane] * norm;
-            work->lead[lane] = least > low[lane] ? (int32_t)row + i : work->lead[lane];
-            low[lane] = least > low[lane] ? least : low[lane];
+        const long at = row + i;
+        const int32_t shifted = query->form.shift * work->sum[at];
+        for (int lane = 0; lane < panels * LANES; lane += LANES) {
+            const long token = panel * LANES + lane;
+            OF_ISA(bound_row)(sums[i] + lane, query->step + token, query->error + token, shifted,
+                              work->scale[at], work->norm[at], (int32_t)at, work->high[at] + lane,
+                              work->low + token, work->lead + lane);
         }
     }
 }
@@ -121,8 +145,11 @@ TARGET static void OF_ISA(maximise)(const query_t *query, work_t *work, const in
         for (long token = 0; token < tokens; token += LANES) {
             uint32_t left = OF_ISA(reaching)(work->high[row] + token, work->low + first + token);
             if (tokens - token < LANES) left &= (1u << (tokens - token)) - 1;
-            for (; left; left &= left - 1)
-                OF_ISA(compute)(query, work, codes, row, first + token + __builtin_ctz(left));
+            for (; left; left &= left - 1) {
+                const long lane = token + __builtin_ctz(left);
+                if (!OF_ISA(ruled_out)(query, work, codes, row, lane, first + lane))
+                    OF_ISA(compute)(query, work, codes, row, first + lane);
+            }
         }
 }
 
@@ -155,6 +182,8 @@ TARGET static float OF_ISA(score)(const query_t *query, work_t *work, const int8
     return (float)(sum / query->tokens);
 }
 
+#undef PARTS
+#undef PART
 #undef OF_ISA
 #undef JOINED
 #undef JOINED_

@@ -13,16 +13,23 @@ enum { LANES = 16, FOUR = 4 };
 /* Values that the exact product takes at once. */
 enum { BLOCK = 64 };
 
-typedef float floats __attribute__((vector_size(4 * LANES)));
+/* What every processor adds at once. */
+enum { FLOATS = 4 };
+typedef float floats __attribute__((vector_size(4 * FLOATS)));
+
+/* A cache line: vectors that begin with one do not cross another. */
+enum { LINE = 64 };
 
 /* How a kernel wants the bytes. */
 typedef struct {
     int levels;   /* of each sign */
     int shift;    /* what is added, so that none is negative */
     int together; /* tokens whose fours lie side by side: LANES, or 1 */
+    int twice;    /* whether it also wants bytes of what these lose */
 } form_t;
 
-/* Token i stands for step[i] * (byte - shift), which as a vector is within error[i] of it. */
+/* Token i stands for step[i] * (byte - shift), which as a vector is within error[i] of it; with
+ * step[i] / (2 * levels) * (fine - shift) added, within error[i] - gain[i]. */
 typedef struct {
     long tokens, size;
     long padded;    /* tokens, up to whole panels */
@@ -32,6 +39,8 @@ typedef struct {
     float *values;  /* [tokens, length], zeros after each token's size */
     float *step;    /* [padded], zeros after the last token */
     float *error;   /* [padded] */
+    float *gain;    /* [padded] */
+    uint8_t *fine;  /* [tokens, length], where the form wants it */
     uint8_t *bytes; /* [padded / together, steps, together, FOUR], zeros where no value is */
 } query_t;
 
@@ -51,48 +60,74 @@ static float query_most(const float *values, long length) {
     return most;
 }
 
+/* To whole numbers, whose lowest bits with `shift` added are the bytes. */
+static inline void query_round(floats *values, int shift, uint8_t *bytes) {
+    /* Above 2^23 a float is an integer, and has it in its lowest bits. */
+    const floats near = *values + 0x1.8p23f;
+    uint32_t bits[FLOATS];
+    memcpy(bits, &near, sizeof bits);
+    for (int lane = 0; lane < FLOATS; lane++) bytes[lane] = (uint8_t)(bits[lane] + shift);
+    *values = near - 0x1.8p23f;
+}
+
+static inline float query_length(floats squares) {
+    return sqrtf((squares[0] + squares[1]) + (squares[2] + squares[3]));
+}
+
 /* The bytes of one token, each in [shift - levels, shift + levels]. */
 static void query_token(query_t *query, long token) {
     const float *values = query->values + token * query->length;
-    const int levels = query->form.levels, together = query->form.together;
-    uint8_t *bytes = query->bytes + token / together * query->steps * together * FOUR
-                     + token % together * FOUR;
-    const float most = query_most(values, query->length);
-    const int usual = most / levels >= FLT_MIN; /* else every byte stands for zero */
-    const float step = usual ? most / levels : INFINITY;
-    floats left = {0}, whole = {0}; /* sums of squares, in steps */
-    for (long k = 0; k < query->size; k += LANES) {
+    const form_t form = query->form;
+    uint8_t *bytes = query->bytes + token / form.together * query->steps * form.together * FOUR
+                     + token % form.together * FOUR;
+    uint8_t *fine = form.twice ? query->fine + token * query->length : NULL;
+    const float most = query_most(values, query->length), parts = 2.0f * form.levels;
+    const int usual = most / form.levels >= FLT_MIN; /* else every byte stands for zero */
+    const float step = usual ? most / form.levels : INFINITY;
+    floats whole = {0}, lost = {0}, least = {0}; /* sums of squares, in steps and their parts */
+    for (long k = 0; k < query->size; k += FLOATS) {
         floats exact, near;
-        uint32_t bits[LANES];
-        uint8_t some[LANES];
+        uint8_t some[FLOATS];
         memcpy(&exact, values + k, sizeof exact);
         exact /= step;
-        /* Above 2^23 a float is an integer, and has it in its lowest bits. */
-        near = exact + 0x1.8p23f;
-        memcpy(bits, &near, sizeof bits);
-        near -= 0x1.8p23f;
-        left += (exact - near) * (exact - near);
+        near = exact;
+        query_round(&near, form.shift, some);
+        if (k + FLOATS <= query->size)
+            memcpy(bytes + k * form.together, some, sizeof some);
+        else
+            memcpy(bytes + k * form.together, some, query->size - k);
         whole += exact * exact;
-        for (int lane = 0; lane < LANES; lane++)
-            some[lane] = (uint8_t)(bits[lane] + query->form.shift);
-        for (long j = 0; j < LANES && k + j < query->size; j += FOUR)
-            memcpy(bytes + (k + j) * together, some + j,
-                   query->size - k - j < FOUR ? query->size - k - j : FOUR);
+        exact -= near;
+        lost += exact * exact;
+        if (!fine) continue;
+        near = exact *= parts;
+        query_round(&near, form.shift, fine + k);
+        least += (exact - near) * (exact - near);
     }
-    float residue = 0, norm = 0;
-    for (int lane = 0; lane < LANES; lane++) residue += left[lane], norm += whole[lane];
     /* What fp32 rounds: the bounds, and the exact products that they are held against. */
     const float rounding = 0x1p-18f + (query->size / 8 + 8) * 0x1p-24f;
+    const float slack = query_length(whole) * rounding;
     query->step[token] = usual ? step : 0;
-    query->error[token] = usual ? step * (sqrtf(residue) * 1.00001f + sqrtf(norm) * rounding)
+    query->error[token] = usual ? step * (query_length(lost) * 1.00001f + slack)
                                 : most * sqrtf((float)query->size);
+    if (usual && fine)
+        query->gain[token] = query->error[token]
+                             - step * (query_length(least) / parts * 1.00001f + slack);
 }
 
 static void query_free(query_t *query) {
     free(query->values);
     free(query->step);
     free(query->error);
+    free(query->gain);
+    free(query->fine);
     free(query->bytes);
+}
+
+/* Zeros from the beginning of a line on, or NULL. */
+static void *query_zeros(long bytes) {
+    void *zeros = aligned_alloc(LINE, up_to(bytes, LINE));
+    return zeros ? memset(zeros, 0, bytes) : NULL;
 }
 
 /* Whether there was memory for it; `query_free` is called for it either way. */
@@ -104,11 +139,15 @@ static int query_make(query_t *query, const float *values, long tokens, long siz
                        .length = up_to(size, BLOCK),
                        .steps = up_to(size, FOUR) / FOUR,
                        .form = *form};
-    query->values = calloc(tokens * query->length, sizeof(float));
-    query->step = calloc(query->padded, sizeof(float));
-    query->error = calloc(query->padded, sizeof(float));
-    query->bytes = calloc(query->padded * query->steps, FOUR);
-    if (!query->values || !query->step || !query->error || !query->bytes) return 0;
+    query->values = query_zeros(tokens * query->length * (long)sizeof(float));
+    query->step = query_zeros(query->padded * (long)sizeof(float));
+    query->error = query_zeros(query->padded * (long)sizeof(float));
+    query->gain = query_zeros(query->padded * (long)sizeof(float));
+    query->fine = query_zeros(form->twice ? tokens * query->length : 1);
+    query->bytes = query_zeros(query->padded * query->steps * FOUR);
+    if (!query->values || !query->step || !query->error || !query->gain || !query->fine
+        || !query->bytes)
+        return 0;
     for (long token = 0; token < tokens; token++) {
         memcpy(query->values + token * query->length, values + token * size, size * sizeof(float));
         query_token(query, token);

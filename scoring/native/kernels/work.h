@@ -12,5 +12,6 @@ typedef struct {
     int32_t lead[2 * LANES]; /* the row of the chunk that raised a token's `low` last, or -1 */
     float scale[CHUNK], norm[CHUNK];
     int32_t sum[CHUNK];
+    int32_t peak[CHUNK]; /* see `totals_avx2`; others leave it zero */
     float high[CHUNK][2 * LANES]; /* what a similarity is at the most */
 } work_t;
