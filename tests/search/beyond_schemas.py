@@ -15,6 +15,7 @@ _BETWEEN_FIELDS = (
     b"weights count where rank is weighted",
     b"rerank_depth is for searches that ColBERT scores rank",
     b"at least one weight must be above zero",
+    b"weights are too large",
     b"unknown weights",
     b"query is empty",
     b'"filter: ',
