@@ -28,6 +28,9 @@ def run(
     rounds: Annotated[int, typer.Option(help="Interleaved runs of each.", min=1)] = 5,
     long: Annotated[bool, typer.Option("--long", help="200 texts of mixed length: hours.")] = False,
     only: Annotated[str, typer.Option(help="Mixes whose name holds this.")] = "",
+    precisions: Annotated[str, typer.Option(help="Ours beside fp32, comma-separated.")] = (
+        "bf16,int8"
+    ),
 ) -> Result:
     """Seconds of whole calls, tokenising included; all three outputs but where "dense only" says.
 
@@ -35,6 +38,7 @@ def run(
     """
     folder = checkpoint(model)
     chosen = [mix for mix in mixes(folder, mixed=_LONG if long else _QUICK) if only in mix.name]
+    ours = dict.fromkeys([OURS[0], *precisions.split(",")])
     figures: list[dict[str, Any]] = []
     notes: dict[str, Any] = {
         "model": described(model),
@@ -44,7 +48,7 @@ def run(
         "beside": "share of tokenising and of what follows the forward pass",
     }
     for count in map(int, threads.split(",")):
-        with workers([*PEERS, *OURS], folder, threads=count) as (running, absent):
+        with workers([*PEERS, *ours], folder, threads=count) as (running, absent):
             notes |= {f"engine of {name}": worker.engine for name, worker in running.items()}
             notes |= {"left out": absent} if absent else {}
             for mix in chosen:
