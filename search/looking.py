@@ -8,16 +8,17 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from embedder.client import EmbedderClient
 from m3 import tracing
-from m3.errors import GenerationChanged, M3Error, NotFound
+from m3.errors import GenerationChanged, InvalidInput, M3Error, ModelMismatch, NotFound
 from m3.types import Representation
 from scoring.fusion import Weights
-from search.collections import Collections
+from search.collections import Collections, Opened
 from search.degrade import Breakers, Budget, Part
 from search.embed import QueryEmbedder
 from search.request import SearchRequest
@@ -38,25 +39,31 @@ from store.filters import Filter, parse
 T = TypeVar("T")
 
 _ATTEMPTS = 3
+_OUTDATED = (GenerationChanged, ModelMismatch, NotFound)
+"""What may be no longer so by what the collection is now."""
 _THREADS = min(32, (os.cpu_count() or 1) + 4)
 """Looks at a time. They are apart from other threads, which go on when all looks wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that its collection has accepted, with what it comes to.
-
-    Attributes:
-        weights: by which it is ranked.
-        stage: how many candidates get a ColBERT score; None: all.
-    """
+    """A request that its collection has accepted."""
 
     request: SearchRequest
     collection: Collection
     spec: CollectionSpec
     filter: Filter | None
-    weights: Weights
-    stage: int | None
+
+    def ranked_by(self) -> tuple[Weights, int | None]:
+        """Weights, and how many candidates get a ColBERT score, None for all.
+
+        Each is the request's own, or the collection's as it is now, or the method's.
+        """
+        request = self.request
+        # Others need no look at the record.
+        saved = self.collection.defaults(self.spec) if request.takes_defaults else Defaults()
+        weights = request.scoring_weights(saved.weights)
+        return weights, request.stage(saved.rerank_depth, weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,14 @@ class Look:
     """What was found, scored: a ranking for any request of these legs.
 
     Attributes:
+        stage: how many candidates were to get a ColBERT score; None: all.
         embed, retrieve, rerank: seconds.
     """
 
     question: Question
     query: Representation
+    weights: Weights
+    stage: int | None
     candidates: ScoredCandidates
     snapshot: Snapshot
     embed: float
@@ -105,26 +115,31 @@ class Looker:
     ) -> T:
         """Embed the query and look. Where another generation comes to serve in between, again.
 
+        The first time by what is remembered of the collection: a look notices if that is no
+        longer true, and to find it out beforehand takes a thread and a read.
+
         Args:
             then: what is made of the look, in the thread that looked: to hand over to another
                 takes longer than most of what is done with it.
-
-        Raises:
-            SnapshotGone: what a first stage read is kept no longer, or `then` says so.
         """
-        attempt = 0
-        while True:
-            attempt += 1
-            question = await asyncio.to_thread(self.accept, request)
-            began = time.perf_counter()
-            like = await self.query(question)
-            asked = _Asked(question, like, time.perf_counter() - began)
-            try:
-                async with self._free:
-                    return await self._looked(asked, legs, budget, then)
-            except GenerationChanged:
-                if attempt == _ATTEMPTS:
-                    raise
+        if (remembered := self._remembered(request)) is not None:
+            with suppress(*_OUTDATED):
+                return await self._asked(remembered, legs, budget, then)
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(GenerationChanged):
+                question = await asyncio.to_thread(self.accept, request)
+                return await self._asked(question, legs, budget, then)
+        question = await asyncio.to_thread(self.accept, request)
+        return await self._asked(question, legs, budget, then)
+
+    async def _asked(
+        self, question: Question, legs: Sequence[Leg], budget: Budget, then: Callable[[Look], T]
+    ) -> T:
+        began = time.perf_counter()
+        like = await self.query(question)
+        asked = _Asked(question, like, time.perf_counter() - began)
+        async with self._free:
+            return await self._looked(asked, legs, budget, then)
 
     async def _looked(
         self, asked: _Asked, legs: Sequence[Leg], budget: Budget, then: Callable[[Look], T]
@@ -155,18 +170,14 @@ class Looker:
 
     def accept(self, request: SearchRequest) -> Question:
         """Raises NotFound or InvalidInput for what its collection cannot answer."""
-        collection = self._collections.open(request.collection, request.tenant)
-        try:
-            spec = collection.spec
-        except NotFound:
-            self._collections.forget(request.collection)
-            raise
-        filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
-        # Others need no second look at the record.
-        saved = collection.defaults(spec) if request.takes_defaults else Defaults()
-        weights = request.scoring_weights(saved.weights)
-        stage = request.stage(saved.rerank_depth, weights)
-        return Question(request, collection, spec, filter_, weights, stage)
+        return _question(request, self._collections.look_at(request.collection, request.tenant))
+
+    def _remembered(self, request: SearchRequest) -> Question | None:
+        """None where nothing is, or a filter does not fit it, which may fit by now."""
+        opened = self._collections.remembered(request.collection, request.tenant)
+        with suppress(InvalidInput):
+            return None if opened is None else _question(request, opened)
+        return None
 
     async def query(self, question: Question) -> Likeness:
         """The query as the collection's model sees it."""
@@ -175,6 +186,12 @@ class Looker:
             text = await self._embedder.embed(request.query, question.spec, request.tenant)
             return Likeness(text, chunks=0)
         return await asyncio.to_thread(likeness, question.collection, request.query)
+
+
+def _question(request: SearchRequest, opened: Opened) -> Question:
+    spec = opened.spec
+    filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
+    return Question(request, opened.collection, spec, filter_)
 
 
 def _can_answer(legs: Sequence[Leg], like: Likeness) -> bool:
@@ -190,8 +207,10 @@ def _look(
 ) -> Look:
     """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
     began = time.perf_counter()
+    weights, depth = asked.question.ranked_by()
+    stage = None if depth is None else Stage(depth, weights)
     with tracing.span("search.retrieve"):
-        found, staged = _found(asked, legs, refused, budget)
+        found, staged = _found(asked, stage, legs, refused, budget)
     retrieved = time.perf_counter()
     query, ends = asked.like.query, budget.colbert_ends()
     with tracing.span("search.rerank", {"m3.candidates": len(found.rows.chunks)}):
@@ -199,6 +218,8 @@ def _look(
     return Look(
         question=asked.question,
         query=query,
+        weights=weights,
+        stage=depth,
         candidates=scored,
         snapshot=found.snapshot,
         embed=asked.embed,
@@ -208,7 +229,11 @@ def _look(
 
 
 def _found(
-    asked: _Asked, legs: Sequence[Leg], refused: Mapping[Leg, M3Error], budget: Budget
+    asked: _Asked,
+    stage: Stage | None,
+    legs: Sequence[Leg],
+    refused: Mapping[Leg, M3Error],
+    budget: Budget,
 ) -> tuple[Candidates, Staged | None]:
     """What is to be ranked, with its rows whole; of two stages that is what the first chooses.
 
@@ -216,9 +241,7 @@ def _found(
         SnapshotGone: the collection went on, and what was read first is kept no longer.
     """
     question, like = asked.question, asked.like
-    request, stage = question.request, None
-    if question.stage is not None:
-        stage = Stage(question.stage, question.weights)
+    request = question.request
     found = question.collection.candidates(
         like.query,
         legs=legs,

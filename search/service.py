@@ -231,15 +231,15 @@ def _attributes(request: SearchRequest) -> tracing.Attributes:
 def _found(look: Look) -> _Found:
     """Raises PageExpired where a page of another snapshot is asked for: of that there is none."""
     request, began = look.question.request, time.perf_counter()
-    places = look.candidates.ranking(request, look.question.weights)
+    places = look.candidates.ranking(request, look.weights)
     ranking = Ranking(
         places,
         len(look.candidates.rows.chunks),
         look.snapshot,
-        look.question.weights,
+        look.weights,
         look.candidates.degraded,
         look.candidates.staged,
-        look.question.stage,
+        look.stage,
     )
     if request.page is not None and request.page.snapshot != ranking.digest():
         raise _expired()

@@ -34,7 +34,7 @@ class Duplicates:
     pairs: list[Pair] = field(default_factory=list[Pair])
 
     def see(self, query: str, look: Look, texts: Mapping[int, StoredChunk]) -> None:
-        places = look.candidates.ranking(look.question.request, look.question.weights)[:TOP]
+        places = look.candidates.ranking(look.question.request, look.weights)[:TOP]
         shingled = [(place.chunk.id, shingles(texts[place.row].text)) for place in places]
         for (a, of_a), (b, of_b) in combinations(shingled, 2):
             alike = similarity(of_a, of_b)
