@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 AVAILABLE = (
     [one for one in InstructionSet if one <= binding.instruction_set()] if binding.library() else []
 )
-EDGES = (1, 2, 3, 15, 16, 17, 63, 64, 65, 384, 1023, 1024)
+EDGES = (1, 2, 3, 15, 16, 17, 63, 64, 65, 125, 127, 128, 384, 1023, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,18 @@ def test_products_that_all_have_one_sign_are_summed_whole(
     codes[17, 1024:] = np.array([1 / abs(code) / 32], "<f4").view(np.uint8)
     case = Case(np.full((1, 1024), 1 / 32, np.float32), codes, offsets_of([30]))
     np.testing.assert_allclose(case.scored(instructions), case.defined(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("instructions", AVAILABLE)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_fit_wherever_a_row_ends(sign: int, instructions: InstructionSet) -> None:
+    """Where the last values fill no block, no step and no vector, too."""
+    rng = np.random.default_rng(4)
+    for size in (*range(1, 140), *range(250, 260), 383, 511):
+        signs = rng.choice(np.array([1, -1], np.float32), (20, size), p=(0.9, 0.1))
+        query = np.full((3, size), sign, np.float32)
+        case = Case(query, encode_tokens(signs, Codec.INT8), offsets_of([7, 13]))
+        np.testing.assert_allclose(case.scored(instructions), case.defined(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("instructions", AVAILABLE)

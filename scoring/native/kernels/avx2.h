@@ -70,13 +70,15 @@ INLINE256 void tile_avx2(const int rows, const int panels, const int8_t *codes, 
                          const query_t *query, const uint8_t *panel, int32_t peak,
                          int32_t sums[][2 * LANES]) {
     const int fits = peak <= INT16_MAX / LEVELS_avx2, wide = LANES * FOUR;
+    /* As many as `totals_avx2` has looked at: a last step that is not whole is not in `peak`. */
+    const long steps = query->size / FOUR;
     for (int p = 0; p < panels; p++, panel += query->steps * wide) {
         __m256i sum[ROWS_avx2][2];
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < 2; j++) sum[i][j] = _mm256_setzero_si256();
         const char *ahead = (const char *)codes + rows * stride;
         long k = 0;
-        for (; k + STEPS <= query->steps; k += STEPS)
+        for (; k + STEPS <= steps; k += STEPS)
 #pragma GCC unroll 1
             for (long step = k; step < k + APART; step++, ahead += rows * STEPS * FOUR / APART) {
                 const int8_t *here = codes + step * FOUR;
