@@ -25,6 +25,9 @@ from store.reading.rows import RowReader
 from store.reading.vectors import Vectors, selected
 from store.table.table import Version
 
+_QUICKEST_FIRST: tuple[Leg, ...] = ("sparse", "dense")
+"""The embedded engine answers one after the other, and what the first finds is read meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class Legs:
@@ -143,7 +146,7 @@ class Legs:
         One that fails goes to `failed`, as long as another one can answer.
         """
         waiting: dict[Future[list[tuple[int, float]]], Leg] = {
-            self._begun(leg, depth, within): leg for leg, depth in asked.items()
+            self._begun(leg, asked[leg], within): leg for leg in _QUICKEST_FIRST if leg in asked
         }
         answered: list[Leg] = []
         try:
