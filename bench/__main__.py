@@ -31,6 +31,7 @@ NAMED = (
     "pooling",
     "rows",
     "search-latency",
+    "search-rest",
     "tenancy",
     "union",
     "tuning",

@@ -116,9 +116,9 @@ def _measured(
     searches.queries = list(here.queries())
     with tempfile.TemporaryDirectory() as folder:
         noted = Path(folder) / "noted.json"
-        with _servers(here, noted, Path(folder) / "logs", cache) as (servers, url):
+        with servers(here, "probed", noted, Path(folder) / "logs", cache) as (started, url):
             ask(url, searches.log(50, seed=0))
-            rows = _Rows(servers, url, searches, Path(folder))
+            rows = _Rows(started, url, searches, Path(folder))
             asked = [row for name in only for row in rows.of(name)]
         calls: Calls = orjson.loads(noted.read_bytes())
     if "ingest" in only:
@@ -127,28 +127,29 @@ def _measured(
 
 
 @contextmanager
-def _servers(
-    here: Kept, noted: Path, logs: Path, cache: int | None
+def servers(
+    here: Kept, module: str, noted: Path, logs: Path, cache: int | None = None
 ) -> Generator[tuple[Stack, str]]:
+    """A node that answers at once, and the search API as a module of ours runs it; its address."""
     tokenizer = checkpoint("stand-in") / "tokenizer.json"
     home = here.settings.home
     tokens = orjson.loads((here.folder / "made.json").read_bytes())["tokens"]
     environment = {"M3_HOME": str(home)}
     if cache is not None:
         environment["M3_ROW_CACHE_BYTES"] = str(cache)
-    with stack(environment, logs) as servers, importable(servers):
+    with stack(environment, logs) as started, importable(started):
         python = command("python")
         node = [python, "-m", "bench.instant", str(tokenizer), str(tokens), str(here.folder)]
-        servers.environment["M3_EMBEDDER_URL"] = servers.start("instant", [*node, str(_RATE)])
-        serve = [python, "-m", "bench.probed", str(noted), "--port", "0"]
-        yield servers, servers.start("m3-search", serve)
+        started.environment["M3_EMBEDDER_URL"] = started.start("instant", [*node, str(_RATE)])
+        serve = [python, "-m", f"bench.{module}", str(noted), "--port", "0"]
+        yield started, started.start("m3-search", serve)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """What a row of the table says, what was asked for it, and whether its parts are told."""
 
-    servers: Stack
+    started: Stack
     url: str
     searches: _Searches
     folder: Path
@@ -181,7 +182,7 @@ class _Rows:
         ingest = [command("m3-ingest"), "run", "--collection", COLLECTION, "--source", _SOURCE]
         with subprocess.Popen(
             [*ingest, "--max-tokens", "120", "--overlap", "0", str(documents)],
-            env=self.servers.environment,
+            env=self.started.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as writing:

@@ -65,8 +65,8 @@ class Settings(BaseSettings):
     row_cache_bytes: int | None = Field(
         default=None,
         ge=0,
-        description="Bytes of rows that a search keeps in memory; 0 keeps none; unset: an eighth "
-        "of the memory that is left at its start.",
+        description="Bytes of rows, and of texts of hits, that searches keep in memory; 0 keeps "
+        "none; unset: an eighth of the memory that is left at the start.",
     )
     engine_idle: float = Field(
         default=120.0,
