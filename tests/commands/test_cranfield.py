@@ -27,22 +27,41 @@ def node(stand_in: Path) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def half(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every other document, and the queries that have an answer among them."""
+    whole, folder = data / "cranfield", tmp_path_factory.mktemp("half") / "cranfield"
+    (folder / "qrels").mkdir(parents=True)
+    documents = (whole / "corpus.jsonl").read_text().splitlines()[::2]
+    ids = {json.loads(line)["_id"] for line in documents}
+    head, *judged = (whole / "qrels/test.tsv").read_text().splitlines()
+    judged = [line for line in judged if line.split("\t")[1] in ids]
+    asked = {query for query, _, grade in map(str.split, judged) if int(grade) > 0}
+    judged = [line for line in judged if line.split("\t")[0] in asked]
+    queries = (whole / "queries.jsonl").read_text().splitlines()
+    queries = [line for line in queries if json.loads(line)["_id"] in asked]
+    (folder / "corpus.jsonl").write_text("\n".join(documents))
+    (folder / "qrels/test.tsv").write_text("\n".join([head, *judged]))
+    (folder / "queries.jsonl").write_text("\n".join(queries))
+    return folder
+
+
 FLOORS = {
-    "dense": 0.3849,
-    "sparse": 0.3244,
-    "colbert": 0.3934,
-    "dense+sparse": 0.4111,
-    "fusion": 0.4163,
+    "dense": 0.4337,
+    "sparse": 0.3628,
+    "colbert": 0.4490,
+    "dense+sparse": 0.4614,
+    "fusion": 0.4685,
 }
-"""The stand-in on Cranfield, nDCG@10, less .005: as measured in bf16 on an AMD EPYC Zen 4."""
+"""The stand-in's nDCG@10 on it in fp32, of which bf16 loses .001 at most, less .005."""
 
 
 @pytest.mark.timeout(600)
-def test_cranfield_is_as_good_as_it_was(environment: Mapping[str, str], data: Path) -> None:
+def test_cranfield_is_as_good_as_it_was(environment: Mapping[str, str], half: Path) -> None:
     """The order of methods that holds everywhere, no figure below its floor, metrics agree."""
     floors = [f"--floor={method}:nDCG@10={least}" for method, least in FLOORS.items()]
     done = subprocess.run(
-        [COMMANDS / "m3-search", "eval", data / "cranfield", "--json", *floors],
+        [COMMANDS / "m3-search", "eval", half, "--json", *floors],
         check=False,
         env={**os.environ, **environment},
         capture_output=True,
@@ -51,12 +70,12 @@ def test_cranfield_is_as_good_as_it_was(environment: Mapping[str, str], data: Pa
     )
     assert done.returncode == 0, done.stderr
     measured = json.loads(done.stdout)
-    assert (measured["documents"], measured["queries"]) == (1398, 225)
+    assert (measured["documents"], measured["queries"]) == (698, 210)
     ndcg = {method: metrics["nDCG@10"] for method, metrics in measured["results"].items()}
     assert ndcg["dense+sparse"] >= max(ndcg["dense"], ndcg["sparse"])
     assert ndcg["fusion"] >= max(ndcg["dense"], ndcg["sparse"])
     (kept,) = (Path(environment["M3_HOME"]) / "cache/scores").glob("eval-cranfield-*/*.safetensors")
-    raw, qrels = score_files.load(kept), load(data / "cranfield").qrels
+    raw, qrels = score_files.load(kept), load(half).qrels
     assert raw is not None
     ranked = {query: each.documents for query, each in rankings(raw).items()}
     for metric in DEFAULT:
