@@ -51,6 +51,29 @@ def opened(tables: Path, milvus: Milvus, budget: int) -> StoredStore:
     return StoredStore(Registry(place_of(str(tables))), milvus, row_cache_bytes=budget)
 
 
+@pytest.fixture
+def keeping(milvus: Milvus, tmp_path: Path) -> Iterator[StoredStore]:
+    """A store with one collection, `docs`, and room for all of its rows."""
+    store = opened(tmp_path, milvus, 10**8)
+    store.create("docs", SPEC)
+    yield store
+    store.drop("docs")
+    store._threads.shutdown()
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Sequence[str]]]:
+    """The ids of rows that are read from the table, each with the columns."""
+    noted, take = list[tuple[int, Sequence[str]]](), Version.take
+
+    def noting(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
+        noted.extend((id_, columns) for id_ in ids)
+        return take(self, ids, columns)
+
+    monkeypatch.setattr(Version, "take", noting)
+    return noted
+
+
 def rows_of(rows: CandidateRows) -> list[Row]:
     return [Row(*each) for each in zip(rows.chunks, rows.embeddings, strict=True)]
 
@@ -144,102 +167,64 @@ def test_answers_are_those_of_the_table(
 
 
 def test_rows_that_are_kept_are_not_read_again(
-    milvus: Milvus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keeping: StoredStore, taken: list[tuple[int, Sequence[str]]]
 ) -> None:
-    store = opened(tmp_path, milvus, 10**8)
-    collection = store.create("docs", SPEC)
-    try:
-        rng = np.random.default_rng(1)
-        collection.replace([document_rows(rng, f"d{i}") for i in range(9)])
-        asked = query(rng)
-        options: Any = {"legs": LEGS, "depth": 9, "tenant": "default"}
-        before = collection.candidates(asked, **options)
-        until(lambda: store._hot.vectors.bytes == sum(map(Row.bytes, rows_of(before.rows))))
-        read = list[int]()
-        take = Version.take
-
-        def noted(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
-            if "codes" in columns:
-                read.extend(ids)
-            return take(self, ids, columns)
-
-        monkeypatch.setattr(Version, "take", noted)
-        again = collection.candidates(asked, **options)
-        assert facts(again.rows) == facts(before.rows)
-        assert not read
-        collection.replace([document_rows(rng, "d3")])
-        after = collection.candidates(asked, **options)
-        new = {chunk.row for chunk in after.rows.chunks if chunk.document_id == "d3"}
-        assert set(read) >= new
-        assert not set(read) & {chunk.row for chunk in before.rows.chunks} - {
-            chunk.row for chunk in before.rows.chunks if chunk.document_id == "d3"
-        }
-    finally:
-        store.drop("docs")
-        store._threads.shutdown()
+    collection, rng = keeping.open("docs"), np.random.default_rng(1)
+    collection.replace([document_rows(rng, f"d{i}") for i in range(9)])
+    asked = query(rng)
+    options: Any = {"legs": LEGS, "depth": 9, "tenant": "default"}
+    before = collection.candidates(asked, **options)
+    until(lambda: keeping._hot.vectors.bytes == sum(map(Row.bytes, rows_of(before.rows))))
+    taken.clear()
+    again = collection.candidates(asked, **options)
+    assert facts(again.rows) == facts(before.rows)
+    assert not taken
+    collection.replace([document_rows(rng, "d3")])
+    taken.clear()
+    after = collection.candidates(asked, **options)
+    read = {id_ for id_, columns in taken if "codes" in columns}
+    there = {chunk.row for chunk in before.rows.chunks if chunk.document_id != "d3"}
+    assert read >= {chunk.row for chunk in after.rows.chunks if chunk.document_id == "d3"}
+    assert not read & there
 
 
 def test_rows_without_their_tokens_are_not_kept_and_those_kept_are_not_read(
-    milvus: Milvus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keeping: StoredStore, taken: list[tuple[int, Sequence[str]]]
 ) -> None:
-    store = opened(tmp_path, milvus, 10**8)
-    collection = store.create("docs", SPEC)
-    try:
-        rng = np.random.default_rng(1)
-        collection.replace([document_rows(rng, f"d{i}") for i in range(9)])
-        asked, options = query(rng), {"legs": LEGS, "depth": 9, "tenant": "default"}
-        read, take = list[int](), Version.take
-
-        def noted(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
-            read.extend(ids)
-            return take(self, ids, columns)
-
-        monkeypatch.setattr(Version, "take", noted)
-        first = collection.candidates(asked, **options, codes=False)
-        chosen = sorted(chunk.row for chunk in first.rows.chunks)[:4]
-        collection.rows(chosen, tenant="default", snapshot=first.snapshot)
-        until(lambda: store._hot.vectors.bytes > 0)
-        version: Any = collection._reader._snapshot().version
-        every = store._hot.vectors.get(first.snapshot.table, version, range(99))
-        assert ids(every) == chosen
-        assert all(len(kept.embedding.codes) for kept in every)
-        read.clear()
-        again = collection.candidates(asked, **options, codes=False)
-        assert facts(again.rows) == facts(first.rows)
-        assert set(read) == {chunk.row for chunk in first.rows.chunks} - set(chosen)
-    finally:
-        store.drop("docs")
-        store._threads.shutdown()
+    collection, rng = keeping.open("docs"), np.random.default_rng(1)
+    collection.replace([document_rows(rng, f"d{i}") for i in range(9)])
+    asked = query(rng)
+    options: Any = {"legs": LEGS, "depth": 9, "tenant": "default", "codes": False}
+    first = collection.candidates(asked, **options)
+    chosen = sorted(chunk.row for chunk in first.rows.chunks)[:4]
+    collection.rows(chosen, tenant="default", snapshot=first.snapshot)
+    until(lambda: keeping._hot.vectors.bytes > 0)
+    version: Any = collection._reader._snapshot().version
+    every = keeping._hot.vectors.get(first.snapshot.table, version, range(99))
+    assert ids(every) == chosen
+    assert all(len(kept.embedding.codes) for kept in every)
+    taken.clear()
+    again = collection.candidates(asked, **options)
+    assert facts(again.rows) == facts(first.rows)
+    assert {id_ for id_, _ in taken} == {chunk.row for chunk in first.rows.chunks} - set(chosen)
 
 
 def test_texts_that_were_shown_are_not_read_again(
-    milvus: Milvus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keeping: StoredStore, taken: list[tuple[int, Sequence[str]]]
 ) -> None:
-    store = opened(tmp_path, milvus, 10**8)
-    collection = store.create("docs", SPEC)
-    try:
-        rng = np.random.default_rng(1)
-        collection.replace([document_rows(rng, f"d{i}") for i in range(4)])
-        found = collection.candidates(query(rng), legs=LEGS, depth=9, tenant="default")
-        ids = sorted(chunk.row for chunk in found.rows.chunks)
-        options: Any = {"tenant": "default", "snapshot": found.snapshot}
-        shown = collection.chunks(ids[:3], **options)
-        until(lambda: store._hot.texts.bytes == sum(Text(each).bytes() for each in shown.values()))
-        read, take = list[int](), Version.take
-
-        def noted(self: Version, ids: Sequence[int], columns: Sequence[str]) -> Any:
-            read.extend(ids)
-            return take(self, ids, columns)
-
-        monkeypatch.setattr(Version, "take", noted)
-        assert collection.chunks(ids[:3], **options) == shown
-        assert collection.chunks(ids[:3], tenant="another", snapshot=found.snapshot) == {}
-        assert not read
-        assert collection.chunks(ids, **options).keys() == set(ids)
-        assert read == ids[3:]
-    finally:
-        store.drop("docs")
-        store._threads.shutdown()
+    collection, rng = keeping.open("docs"), np.random.default_rng(1)
+    collection.replace([document_rows(rng, f"d{i}") for i in range(4)])
+    found = collection.candidates(query(rng), legs=LEGS, depth=9, tenant="default")
+    rows = sorted(chunk.row for chunk in found.rows.chunks)
+    options: Any = {"tenant": "default", "snapshot": found.snapshot}
+    shown = collection.chunks(rows[:3], **options)
+    until(lambda: keeping._hot.texts.bytes == sum(Text(each).bytes() for each in shown.values()))
+    taken.clear()
+    assert collection.chunks(rows[:3], **options) == shown
+    assert collection.chunks(rows[:3], tenant="another", snapshot=found.snapshot) == {}
+    assert not taken
+    assert collection.chunks(rows, **options).keys() == set(rows)
+    assert [id_ for id_, _ in taken] == rows[3:]
 
 
 def test_a_texts_size_is_near_what_its_strings_take() -> None:
