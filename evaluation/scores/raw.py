@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from m3.errors import GenerationChanged, InvalidInput
 from m3.types import F32, I32, I64, offsets_of
@@ -75,18 +76,23 @@ class RawScores:
         chosen = [i for i, query in enumerate(self.queries) if query in queries]
         if not chosen:
             raise InvalidInput("no query of the scores is among those that are judged")
-        lengths = np.diff(self.offsets)[chosen]
         rows = np.isin(self.query_numbers(), chosen)
-        return RawScores(
+        lengths = np.diff(self.offsets)[chosen]
+        return replace(
+            self.where(rows),
             queries=tuple(self.queries[i] for i in chosen),
+            offsets=offsets_of(lengths.tolist()),
+        )
+
+    def where(self, rows: NDArray[np.bool_]) -> RawScores:
+        """Those of [n] candidates alone; queries, chunks and documents keep their numbers."""
+        lengths = np.bincount(self.query_numbers()[rows], minlength=len(self))
+        return replace(
+            self,
             offsets=offsets_of(lengths.tolist()),
             scores=self.scores[rows],
             ranks=self.ranks[rows],
             chunks=self.chunks[rows],
-            ids=self.ids,
-            owners=self.owners,
-            documents=self.documents,
-            depth=self.depth,
         )
 
 

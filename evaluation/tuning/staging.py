@@ -8,7 +8,6 @@ from evaluation.measuring.comparing import Comparison, compare
 from evaluation.measuring.metrics import Metric, Qrels
 from evaluation.scores.raw import RawScores
 from evaluation.tuning.places import Places
-from m3.types import offsets_of
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights, fuse
 
 
@@ -34,15 +33,4 @@ def staged(raw: RawScores, weights: Weights, depth: int) -> RawScores:
     order = np.lexsort((-fuse(raw.scores, own), query))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order)) - raw.offsets[query[order]]
-    kept = place < depth
-    return RawScores(
-        queries=raw.queries,
-        offsets=offsets_of(np.bincount(query[kept], minlength=len(raw)).tolist()),
-        scores=raw.scores[kept],
-        ranks=raw.ranks[kept],
-        chunks=raw.chunks[kept],
-        ids=raw.ids,
-        owners=raw.owners,
-        documents=raw.documents,
-        depth=raw.depth,
-    )
+    return raw.where(place < depth)
