@@ -125,12 +125,15 @@ class Looker:
         if (remembered := self._remembered(request)) is not None:
             with suppress(*_OUTDATED):
                 return await self._asked(remembered, legs, budget, then)
-        for _ in range(_ATTEMPTS - 1):
-            with suppress(GenerationChanged):
-                question = await asyncio.to_thread(self.accept, request)
+        attempt = 0
+        while True:
+            attempt += 1
+            question = await asyncio.to_thread(self.accept, request)
+            try:
                 return await self._asked(question, legs, budget, then)
-        question = await asyncio.to_thread(self.accept, request)
-        return await self._asked(question, legs, budget, then)
+            except GenerationChanged:
+                if attempt == _ATTEMPTS:
+                    raise
 
     async def _asked(
         self, question: Question, legs: Sequence[Leg], budget: Budget, then: Callable[[Look], T]
