@@ -7,6 +7,8 @@
 
 #include <immintrin.h>
 
+#include "polynomials.h"
+
 #define INLINE static inline __attribute__((always_inline))
 
 typedef uint16_t bf16;
@@ -17,12 +19,12 @@ INLINE __m512 exp2_ps(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(-127.0f), x);
     __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 f = _mm512_sub_ps(x, n);
-    __m512 p = _mm512_set1_ps(1.339887440e-3f);
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.618437357e-3f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.550332471e-2f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.402264791e-1f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.931472028e-1f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
+    __m512 p = _mm512_set1_ps(EXP2[0]);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[1]));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[2]));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[3]));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[4]));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(EXP2[5]));
     return _mm512_scalef_ps(p, n);
 }
 
@@ -30,14 +32,14 @@ INLINE __m512 exp2_ps(__m512 x) {
 INLINE __m512 gelu_ps(__m512 x) {
     const __m512 one = _mm512_set1_ps(1.0f);
     __m512 z = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(0.70710678118f));
-    __m512 denominator = _mm512_fmadd_ps(z, _mm512_set1_ps(0.3275911f), one);
+    __m512 denominator = _mm512_fmadd_ps(z, _mm512_set1_ps(ERF_P), one);
     __m512 t = _mm512_rcp14_ps(denominator);
     t = _mm512_mul_ps(t, _mm512_fnmadd_ps(denominator, t, _mm512_set1_ps(2.0f)));
-    __m512 p = _mm512_set1_ps(1.061405429f);
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-1.453152027f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(1.421413741f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(-0.284496736f));
-    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(0.254829592f));
+    __m512 p = _mm512_set1_ps(ERF[0]);
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(ERF[1]));
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(ERF[2]));
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(ERF[3]));
+    p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(ERF[4]));
     __m512 decay = exp2_ps(_mm512_mul_ps(_mm512_mul_ps(z, z), _mm512_set1_ps(-1.44269504089f)));
     /* erfc(z) = p t e^(-z²), so Φ(x) is 1 - erfc/2 above zero and erfc/2 below. */
     __m512 half = _mm512_mul_ps(_mm512_mul_ps(p, t), _mm512_mul_ps(decay, _mm512_set1_ps(0.5f)));

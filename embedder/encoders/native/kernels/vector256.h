@@ -4,6 +4,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "polynomials.h"
+
 #define AVX2 __attribute__((target("avx2,fma")))
 #define INLINE256 AVX2 static inline __attribute__((always_inline))
 
@@ -33,12 +35,12 @@ INLINE256 __m256 exp2_256(__m256 x) {
     x = _mm256_max_ps(_mm256_set1_ps(-127.0f), x);
     __m256 n = _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m256 f = _mm256_sub_ps(x, n);
-    __m256 p = _mm256_set1_ps(1.339887440e-3f);
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(9.618437357e-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(5.550332471e-2f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(2.402264791e-1f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(6.931472028e-1f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(1.0f));
+    __m256 p = _mm256_set1_ps(EXP2[0]);
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2[1]));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2[2]));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2[3]));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2[4]));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(EXP2[5]));
     __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
     return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
@@ -48,12 +50,12 @@ INLINE256 __m256 exp2_256(__m256 x) {
 INLINE256 __m256 gelu_256(__m256 x) {
     const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
     __m256 z = _mm256_mul_ps(_mm256_andnot_ps(sign, x), _mm256_set1_ps(0.70710678118f));
-    __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(z, _mm256_set1_ps(0.3275911f), one));
-    __m256 p = _mm256_set1_ps(1.061405429f);
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-1.453152027f));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(1.421413741f));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(-0.284496736f));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(0.254829592f));
+    __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(z, _mm256_set1_ps(ERF_P), one));
+    __m256 p = _mm256_set1_ps(ERF[0]);
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(ERF[1]));
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(ERF[2]));
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(ERF[3]));
+    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(ERF[4]));
     __m256 decay = exp2_256(_mm256_mul_ps(_mm256_mul_ps(z, z), _mm256_set1_ps(-1.44269504089f)));
     __m256 half = _mm256_mul_ps(_mm256_mul_ps(p, t), _mm256_mul_ps(decay, _mm256_set1_ps(0.5f)));
     __m256 above = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GE_OQ);
