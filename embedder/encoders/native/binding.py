@@ -64,7 +64,6 @@ class Batch(Structure):
         ("texts", c_int32),
         ("starts", c_void_p),
         ("x", c_void_p),
-        ("sum", c_void_p),
         ("in_", c_void_p),
         ("in_bytes", c_void_p),
         ("qkv", c_void_p),

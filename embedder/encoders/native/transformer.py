@@ -111,9 +111,8 @@ class _Buffers:
         product = torch.uint8 if model.int8 else torch.bfloat16
         self._starts = torch.zeros(len(lengths) + 1, dtype=torch.int32)
         torch.cumsum(torch.from_numpy(lengths), 0, out=self._starts[1:])  # pyright: ignore[reportUnknownMemberType]
-        self.x = torch.empty(tokens, size)
+        self.x = embeddings
         self._rest = (
-            embeddings,
             torch.empty(tokens, size, dtype=product),
             torch.empty(tokens, size // GROUP, 2),
             torch.empty(tokens, 3 * size, dtype=torch.bfloat16),

@@ -40,8 +40,7 @@ typedef struct {
 typedef struct {
     int32_t tokens, texts;
     const int32_t *starts; /* [texts + 1] */
-    float *x;              /* [tokens, size]: the residual stream */
-    float *sum;            /* [tokens, size]: before a norm */
+    float *x;              /* [tokens, size]: the residual stream, normed in place */
     void *in;              /* [tokens, size] bf16 or bytes: what products read */
     bytes_t *in_bytes;     /* [tokens, size / GROUP], int8: what they stand for */
     bf16 *qkv;             /* [tokens, 3 size] */
@@ -65,10 +64,8 @@ typedef struct {
     const void *in;
     const bytes_t *in_bytes;
     int tokens, in_size, out_size;
-    void *out;             /* AS_BF16, GELU */
-    bytes_t *out_bytes;    /* GELU in int8 */
-    const float *residual; /* ADDED */
-    float *sum;
+    void *out;          /* bf16, or bytes of GELU in int8; ADDED: fp32, which has the product added */
+    bytes_t *out_bytes; /* GELU in int8 */
 } product_t;
 
 /* GROUP values to bytes: the least of them is 0, the largest 255. */
@@ -89,12 +86,23 @@ INLINE void quantise(const float *from, uint8_t *to, bytes_t *bytes) {
     }
 }
 
+/* Asks for the memory that a tile will be written to: it comes while the tile is computed. */
+INLINE void fetch_out(const product_t *p, int row, int rows, int column, const fate fate,
+                      const int int8) {
+    const long size = fate == ADDED ? sizeof(float) : fate == GELU && int8 ? 1 : sizeof(bf16);
+    for (int i = 0; i < rows; i++) {
+        const char *out = (const char *)p->out + ((long)(row + i) * p->out_size + column) * size;
+        for (long at = 0; at < COLUMNS * size; at += 64) __builtin_prefetch(out + at, 1);
+    }
+}
+
 /* One tile: rows from `row`, 64 columns from `column`; GELU's values in int8 go to `gelu`. */
 INLINE void product_tile(const product_t *p, int row, int rows, int column, const fate fate,
                          const int int8, float *gelu) {
     tile_t tile;
     long panel = (long)column * p->in_size;
     int groups = p->in_size / GROUP;
+    fetch_out(p, row, rows, column, fate, int8);
     if (int8) {
         const long group = (long)column * groups;
         const panel_t b = {(const int8_t *)p->linear->weights + panel, p->linear->steps + group,
@@ -111,9 +119,10 @@ INLINE void product_tile(const product_t *p, int row, int rows, int column, cons
             values[j] =
                 _mm512_add_ps(tile.rows[i][j], _mm512_loadu_ps(p->linear->bias + column + j * 16));
             if (fate == GELU) values[j] = gelu_ps(values[j]);
-            if (fate == ADDED)
-                _mm512_storeu_ps(p->sum + at + j * 16,
-                                 _mm512_add_ps(values[j], _mm512_loadu_ps(p->residual + at + j * 16)));
+            if (fate == ADDED) {
+                float *sum = (float *)p->out + at + j * 16;
+                _mm512_storeu_ps(sum, _mm512_add_ps(values[j], _mm512_loadu_ps(sum)));
+            }
             if (fate == GELU && int8) _mm512_storeu_ps(gelu + i * GROUP + j * 16, values[j]);
         }
         if (fate == AS_BF16 || (fate == GELU && !int8))
@@ -166,13 +175,12 @@ PRODUCT(product_added_int8, ADDED, 1)
 static void norm_row(const run_t *run, const norm_t *norm, int row) {
     const model_t *m = run->model;
     const batch_t *b = run->batch;
-    const float *from = b->sum + (long)row * m->size;
     float *x = b->x + (long)row * m->size;
     __m512 sum = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
-    for (int j = 0; j < m->size; j += 16) sum = _mm512_add_ps(sum, _mm512_loadu_ps(from + j));
+    for (int j = 0; j < m->size; j += 16) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + j));
     const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / (float)m->size);
     for (int j = 0; j < m->size; j += 16) {
-        __m512 centred = _mm512_sub_ps(_mm512_loadu_ps(from + j), mean);
+        __m512 centred = _mm512_sub_ps(_mm512_loadu_ps(x + j), mean);
         squares = _mm512_fmadd_ps(centred, centred, squares);
     }
     const float variance = _mm512_reduce_add_ps(squares) / (float)m->size;
@@ -181,7 +189,7 @@ static void norm_row(const run_t *run, const norm_t *norm, int row) {
         __m512 values[2];
         for (int half = 0; half < 2; half++) {
             int at = j + half * 16;
-            __m512 centred = _mm512_sub_ps(_mm512_loadu_ps(from + at), mean);
+            __m512 centred = _mm512_sub_ps(_mm512_loadu_ps(x + at), mean);
             values[half] = _mm512_fmadd_ps(_mm512_mul_ps(centred, factor),
                                            _mm512_loadu_ps(norm->weight + at),
                                            _mm512_loadu_ps(norm->bias + at));
@@ -248,13 +256,13 @@ static void layer_body(void *argument, int thread) {
                            .out = b->qkv};
     const product_t added = {.linear = &layer->mixed, .in = mixed, .in_bytes = b->in_bytes,
                              .tokens = b->tokens, .in_size = m->size, .out_size = m->size,
-                             .residual = b->x, .sum = b->sum};
+                             .out = b->x};
     const product_t wide = {.linear = &layer->wide, .in = b->in, .in_bytes = b->in_bytes,
                             .tokens = b->tokens, .in_size = m->size, .out_size = m->wide,
                             .out = b->wide, .out_bytes = b->wide_bytes};
     const product_t narrow = {.linear = &layer->narrow, .in = b->wide, .in_bytes = b->wide_bytes,
                               .tokens = b->tokens, .in_size = m->wide, .out_size = m->size,
-                              .residual = b->x, .sum = b->sum};
+                              .out = b->x};
     int phase = 0;
     (m->int8 ? product_bf16_int8 : product_bf16)(run->pool, &phase, &qkv);
     attention(run, &phase, thread);
@@ -290,7 +298,7 @@ void *m3_pool_new(int threads) { return pool_new(threads); }
 
 void m3_pool_free(void *pool) { pool_free(pool); }
 
-/* The embeddings in `sum` normalised by `layer`'s second norm: into `x` and `in`. */
+/* The embeddings in `x` normed by `layer`'s second norm, and as `in`. */
 void m3_enter(void *pool, const model_t *model, const layer_t *layer, const batch_t *batch) {
     run_t run = {pool, model, layer, batch};
     pool_run(pool, enter_body, &run);
