@@ -26,6 +26,7 @@ _DIMENSION, _HEADS, _WIDE = 1024, 16, 4096
 _VOCABULARY, _POSITIONS = 250_002, 8194
 _PIECES = 8000
 _SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+_RANDOM = "bge-m3-shape-"
 _SPREAD = 0.02
 """Standard deviation that XLM-RoBERTa's weights start training from."""
 
@@ -59,7 +60,7 @@ def random_weights(layers: int = LAYERS) -> Path:
     Made once, and kept under the state directory. Its tokenizer is a Unigram of 8,000 pieces
     trained on the sample: most of the embedding table's 250,002 rows are never looked up.
     """
-    folder = cache() / f"bge-m3-shape-{layers}"
+    folder = cache() / f"{_RANDOM}{layers}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,11 @@ def random_weights(layers: int = LAYERS) -> Path:
         _write_weights(made, layers)
         shutil.move(made, folder)
     return folder
+
+
+def is_random(folder: Path) -> bool:
+    """Whether a checkpoint is one of `random_weights`."""
+    return folder.parent == cache() and folder.name.startswith(_RANDOM)
 
 
 def cache() -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.checkpoints import cache
+from bench.checkpoints import cache, is_random
 from bench.texts import sample_texts
 from embedder.encoders.encoder import Encoder, Pause
 from embedder.encoders.headed import HeadedEncoder
@@ -30,6 +30,8 @@ from m3.settings import Precision
 from m3.types import I64
 
 _CALIBRATION_TEXTS = 128
+_CALIBRATION_OF_RANDOM = 4
+"""Scales of random weights say nothing, and how long a product takes does not depend on them."""
 _OPSET = 17
 
 
@@ -133,7 +135,8 @@ def _converted(openvino: Any, checkpoint: Checkpoint) -> Any:
 
 def _quantised(openvino: Any, checkpoint: Checkpoint) -> Any:
     nncf = _need("nncf")
-    texts = sample_texts("corpus.jsonl")[:_CALIBRATION_TEXTS]
+    count = _CALIBRATION_OF_RANDOM if is_random(checkpoint.path) else _CALIBRATION_TEXTS
+    texts = sample_texts("corpus.jsonl")[:count]
     ids = [np.array([text.ids], np.int64) for text in checkpoint.tokenizer.tokenize(texts, 512)]
     return nncf.quantize(
         _converted(openvino, checkpoint),

@@ -80,6 +80,7 @@ def mixes(checkpoint: Path, *, mixed: int, queries: int = 16) -> list[Mix]:
     passages = {"bf16": 4.3, "int8": 6.6}
     return [
         Mix("512 tokens, 8 a call", texts_of(checkpoint, [512] * 8), passages, swept=4),
+        Mix("512 tokens, 2 a call", texts_of(checkpoint, [512] * 2), passages),
         Mix(
             "120 tokens, 8 a call",
             texts_of(checkpoint, [120] * 8),
