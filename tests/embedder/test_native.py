@@ -191,6 +191,19 @@ def test_what_is_not_finite_is_told_of_its_own_text(stand_in, tmp_path, engine, 
 
 
 @every_engine
+@pytest.mark.parametrize("output", [0, 5, 127])
+def test_one_weight_that_is_no_number_spoils_every_text(stand_in, tmp_path, engine, output):
+    copy = shutil.copytree(stand_in, tmp_path / "broken")
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in weights if name.endswith("1.intermediate.dense.bias"))
+    weights[name][output] = float("nan")
+    save_file(weights, copy / "model.safetensors")
+    checkpoint = open_checkpoint(copy)
+    states = native(checkpoint, engine, tmp_path)
+    assert states_of(states, [[101, 2088, 102], [101, 102]]).isnan().any(dim=1).all()
+
+
+@every_engine
 def test_sizes_that_the_kernels_do_not_divide_are_refused(tmp_path, engine):
     checkpoint = open_checkpoint(write_xlm_roberta(tmp_path / "tiny"))
     with pytest.raises(InvalidConfiguration, match="choose fp32"):

@@ -71,13 +71,17 @@ typedef struct {
 /* GROUP values to bytes: the least of them is 0, the largest 255. */
 INLINE void quantise(const float *from, uint8_t *to, bytes_t *bytes) {
     __m512 least = _mm512_loadu_ps(from), most = least;
-    for (int j = 16; j < GROUP; j += 16) {
-        least = _mm512_min_ps(least, _mm512_loadu_ps(from + j));
-        most = _mm512_max_ps(most, _mm512_loadu_ps(from + j));
+    __mmask16 spoilt = 0;
+    for (int j = 0; j < GROUP; j += 32) {
+        __m512 a = _mm512_loadu_ps(from + j), b = _mm512_loadu_ps(from + j + 16);
+        least = _mm512_min_ps(least, _mm512_min_ps(a, b));
+        most = _mm512_max_ps(most, _mm512_max_ps(a, b));
+        /* A NaN may get lost in these. */
+        spoilt |= _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
     }
     bytes->least = _mm512_reduce_min_ps(least);
     const float range = _mm512_reduce_max_ps(most) - bytes->least;
-    bytes->step = range / 255.0f;
+    bytes->step = spoilt ? NAN : range / 255.0f;
     const __m512 factor = _mm512_set1_ps(range > 0 ? 255.0f / range : 0);
     least = _mm512_set1_ps(bytes->least);
     for (int j = 0; j < GROUP; j += 16) {
