@@ -159,7 +159,7 @@ def _onnx_quantised(checkpoint: Checkpoint) -> Path:
     torch.onnx.export(
         model,
         (example,),
-        exported,
+        str(exported),  # which it must be for what is over 2 GiB to go to a file of its own
         input_names=["input_ids"],
         output_names=["states"],
         dynamic_axes={"input_ids": axes, "states": axes},
