@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import httpx
 import pytest
 
+from serving.keys.editing import add_key
 from tests.deploy.fake_nodes import Asked, FakeNode, Request, fake_nodes, fine
 from tests.edges import Changes, Edge
 
@@ -198,9 +199,11 @@ class EdgeContract:
         assert answers[-1].headers["retry-after"] == "1"
         assert len(node.requests) == 3
 
-    def secured(self, folder: Path, keys: str) -> None:
-        """Beyond this machine: TLS, and a key, here `secret` of these lines."""
+    def secured(self, folder: Path, line: str) -> None:
+        """Beyond this machine: TLS, and a key as we make them, which stands in place of `KEY`."""
         node = FakeNode()
+        key = add_key(folder / "keys", "search", scopes=["read"])
+        keys = line.replace("KEY", key)
         with fake_nodes(node) as addresses, type(self).start(folder, addresses, keys=keys) as edge:
             context = ssl.create_default_context(cafile=str(edge.folder / "certificate.crt"))
             with httpx.Client(base_url=edge.url, verify=context, trust_env=False) as client:
@@ -210,8 +213,8 @@ class EdgeContract:
                     return client.post("/v1/encode", content=SHORT, headers=headers)
 
                 without = client.post("/v1/encode", content=LONG)
-                assert called("Bearer secret2").status_code == 401
-                assert called("Bearer secret").status_code == 200
+                assert called(f"Bearer {key}2").status_code == 401
+                assert called(f"Bearer {key}").status_code == 200
         assert (without.status_code, without.json()["code"]) == (401, "unauthorized")
         assert without.headers["www-authenticate"] == "Bearer"
         (asked,) = node.requests

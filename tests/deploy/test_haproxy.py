@@ -20,7 +20,7 @@ class TestHaproxy(EdgeContract):
     three_requests = (("gt 500", "gt 3"),)
 
     def test_beyond_this_machine_the_edge_wants_tls_and_a_key(self, tmp_path):
-        self.secured(tmp_path, "Bearer secret\n")
+        self.secured(tmp_path, "Bearer KEY\n")
 
     def test_the_node_with_the_least_work_is_chosen(self, fleet):
         """One that has a long text gets no short one while the other has less to do."""

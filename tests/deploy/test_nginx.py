@@ -21,7 +21,7 @@ class TestNginx(EdgeContract):
         assert fleet.nodes[0].requests
 
     def test_beyond_this_machine_the_edge_wants_tls_and_a_key(self, tmp_path):
-        self.secured(tmp_path, '"Bearer secret" search;\n')
+        self.secured(tmp_path, '"Bearer KEY" search;\n')
 
 
 def test_with_no_node_left_the_answer_says_so(tmp_path):
