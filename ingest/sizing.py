@@ -10,14 +10,18 @@ from m3.errors import InvalidInput
 from m3.types import Codec
 
 _TEXT_BYTES_PER_TOKEN = 5
-"""English under XLM-R's tokenizer. The text is kept twice: as a chunk, and in its document."""
+"""English under XLM-R's tokenizer."""
 _SPARSE_BYTES_PER_TERM = 8
 _TOKEN_ID_BYTES = 4
 _GROUP_BYTES = 4
 """Of a pooled token."""
 _ROW_BYTES = 250
 """Five digests of 32 characters, positions, lengths, a checksum, short names."""
-_FP16 = 2
+_KEY_BYTES = 8
+_EMBEDDED_DENSE_BYTES = 4
+"""Of a dimension, whatever the table's codec: fp32, as store/index/index.py has it."""
+_SERVER_DENSE_BYTES = 2
+"""fp16."""
 _LINK_BYTES = 4
 _HNSW_LINKS = 2 * 30
 """Neighbours of a vector in HNSW's lowest layer: twice `M` of store/index/index.py."""
@@ -59,46 +63,55 @@ class Size:
     """Of the table where all of it was compacted and no older version was cleaned yet: each row
     lies in the file of its write, too."""
     flat_bytes: int
-    """Milvus memory of vectors, terms and keys with FLAT, the embedded engine's index."""
+    """Milvus memory of vectors, terms and keys with FLAT over fp32, the embedded engine's index."""
     hnsw_bytes: int
-    """The same with HNSW, a server's."""
+    """The same with HNSW, a server's, which keeps dense vectors in fp16."""
     embedding_hours: float
 
 
-def vector_bytes(chunks: int, tokens: int, dimension: int, codec: Codec, pooling: int = 1) -> int:
-    """Dense vectors of so many chunks and ColBERT codes, with their token ids, of all tokens."""
-    dense = dimension * codec.dense_dtype.itemsize
+def row_parts(
+    chunks: int, tokens: int, text_bytes: int, *, dimension: int, codec: Codec, pooling: int
+) -> Mapping[str, int]:
+    """Bytes of so many rows of the table with so many tokens in all, by what they are for.
+
+    Every token counts as a sparse term of its own, so that the sparse part is an upper bound. The
+    text is kept twice: as chunks, and in its document.
+    """
     vectors = -(-tokens // pooling)
     ids = _TOKEN_ID_BYTES if pooling == 1 else _TOKEN_ID_BYTES + _GROUP_BYTES
-    return chunks * dense + vectors * codes.width(dimension, codec) + tokens * ids
-
-
-def chunk_parts(load: Load) -> Mapping[str, int]:
-    """Bytes of one row of the table, by what they are for.
-
-    Every token counts as a sparse term of its own, so that the sparse part is an upper bound.
-    """
-    dense = vector_bytes(1, 0, load.dimension, load.codec)
     return {
-        "dense": dense,
-        "sparse": load.tokens * _SPARSE_BYTES_PER_TERM,
-        "ColBERT": vector_bytes(1, load.tokens, load.dimension, load.codec, load.pooling) - dense,
-        "text": 2 * load.tokens * _TEXT_BYTES_PER_TOKEN,
-        "rest": _ROW_BYTES,
+        "dense": chunks * dimension * codec.dense_dtype.itemsize,
+        "sparse": tokens * _SPARSE_BYTES_PER_TERM,
+        "ColBERT": vectors * codes.width(dimension, codec) + tokens * ids,
+        "text": 2 * text_bytes,
+        "rest": chunks * _ROW_BYTES,
     }
 
 
+def chunk_parts(load: Load) -> Mapping[str, int]:
+    """`row_parts` of one average row."""
+    return row_parts(
+        1,
+        load.tokens,
+        load.tokens * _TEXT_BYTES_PER_TOKEN,
+        dimension=load.dimension,
+        codec=load.codec,
+        pooling=load.pooling,
+    )
+
+
 def size(load: Load) -> Size:
-    """Sparse parts are upper bounds, as in `chunk_parts`."""
+    """Sparse parts are upper bounds, as in `row_parts`."""
     parts = chunk_parts(load)
     chunk = sum(parts.values())
-    key = 8
-    flat = load.dimension * _FP16 + parts["sparse"] + key
+    flat = load.dimension * _EMBEDDED_DENSE_BYTES + parts["sparse"] + _KEY_BYTES
+    links = _HNSW_LINKS * _LINK_BYTES
+    hnsw = load.dimension * _SERVER_DENSE_BYTES + parts["sparse"] + _KEY_BYTES + links
     return Size(
         chunk_bytes=chunk,
         table_bytes=load.chunks * chunk,
         uncleaned_bytes=2 * load.chunks * chunk,
         flat_bytes=load.chunks * flat,
-        hnsw_bytes=load.chunks * (flat + _HNSW_LINKS * _LINK_BYTES),
+        hnsw_bytes=load.chunks * hnsw,
         embedding_hours=load.chunks * load.tokens / (load.rate * load.nodes) / 3600,
     )

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymilvus import DataType
 from typer.testing import CliRunner
 
 from commands.ingest.plan import _count
+from ingest.estimate import table_bytes
+from ingest.running.report import Report
 from ingest.sizing import Load, size
 from m3.codec import encode_tokens
 from m3.errors import InvalidInput
 from m3.types import Codec
+from store.contract import CollectionSpec
+from store.index.index import index_schema
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+DENSE_BYTES = {DataType.FLOAT16_VECTOR: 2, DataType.FLOAT_VECTOR: 4}
 
 
 @pytest.mark.parametrize("codec", Codec)
@@ -32,6 +38,22 @@ def test_pooled_tokens_share_vectors():
     )
     assert two - one == encode_tokens(vector, Codec.INT8).nbytes + 4 + 4 + 8 + 10
     assert three - two == 4 + 4 + 8 + 10
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize(("embedded", "part"), [(True, "flat_bytes"), (False, "hnsw_bytes")])
+def test_a_dimension_more_costs_what_the_index_keeps(codec, embedded, part):
+    spec = CollectionSpec("model", "fingerprint", "fp32", 64, codec)
+    fields = index_schema(spec, embedded=embedded).fields
+    [kept] = [DENSE_BYTES[field.dtype] for field in fields if field.name == "dense"]
+    one, two = (getattr(size(Load(1, 10, codec, dimension)), part) for dimension in (64, 65))
+    assert two - one == kept
+
+
+def test_a_dry_run_and_a_plan_count_one_row_alike():
+    report = Report(chunks=7, tokens=70, bytes=350)
+    spec = CollectionSpec("model", "fingerprint", "fp32", 64, pooling=2)
+    assert table_bytes(report, spec) == size(Load(7, 10, dimension=64, pooling=2)).table_bytes
 
 
 @pytest.mark.parametrize("chunks", ["1M", "100M", "1B"])
