@@ -1,4 +1,4 @@
-"""How much memory a process on this machine may take, and may still take."""
+"""How much memory a process on this machine may take, and may still take; how many cores."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def total_memory(root: Path = Path("/")) -> int:
     return min([system, *(group.limit for group in _groups(root))])
 
 
+def usable_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may keep busy: those it may run on, or the time of its groups.
+
+    Threads beyond that time are stopped together until the next period, and all wait.
+    """
+    allowed = [int(quota) for quota in _quotas(root)]
+    if hasattr(os, "sched_getaffinity"):
+        allowed.append(len(os.sched_getaffinity(0)))
+    return max(1, min([os.cpu_count() or 1, *allowed]))
+
+
 def _system(root: Path) -> int:
     try:
         return 1024 * _fields(root / "proc/meminfo")["MemAvailable"]
@@ -52,8 +63,36 @@ class _Group:
         return max(0, self.limit - taken + reclaimable)
 
 
+_MEMORY = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    2: ("memory.max", "memory.current"),
+}
+"""By version of control groups, the files of a limit and of what is taken."""
+
+
 def _groups(root: Path) -> Iterator[_Group]:
-    """Those with a limit that this process is in, version 1 or 2."""
+    """Those with a limit that this process is in."""
+    for version, folder in _folders(root, "memory"):
+        limit, used = _MEMORY[version]
+        with suppress(OSError):
+            allowed = (folder / limit).read_text("ascii").strip()
+            if allowed != "max":
+                yield _Group(folder, int(allowed), used)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Seconds of computing that each group allows a second."""
+    for version, folder in _folders(root, "cpu"):
+        files = ("cpu.max",) if version == 2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        with suppress(OSError):
+            words = " ".join((folder / file).read_text("ascii") for file in files)
+            quota, period = words.split()
+            if quota not in {"max", "-1"}:
+                yield int(quota) / int(period)
+
+
+def _folders(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """Version and folder of each control group that this process is in, outer ones last."""
     try:
         lines = (root / "proc/self/cgroup").read_text("utf-8").splitlines()
     except OSError:
@@ -61,21 +100,14 @@ def _groups(root: Path) -> Iterator[_Group]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            base, limit, used = "sys/fs/cgroup", "memory.max", "memory.current"
-        elif "memory" in controllers.split(","):
-            base, limit, used = (
-                "sys/fs/cgroup/memory",
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-            )
+            version, base = 2, root / "sys/fs/cgroup"
+        elif controller in controllers.split(","):
+            version, base = 1, root / "sys/fs/cgroup" / controller
         else:
             continue
         group = Path(path.lstrip("/"))
-        for folder in (root / base / each for each in (group, *group.parents)):
-            with suppress(OSError):
-                allowed = (folder / limit).read_text("ascii").strip()
-                if allowed != "max":
-                    yield _Group(folder, int(allowed), used)
+        for each in (group, *group.parents):
+            yield version, base / each
 
 
 def _fields(file: Path) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from embedder.encoders.encoder import Encoder
 from m3.settings import Settings
+from serving.machine import usable_cores
 
 EncoderName = Literal["packed", "reference"]
 
@@ -32,13 +33,15 @@ def load_encoder(
         Unreachable: it would have to be downloaded, and cannot be.
     """
     _settle_libraries()
-    from embedder.model.checkpoint import open_checkpoint  # noqa: PLC0415 - torch takes seconds
+    import torch  # noqa: PLC0415 - torch takes seconds
+
+    from embedder.model.checkpoint import open_checkpoint  # noqa: PLC0415
     from embedder.model.hub import find  # noqa: PLC0415
 
     if device is not None:
-        import torch  # noqa: PLC0415
-
         torch.cuda.set_device(device)
+    # torch counts the machine's cores, of which a container may have fewer.
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     path, model = find(settings.model)
     cache = settings.home / "cache"
     checkpoint = open_checkpoint(path, model, cache)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.machine import available_memory, total_memory
+from serving.machine import available_memory, total_memory, usable_cores
 
 MIB = 2**20
 
@@ -82,5 +82,49 @@ def test_without_a_limit_it_is_the_system_s(root, limit):
     assert total_memory(root) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.fixture
+def on_64_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+
+
+@pytest.mark.usefixtures("on_64_cores")
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", 64), ("800000 100000", 8), ("250000 100000", 2), ("50000 100000", 1)],
+)
+def test_cores_are_those_whose_time_a_group_allows(root, quota, cores):
+    write(root / "proc/self/cgroup", "0::/\n")
+    write(root / "sys/fs/cgroup/cpu.max", f"{quota}\n")
+    assert usable_cores(root) == cores
+
+
+@pytest.mark.usefixtures("on_64_cores")
+def test_cores_are_those_of_the_tightest_group_and_no_more_than_the_process_may_run_on(
+    root, monkeypatch
+):
+    write(root / "proc/self/cgroup", "0::/outer/inner\n")
+    write(root / "sys/fs/cgroup/outer/cpu.max", "400000 100000\n")
+    write(root / "sys/fs/cgroup/outer/inner/cpu.max", "800000 100000\n")
+    assert usable_cores(root) == 4
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5})
+    assert usable_cores(root) == 2
+
+
+@pytest.mark.usefixtures("on_64_cores")
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 64), ("300000", 3)])
+def test_cores_by_groups_of_version_1(root, quota, cores):
+    write(root / "proc/self/cgroup", "4:cpu,cpuacct:/a\n")
+    write(root / "sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", f"{quota}\n")
+    write(root / "sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n")
+    assert usable_cores(root) == cores
+
+
+@pytest.mark.usefixtures("on_64_cores")
+def test_without_groups_all_cores_may_be_used(root):
+    assert usable_cores(root) == 64
+
+
 def test_this_machine_has_some():
     assert MIB < available_memory() <= total_memory()
+    assert usable_cores() >= 1
