@@ -97,9 +97,10 @@ def _peak(encoder: Encoder, tokens: int, meter: Meter) -> int | None:
     try:
         return meter.peak(run)
     except torch.cuda.OutOfMemoryError:
-        # No other error: what else fails would fail at any size, and must be seen.
-        meter.release()
-        return None
+        pass  # No other error: what else fails would fail at any size, and must be seen.
+    # Not where it is caught: until then its traceback holds what the failed run had made.
+    meter.release()
+    return None
 
 
 def _texts(encoder: Encoder, tokens: int) -> list[list[int]]:

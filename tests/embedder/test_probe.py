@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,6 +54,7 @@ class FakeMeter:
         self.encoder = encoder
         self.total = total
         self.released = 0
+        self.made: weakref.ref[torch.Tensor] | None = None
 
     def available(self) -> int:
         return self.total
@@ -60,10 +62,14 @@ class FakeMeter:
     def peak(self, run: Callable[[], object]) -> int:
         run()
         if self.encoder.taken > self.total:
+            made = torch.empty(1)
+            self.made = weakref.ref(made)
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return self.encoder.taken
 
     def release(self) -> None:
+        assert self.made is not None
+        assert self.made() is None, "what a failed run made can be given back"
         self.released += 1
 
 
