@@ -16,7 +16,7 @@ from embedder.batching.jobs import Batch, Job, Key
 from embedder.batching.lanes import Lanes
 from embedder.batching.pace import Pace
 from embedder.batching.runner import Runner, Took
-from embedder.batching.stations import Station, best
+from embedder.batching.stations import Station, best, emptiest
 from embedder.batching.traces import trace_batch, trace_wait
 from embedder.encoders.encoder import Encoded
 from embedder.metrics import NodeMetrics
@@ -90,13 +90,18 @@ class Dispatcher:
         self._metrics.queue_seconds.set(self.seconds(self.tokens))
 
     def _begin_one(self) -> bool:
+        stations = list(self._stations.values())
         for lane in self._lanes.turns():
             first = self._lanes.first(lane)
             alone = first is not None and first.alone
-            station = best(self._stations.values(), lane, alone=alone)
-            if station is not None:
+            station = emptiest(stations) if alone else best(stations, lane)
+            if station is None:
+                continue
+            if not alone or not station.batches:
                 self._begin(station, lane)
                 return True
+            # Given more by the other lane, it might never be empty.
+            stations.remove(station)
         return False
 
     def _begin(self, station: Station, lane: Kind) -> None:

@@ -73,12 +73,10 @@ class Station:
         if not self.batches:
             self.runner.close()
 
-    def accepts(self, lane: Kind, *, alone: bool) -> bool:
+    def accepts(self, lane: Kind) -> bool:
         """Whether it may be given a batch now: a passage's when idle, a query's in between too."""
         if self.retiring:
             return False
-        if alone:
-            return not self.batches
         if len(self.batches) >= _OUTSTANDING[lane] or any(
             b.exclusive for b in self.batches.values()
         ):
@@ -91,7 +89,13 @@ class Station:
         return not passage.expected or self.held_up < _INTERRUPTIONS * passage.expected
 
 
-def best(stations: Iterable[Station], lane: Kind, *, alone: bool) -> Station | None:
+def best(stations: Iterable[Station], lane: Kind) -> Station | None:
     """Who should have a batch of `lane`: a worker without any before one that is interrupted."""
-    able = [station for station in stations if station.accepts(lane, alone=alone)]
+    able = [station for station in stations if station.accepts(lane)]
     return min(able, key=lambda s: (len(s.computing), len(s.batches)), default=None)
+
+
+def emptiest(stations: Iterable[Station]) -> Station | None:
+    """Who should have what is computed with nothing beside it, once it has done what it has."""
+    staying = [station for station in stations if not station.retiring]
+    return min(staying, key=lambda station: len(station.batches), default=None)

@@ -9,6 +9,7 @@ import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class FakeRunner:
         self.outputs: list[frozenset[Output]] = []
         self.codecs: list[Codec] = []
         self.dropped: list[int] = []
+        self.closed = False
         self.open = threading.Event()
         self.open.set()
         self.begun = threading.Event()
@@ -51,7 +53,7 @@ class FakeRunner:
         self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def attach(self, listener: Listener, rate: float = 1e9) -> None:
-        self._listener, self._loop = listener, asyncio.get_running_loop()
+        self.listener, self._loop = listener, asyncio.get_running_loop()
         threading.Thread(target=self._work, daemon=True).start()
         listener.attach(self, rate)
 
@@ -68,8 +70,11 @@ class FakeRunner:
     def drop(self, number: int) -> None:
         self.dropped.append(number)
 
+    def close(self) -> None:
+        self.closed = True
+
     def kill(self) -> None:
-        self._listener.lost(self, "was killed")
+        self.listener.lost(self, "was killed")
 
     def end(self) -> None:
         self.open.set()
@@ -85,22 +90,22 @@ class FakeRunner:
             self.begun.set()
             self.open.wait(10)
             if number in self.dropped:
-                self._tell(self._listener.dropped, number)
+                self._tell(self.listener.dropped, number)
                 continue
             try:
                 batch = self._encode(ids, outputs)
             except Died:
-                self._tell(self._listener.lost, "died")
+                self._tell(self.listener.lost, "died")
                 return
             except RuntimeError as error:
-                self._tell(self._listener.failed, number, NotComputed(str(error)))
+                self._tell(self.listener.failed, number, NotComputed(str(error)))
             else:
                 seconds = time.perf_counter() - began
-                self._tell(self._listener.free, number, 0)
+                self._tell(self.listener.free, number, 0)
                 unfit = frozenset(i for i, text in enumerate(ids) if text[0] == UNFIT)
                 self.codecs.append(codec)
                 encoded = Encoded(convert(batch, codec), unfit)
-                self._tell(self._listener.done, number, encoded, Took(seconds, 0.0))
+                self._tell(self.listener.done, number, encoded, Took(seconds, 0.0))
 
     def _encode(
         self, token_ids: Sequence[Sequence[int]], outputs: Collection[Output]
@@ -142,6 +147,49 @@ class FakeRunner:
     @property
     def firsts(self) -> list[list[int]]:
         return [[ids[0] for ids in batch] for batch in self.batches]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A batch that a `HandRunner` was given."""
+
+    number: int
+    lane: Kind
+    ids: list[list[int]]
+    outputs: Collection[Output]
+
+
+class HandRunner(FakeRunner):
+    """Tells what a test has it tell: as on a GPU, launches and results are two things."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[Given] = []
+
+    def attach(self, listener: Listener, rate: float = 1e9) -> None:
+        self.listener = listener
+        listener.attach(self, rate)
+
+    def run(
+        self,
+        number: int,
+        lane: Kind,
+        ids: Sequence[bytes],
+        outputs: Collection[Output],
+        codec: Codec,
+    ) -> None:
+        texts = [array("i", text).tolist() for text in ids]
+        self.given.append(Given(number, lane, texts, outputs))
+
+    def launch(self, given: Given) -> None:
+        self.listener.free(self, given.number, 0)
+
+    def finish(self, given: Given) -> None:
+        encoded = Encoded(self._encode(given.ids, given.outputs))
+        self.listener.done(self, given.number, encoded, Took(0.001, 0.0))
+
+    def fail(self, given: Given) -> None:
+        self.listener.failed(self, given.number, NotComputed("out of memory"))
 
 
 @asynccontextmanager
