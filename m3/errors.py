@@ -145,6 +145,12 @@ class DeadlineExceeded(Unreachable):
     status = 504
 
 
+class Overtaken(Unreachable):
+    """Writers were quicker every time that a search read: try again."""
+
+    code = "overtaken"
+
+
 class TablesUnreachable(Unreachable):
     """The place that holds the tables does not answer, or not as it should."""
 

@@ -6,10 +6,10 @@ import asyncio
 import contextvars
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from m3.errors import GenerationChanged, InvalidInput, M3Error, ModelMismatch, N
 from m3.types import Representation
 from scoring.fusion import Weights
 from search.collections import Collections, Opened
-from search.degrade import Breakers, Budget, Part
+from search.degrade import Breakers, Budget
 from search.embed import QueryEmbedder
 from search.request import SearchRequest
 from search.rerank import ScoredCandidates, Stage, score
@@ -95,6 +95,22 @@ class _Asked:
     embed: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Legs:
+    """The legs of one look.
+
+    Attributes:
+        asked: those that are worth asking.
+        refused: the others, and why.
+        outcomes: what came of those that were asked for something, None for an answer. The thread
+            that looks notes it; what fails later, as rows and ranking may, is no leg's fault.
+    """
+
+    asked: Sequence[Leg]
+    refused: Mapping[Leg, M3Error]
+    outcomes: dict[Leg, M3Error | None] = field(default_factory=dict[Leg, M3Error | None])
+
+
 class Looker:
     """Looks for many requests at once."""
 
@@ -150,22 +166,15 @@ class Looker:
         """With those legs that are worth asking; what comes of them is told to the breakers."""
         name, within = asked.question.request.collection, budget.legs()
         refused = self.breakers.refused(name, legs)
-        worth: list[Leg] = [leg for leg in legs if leg not in refused]
-        outcomes: dict[Leg, M3Error | None] = {}
+        worth = _Legs([leg for leg in legs if leg not in refused], refused)
         try:
-            if refused and not _can_answer(worth, asked.like):
+            if refused and not _looking(worth.asked, asked.like):
                 raise next(iter(refused.values()))
-            look = partial(_look, asked, worth, refused, budget)
-            dropped, made = await self._in_thread(lambda: _with_dropped(look(), then))
-            outcomes.update({leg: dropped.get(leg) for leg in worth})
-        except M3Error as error:
-            outcomes.update(dict.fromkeys(worth, error))
-            raise
-        else:
-            return made
+            return await self._in_thread(lambda: then(_look(asked, worth, budget)))
         finally:
-            self.breakers.release(name, worth)
-            self.breakers.tell(name, outcomes, within)
+            self.breakers.release(name, worth.asked)
+            # A copy, as the thread of a search that was given up may still be looking.
+            self.breakers.tell(name, dict(worth.outcomes), within)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         run = partial(contextvars.copy_context().run, work)
@@ -197,23 +206,18 @@ def _question(request: SearchRequest, opened: Opened) -> Question:
     return Question(request, opened.collection, spec, filter_)
 
 
-def _can_answer(legs: Sequence[Leg], like: Likeness) -> bool:
-    return any(leg != "sparse" or len(like.query.sparse_ids) for leg in legs)
+def _looking(legs: Iterable[Leg], like: Likeness) -> list[Leg]:
+    """Those of these that have something to look for: without terms, sparse has not."""
+    return [leg for leg in legs if leg != "sparse" or len(like.query.sparse_ids)]
 
 
-def _with_dropped(look: Look, then: Callable[[Look], T]) -> tuple[Mapping[Part, M3Error], T]:
-    return look.candidates.dropped, then(look)
-
-
-def _look(
-    asked: _Asked, legs: Sequence[Leg], refused: Mapping[Leg, M3Error], budget: Budget
-) -> Look:
+def _look(asked: _Asked, legs: _Legs, budget: Budget) -> Look:
     """Retrieve and score; it waits for disks and computes, so it runs off the event loop."""
     began = time.perf_counter()
     weights, depth = asked.question.ranked_by()
     stage = None if depth is None else Stage(depth, weights)
     with tracing.span("search.retrieve"):
-        found, staged = _found(asked, stage, legs, refused, budget)
+        found, staged = _found(asked, stage, legs, budget)
     retrieved = time.perf_counter()
     query, ends = asked.like.query, budget.colbert_ends()
     with tracing.span("search.rerank", {"m3.candidates": len(found.rows.chunks)}):
@@ -232,11 +236,7 @@ def _look(
 
 
 def _found(
-    asked: _Asked,
-    stage: Stage | None,
-    legs: Sequence[Leg],
-    refused: Mapping[Leg, M3Error],
-    budget: Budget,
+    asked: _Asked, stage: Stage | None, legs: _Legs, budget: Budget
 ) -> tuple[Candidates, Staged | None]:
     """What is to be ranked, with its rows whole; of two stages that is what the first chooses.
 
@@ -245,18 +245,7 @@ def _found(
     """
     question, like = asked.question, asked.like
     request = question.request
-    found = question.collection.candidates(
-        like.query,
-        legs=legs,
-        depth=min(request.depth + like.chunks, MAX_DEPTH),
-        tenant=request.tenant,
-        filter=question.filter,
-        words=request.words,
-        spec=question.spec,
-        within=budget.legs(),
-        codes=stage is None,
-    )
-    found = replace(found, failed={**refused, **found.failed})
+    found = _candidates(asked, legs, budget, codes=stage is None)
     if not isinstance(request.query, str):
         own = without(request.query, found.rows, found.legs, request.depth)
         found = replace(found, legs=own)
@@ -267,3 +256,25 @@ def _found(
         list(set[int]().union(*chosen.values())), tenant=request.tenant, snapshot=found.snapshot
     )
     return replace(found, rows=rows, legs=chosen), staged
+
+
+def _candidates(asked: _Asked, legs: _Legs, budget: Budget, *, codes: bool) -> Candidates:
+    question, like = asked.question, asked.like
+    request, looking = question.request, _looking(legs.asked, like)
+    try:
+        found = question.collection.candidates(
+            like.query,
+            legs=legs.asked,
+            depth=min(request.depth + like.chunks, MAX_DEPTH),
+            tenant=request.tenant,
+            filter=question.filter,
+            words=request.words,
+            spec=question.spec,
+            within=budget.legs(),
+            codes=codes,
+        )
+    except M3Error as error:
+        legs.outcomes.update(dict.fromkeys(looking, error))
+        raise
+    legs.outcomes.update({leg: found.failed.get(leg) for leg in looking})
+    return replace(found, failed={**legs.refused, **found.failed})

@@ -440,6 +440,7 @@ class Collection(Protocol):
 
         Raises:
             DeadlineExceeded: no leg answered within that.
+            Overtaken: it took so long, each time, that what was written meanwhile got ahead of it.
             InvalidInput: a filter over fields that are not declared, or of the wrong type.
             GenerationChanged: a generation of another spec serves now.
         """

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from m3.errors import DeadlineExceeded, SnapshotGone, StoredDataError
+from m3.errors import Overtaken, SnapshotGone, StoredDataError
 from m3.types import DocumentKey
 from store.checks import check_tenants
 from store.contract import (
@@ -76,7 +76,7 @@ class Reader:
             in_time = time.monotonic() - started < READER_SECONDS
             if in_time or self._generations.current().published == snapshot.version.number:
                 return found
-        raise DeadlineExceeded(
+        raise Overtaken(
             f"searches of {self._generations.name!r} take over {READER_SECONDS:g} s while it is "
             "written to: try again when the machine is less busy"
         )

@@ -15,7 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m3.errors import DeadlineExceeded, M3Error, MilvusUnreachable, PageExpired, StoredDataError
+from m3.errors import (
+    DeadlineExceeded,
+    M3Error,
+    MilvusUnreachable,
+    Overtaken,
+    PageExpired,
+    StoredDataError,
+)
 from m3.types import Codec, EmbeddingBatch, Representation, batch_of
 from scoring import definition
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
@@ -39,6 +46,7 @@ from tests.search.library import (
 REQUEST = SearchRequest(query="q", collection=COLLECTION)
 BROKEN = MilvusUnreachable("it is broken")
 FLAWS = ("dense", "sparse", "colbert")
+LEGS: tuple[Leg, ...] = ("dense", "sparse")
 
 
 class Flawed(MemoryCollection):
@@ -53,7 +61,7 @@ class Flawed(MemoryCollection):
         self.within = options.get("within")
         left = [leg for leg in legs if leg not in self.broken]
         failed = {leg: self.broken[leg] for leg in legs if leg in self.broken}
-        if failed and not left:
+        if failed and not any(leg != "sparse" or len(query.sparse_ids) for leg in left):
             raise next(iter(failed.values()))
         found = super().candidates(query, legs=left, **options)
         return replace(found, failed=failed)
@@ -307,6 +315,7 @@ def test_a_leg_that_keeps_failing_is_tried_once_in_a_while() -> None:
     [
         (DeadlineExceeded("late"), 0.1),
         (StoredDataError("the table is"), None),
+        (Overtaken("it is written to"), None),
     ],
 )
 def test_what_says_nothing_of_milvus_closes_no_leg(error: M3Error, within: float | None) -> None:
@@ -332,6 +341,39 @@ def test_a_search_goes_without_a_leg_that_is_not_tried() -> None:
     assert collection.asked == [("dense", "sparse")] * 3 + [("dense",)] * 2
     with pytest.raises(MilvusUnreachable, match="in a row"):
         ask(service, replace(REQUEST, method=Method.SPARSE))
+
+
+@pytest.mark.parametrize("broken", ["dense", "sparse"])
+def test_weights_that_need_a_broken_leg_say_nothing_of_the_other(broken: Leg) -> None:
+    service, collection = service_with(broken)
+    alone = Weights(**{part: float(part == broken) for part in PARTS})
+    for _ in range(3):
+        with pytest.raises(MilvusUnreachable):
+            ask(service, replace(REQUEST, weights=alone))
+    assert list(ask(service, REQUEST).degraded) == [broken]
+    assert collection.asked[3:] == [tuple(leg for leg in LEGS if leg != broken)]
+
+
+@pytest.mark.usefixtures("late")
+def test_what_fails_after_the_legs_have_answered_closes_none() -> None:
+    service, collection = service_with()
+    for _ in range(3):
+        with pytest.raises(DeadlineExceeded):
+            ask(service, replace(REQUEST, method=Method.COLBERT, timeout_ms=600_000))
+    assert not ask(service, REQUEST).degraded
+    assert collection.asked == [LEGS] * 4
+
+
+def test_a_leg_with_nothing_to_look_for_is_not_why_the_other_fails() -> None:
+    query, none = example(1, Codec.FP32), np.empty(0)
+    dumb = replace(query, sparse_ids=none.astype(np.int32), sparse_weights=none.astype(np.float32))
+    _, collection = service_with("dense")
+    service = SearchService(FlawedStore(collection), KnownQueries({"q": query, "dumb": dumb}))
+    for _ in range(3):
+        with pytest.raises(MilvusUnreachable):
+            ask(service, replace(REQUEST, query="dumb"))
+    assert list(ask(service, REQUEST).degraded) == ["dense"]
+    assert collection.asked[3:] == [("sparse",)]
 
 
 def test_without_an_end_there_is_no_hurry() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3.errors import IndexMissing
+from m3.errors import IndexMissing, Overtaken
 from store.collection import StoredCollection
 from store.contract import Collection, Store
 from store.generations import publication
@@ -179,6 +179,20 @@ def test_a_slow_reader_starts_over(collection, rng, monkeypatch):
 
     monkeypatch.setattr(Index, "search", swept_meanwhile)
     assert found_texts(collection, rng) == ["new-0", "new-1"]
+
+
+def test_a_reader_that_is_overtaken_every_time_says_so(collection, rng, monkeypatch):
+    monkeypatch.setattr("store.reading.reader.READER_SECONDS", 0.0)
+    collection.replace([document_rows(rng, "a")])
+    search = Index.search
+
+    def written_meanwhile(self, *args, **kwargs):
+        collection.replace([document_rows(rng, "a")])
+        return search(self, *args, **kwargs)
+
+    monkeypatch.setattr(Index, "search", written_meanwhile)
+    with pytest.raises(Overtaken, match="less busy"):
+        found_texts(collection, rng)
 
 
 def test_a_lost_index_is_rebuilt_from_the_table(collection, rng):
