@@ -41,12 +41,17 @@ class Generations:
         """
         return self._chosen(self._registry.read(self.name))
 
-    def update(self, change: Callable[[Generation], Generation]) -> Generation:
-        """Replace that generation by what `change` makes of it."""
-        record = self._registry.update(
-            self.name, lambda record: record.with_generation(change(self._chosen(record)))
-        )
-        return self._chosen(record)
+    def update(self, generation: Generation, change: Callable[[Generation], Generation]) -> None:
+        """Replace a generation, as the registry has it by then, by what `change` makes of it.
+
+        It need not serve any more; one that was taken out stays out.
+        """
+
+        def changed(record: Record) -> Record:
+            there = record.generations.get(generation.number)
+            return record if there is None else record.with_generation(change(there))
+
+        self._registry.update(self.name, changed)
 
     def defaults(self, fingerprint: str) -> Defaults:
         """What is saved for a model."""

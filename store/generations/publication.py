@@ -60,7 +60,9 @@ class Publisher:
             write_rows(self._generations.index(generation), target, added, lease)
             _log.debug("indexed")
             replaced = len(base.over(target)) > 0
-            self._generations.update(lambda g: _published(g, target.number, replaced=replaced))
+            self._generations.update(
+                generation, lambda g: _published(g, target.number, replaced=replaced)
+            )
             _log.debug("published")
             self._sweep()
 
@@ -70,11 +72,13 @@ class Publisher:
         However long that takes, nobody else publishes meanwhile: writers wait.
         """
         with self._generations.publishing() as lease:
-            fill(self._generations.current(), lease)
+            generation = self._generations.current()
+            fill(generation, lease)
             lease.check()
             engine = self._generations.engine
             self._generations.update(
-                lambda g: replace(_published(g, version, replaced=False), engine=engine)
+                generation,
+                lambda g: replace(_published(g, version, replaced=False), engine=engine),
             )
 
     def settle(self) -> None:
@@ -103,7 +107,7 @@ class Publisher:
             index.delete(before.over(after).tolist())
             before = after
         _log.debug("swept")
-        self._generations.update(lambda g: g.sweep(before.number))
+        self._generations.update(generation, lambda g: g.sweep(before.number))
 
 
 class Deferred(Publisher):

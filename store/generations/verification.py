@@ -41,7 +41,7 @@ def _bring_here(generations: Generations) -> int:
         index = generations.index_here(generation)
         lacking = missing(version.row_ids, index.row_ids())
         write_rows(index, version, lacking, lease)
-        generations.update(lambda g: replace(g, engine=generations.engine))
+        generations.update(generation, lambda g: replace(g, engine=generations.engine))
         return len(lacking)
 
 

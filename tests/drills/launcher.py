@@ -66,16 +66,16 @@ def _reverse() -> None:
 
     def publish(self: Publisher) -> None:
         generations = self._generations
-        with generations.publishing():
+        with generations.publishing() as lease:
             generation = generations.current()
             table = generations.table(generation)
             base = table.at(generation.published)
-            target, added = publication._consistent_latest(table, base)
+            target, added = publication._consistent_over(table, base)
             if target.number == base.number:
                 return
-            generations.update(lambda g: g.publish(target.number, time.time()))
+            generations.update(generation, lambda g: g.publish(target.number, time.time()))
             publication._log.debug("published")
-            publication.write_rows(generations.index(generation), target, added)
+            publication.write_rows(generations.index(generation), target, added, lease)
             publication._log.debug("indexed")
 
     Publisher.publish = publish

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from m3.errors import AlreadyExists, DeadlineExceeded, GenerationChanged
+from m3.errors import AlreadyExists, DeadlineExceeded, GenerationChanged, IndexMissing
+from store.collection import StoredCollection
 from store.contract import Collection, Store
 from store.generations import switching
+from store.generations.generation import Generations
+from store.index.index import Index
 from store.memory import MemoryStore
+from store.registry import Generation
 from tests.store.examples import SPEC, document_rows, key
 from tests.store.generations_contract import OTHER, GenerationsContract
 
@@ -76,6 +82,77 @@ def test_a_switch_that_died_runs_out(store: Store, monkeypatch: pytest.MonkeyPat
     with pytest.raises(DeadlineExceeded):
         store.serve("docs", number)
     assert store.generations("docs").current == 1
+
+
+def _switched_once(monkeypatch: pytest.MonkeyPatch, method: str, store: Store, number: int) -> None:
+    """Another generation comes to serve while the index is next asked for this."""
+    whole = getattr(Index, method)
+
+    def switched_meanwhile(self: Index, *args: Any) -> Any:
+        monkeypatch.setattr(Index, method, whole)
+        done = whole(self, *args)
+        with store.closing("docs", number):
+            store.serve("docs", number)
+        return done
+
+    monkeypatch.setattr(Index, method, switched_meanwhile)
+
+
+def test_a_publication_that_a_switch_overtakes_leaves_what_serves_then(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    rng = np.random.default_rng(1)
+    collection = store.create("docs", SPEC)
+    number = store.begin("docs", OTHER)
+    before = store.open("docs", number).snapshot()
+    _switched_once(monkeypatch, "upsert", store, number)
+    with pytest.raises(GenerationChanged):
+        collection.replace([document_rows(rng, "late")], SPEC)
+    assert collection.snapshot() == before
+    late = store.open("docs", 1)
+    assert late.document(key("late")) is not None
+    assert late.status().unpublished == 0
+
+
+@pytest.mark.usefixtures("brief_readers")
+def test_a_sweep_that_a_switch_overtakes_leaves_what_serves_then(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    rng = np.random.default_rng(1)
+    collection = store.create("docs", SPEC)
+    number = store.begin("docs", OTHER)
+    swept = _generation(collection, number).swept
+    for word in ("old", "new"):
+        collection.replace([document_rows(rng, "a", word=word)])
+    _switched_once(monkeypatch, "delete", store, number)
+    collection.settle()
+    assert _generation(collection, number).swept == swept
+    assert _generation(collection, 1).recent == ()
+
+
+def test_an_index_that_is_moved_while_a_switch_passes_is_the_one_that_moved(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    collection = store.create("docs", SPEC)
+    collection.replace([document_rows(np.random.default_rng(1), "a")])
+    number = store.begin("docs", OTHER)
+    for each in (1, number):
+        generation = _generation(collection, each)
+        _generations(collection).update(generation, lambda g: replace(g, engine="another"))
+    _switched_once(monkeypatch, "row_ids", store, number)
+    with pytest.raises(IndexMissing):
+        collection.verify(repair=True)
+    assert _generation(collection, number).engine == "another"
+    assert _generation(collection, 1).engine == _generations(collection).engine
+
+
+def _generations(collection: Collection) -> Generations:
+    assert isinstance(collection, StoredCollection)
+    return collection._generations
+
+
+def _generation(collection: Collection, number: int) -> Generation:
+    return _generations(collection)._registry.read("docs").generations[number]
 
 
 def test_no_acknowledged_write_is_lost_in_a_switch(store: Store):

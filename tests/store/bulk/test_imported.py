@@ -64,7 +64,7 @@ def test_all_parts_are_imported_together(filled, fake, jobs, tmp_path):
 def test_an_import_moves_an_index_to_another_milvus(filled, fake, jobs, tmp_path):
     """As from the embedded one to a server, where nothing of it is yet."""
     generations = filled.open("docs")._generations
-    generations.update(lambda g: dataclasses.replace(g, engine="another"))
+    generations.update(generations.current(), lambda g: dataclasses.replace(g, engine="another"))
     fake.client.collections.clear()
     files = tmp_path / "storage" / "docs"
     filled.bulk("docs").write(str(files), uncounted)

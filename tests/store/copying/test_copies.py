@@ -119,7 +119,9 @@ def test_a_table_of_format_1_is_copied_as_it_is(
     table = lance.dataset(place.table_uri("docs", generations.current().table))
     table.drop_columns(["original", "markdown", "pages"])
     docs.replace([])
-    generations.update(lambda g: dataclasses.replace(g, published=table.version))
+    generations.update(
+        generations.current(), lambda g: dataclasses.replace(g, published=table.version)
+    )
     copied(settings, "again")
     again = store.open("again")
     assert answers(again) == answers(docs)
