@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from embedder.batching.jobs import Batch
@@ -11,9 +11,10 @@ from m3.types import Kind
 
 _INTERRUPTIONS = 4.0
 """Times a passage batch's own seconds that queries may hold it up: a fifth of them is left."""
-_OUTSTANDING: Mapping[Kind, int] = {"query": 3, "passage": 2}
-"""Batches a worker may have, a new one of the lane included: one is computed while another's
-results are written, or a GPU, which takes batches ahead, has the next at hand; and a query's."""
+_OWED, _OWED_PASSAGES = 2, 1
+"""Launched batches whose results a worker may owe when another is launched, and how many of them
+may be passages when it is one: results are written while the next is computed, and a GPU, which
+takes batches ahead, has it at hand. A query is computed behind all that was launched."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,9 +78,7 @@ class Station:
         """Whether it may be given a batch now: a passage's when idle, a query's in between too."""
         if self.retiring:
             return False
-        if len(self.batches) >= _OUTSTANDING[lane] or any(
-            b.exclusive for b in self.batches.values()
-        ):
+        if any(batch.exclusive for batch in self.batches.values()) or self._owes(lane):
             return False
         if lane == "passage" or not self.computing:
             return not self.computing
@@ -87,6 +86,14 @@ class Station:
         if passage is None or "query" in self.computing:
             return False
         return not passage.expected or self.held_up < _INTERRUPTIONS * passage.expected
+
+    def _owes(self, lane: Kind) -> bool:
+        """Whether it has results to give before it may launch another batch of `lane`."""
+        computing = self.computing.values()
+        owed = [batch.lane for batch in self.batches.values() if batch not in computing]
+        # Counts no queries: those without end would always be over the passages' limit.
+        passages = owed.count("passage") if lane == "passage" else 0
+        return len(owed) > _OWED or passages > _OWED_PASSAGES
 
 
 def best(stations: Iterable[Station], lane: Kind) -> Station | None:

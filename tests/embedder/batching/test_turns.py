@@ -16,6 +16,7 @@ from tests.embedder.batching.fake_runner import Given, HandRunner, batcher_of, t
 pytestmark = pytest.mark.anyio
 
 TOKENS = 100
+BOTH: Sequence[Kind] = ("query", "passage")
 
 
 class Askers:
@@ -110,3 +111,19 @@ async def test_only_the_worker_with_the_least_to_do_waits_for_what_goes_alone():
         for runner in (failing, other):
             runner.finish(runner.given[0])
         assert [batch.ids for batch in failing.given + other.given].count(query.ids) == 2
+
+
+async def test_passages_get_every_fifth_batch_of_a_worker_that_launches_ahead():
+    runner = HandRunner()
+    async with asked(runner) as askers:
+        for lane in BOTH:
+            await askers.ask(lane, 50)
+        launched = 0
+        for finished in range(50):
+            while launched < len(runner.given):
+                runner.launch(runner.given[launched])
+                launched += 1
+            runner.finish(runner.given[finished])
+        for begin in range(len(runner.given) - 5):
+            assert "passage" in lanes(runner.given[begin : begin + 5])
+        assert lanes(runner.given).count("passage") <= len(runner.given) / 5 + 1
