@@ -17,7 +17,8 @@ def devices() -> list[int | None]:
     _settle_libraries()
     import torch  # noqa: PLC0415 - torch takes seconds
 
-    return list(range(torch.cuda.device_count())) or [None]
+    # The count alone is NVML's, which has GPUs whose driver is too old for this torch.
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else [None]
 
 
 def load_encoder(
