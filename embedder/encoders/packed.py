@@ -6,7 +6,7 @@ import torch
 
 from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.headed import HeadedEncoder
-from embedder.encoders.transfer import Bus
+from embedder.encoders.transfer import Bus, current_device
 from embedder.encoders.transformer import Transformer
 from embedder.model.checkpoint import Checkpoint
 from m3.settings import Precision
@@ -33,7 +33,7 @@ class PackedEncoder(HeadedEncoder):
             InvalidConfiguration: a precision that the device does not compute in.
             InvalidCheckpoint: weights that do not fit the checkpoint's config.
         """
-        bus = Bus(device or _device())
+        bus = Bus(device or current_device())
         arithmetic = Arithmetic.choose(precision, bus.device)
         self._transformer = Transformer(checkpoint, arithmetic, bus, graphs=graphs)
         super().__init__(
@@ -43,9 +43,3 @@ class PackedEncoder(HeadedEncoder):
             precision=arithmetic.precision,
             dtype=arithmetic.dtype,
         )
-
-
-def _device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")

@@ -11,6 +11,7 @@ import numpy as np
 
 from embedder.encoders.columns import assemble, convert
 from embedder.encoders.encoder import Encoded, Launched, Pause
+from embedder.encoders.transfer import current_device
 from embedder.model.checkpoint import Checkpoint
 from embedder.model.tokens import TextTokenizer
 from m3.errors import InvalidCheckpoint, InvalidConfiguration
@@ -43,6 +44,7 @@ class ReferenceEncoder:
         self._model: Any = BGEM3FlagModel(
             str(checkpoint.path),
             use_fp16=False,
+            devices=str(current_device()),  # else a process of its own for each GPU
             pooling_method=checkpoint.pooling,
             batch_size=2,  # one text a call; below the batch size no progress bar is drawn
         )

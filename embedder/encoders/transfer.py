@@ -17,6 +17,13 @@ from torch import Tensor
 from m3.types import I32
 
 
+def current_device() -> torch.device:
+    """The current GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
 class Bus:
     """The way to one device and back. Used by one thread at a time; what `fetch` gives by any."""
 
