@@ -30,11 +30,17 @@ def _machine() -> dict[str, Any]:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
+    return processor(cpuinfo.read_text()) if cpuinfo.exists() else platform.processor()
+
+
+def processor(cpuinfo: str) -> str:
+    """The first processor's name, and on x86 what tells it from others that are called the same."""
+    lines = (line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines())
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    name = facts.get("model name", platform.processor())
+    if "cpu family" not in facts:
+        return name
+    return f"{name}, family {facts['cpu family']}, model {facts['model']}"
 
 
 @dataclass(frozen=True, slots=True)
