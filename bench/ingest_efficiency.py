@@ -61,7 +61,7 @@ def run(
         "tokens a chunk": tokens,
         "efficiency %, median": round(middle, 1),
     }
-    return Result("ingest_efficiency", rows, notes)
+    return Result("ingest-efficiency", rows, notes)
 
 
 @dataclass(slots=True)
