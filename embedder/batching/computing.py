@@ -46,21 +46,22 @@ class Dropped(Exception):
 
 
 class Inbox:
-    """What is to be done: a task of each lane, and the numbers of those to give up."""
+    """What is to be done: a task of each lane, and the numbers of those that are still wanted."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._tasks: dict[Kind, Task] = {}
-        self._dropped: set[int] = set()
+        self._wanted: set[int] = set()
 
     def put(self, task: Task) -> None:
         with self._changed:
             self._tasks[task.lane] = task
+            self._wanted.add(task.number)
             self._changed.notify()
 
     def drop(self, number: int) -> None:
-        with self._changed:
-            self._dropped.add(number)
+        """Nobody waits for that task any more; it may be done already."""
+        self._wanted.discard(number)
 
     def next(self) -> Task:
         """Wait for a task; a query's goes first."""
@@ -78,14 +79,12 @@ class Inbox:
 
     def check(self, task: Task) -> None:
         """Raises Dropped if nobody waits for `task` any more."""
-        if task.number in self._dropped:
+        if task.number not in self._wanted:
             raise Dropped
 
     def forget(self, task: Task) -> None:
-        """It is computed: it cannot be dropped any more, nor will its number come again."""
-        with self._changed:
-            # Numbers grow: what was dropped too late is older.
-            self._dropped = {number for number in self._dropped if number > task.number}
+        """It is computed: it cannot be dropped any more."""
+        self._wanted.discard(task.number)
 
 
 class Computer:

@@ -1,0 +1,89 @@
+"""A worker's two threads: what interrupts a batch, what gives it up, what fails it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from embedder.batching.computing import Computer, Inbox, Task
+from embedder.encoders.encoder import Launched
+from m3.types import OUTPUTS, Codec, Kind
+
+Step = Callable[[Callable[[], None]], None]
+
+
+class ScriptedEncoder:
+    """Each text's launch does what its script says, and has no result."""
+
+    def __init__(self) -> None:
+        self.scripts: dict[int, Step] = {}
+
+    def launch(self, token_ids: Any, outputs: Any, codec: Any, pause: Any) -> Launched:
+        self.scripts[token_ids[0][0]](pause)
+        raise RuntimeError("computed to its end")
+
+
+class Worker:
+    """A computer in a thread of its own, and what it tells."""
+
+    def __init__(self) -> None:
+        self.encoder = ScriptedEncoder()
+        self.inbox = Inbox()
+        self.told: queue.Queue[dict[str, Any]] = queue.Queue()
+        encoder: Any = self.encoder
+        computer = Computer(
+            encoder,
+            self.inbox,
+            tell=self.told.put,
+            answer=self.told.put,
+            memory=lambda: (0, 0),
+        )
+        threading.Thread(target=computer.compute, daemon=True).start()
+
+    def put(self, number: int, lane: Kind, script: Step) -> None:
+        self.encoder.scripts[number] = script
+        self.inbox.put(Task(number, lane, [[number]], OUTPUTS, Codec.FP32))
+
+    def next_told(self) -> tuple[str, int]:
+        head = self.told.get(timeout=10)
+        return head["event"], head["batch"]
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def test_a_passage_that_is_dropped_during_a_query_is_given_up_after_it(worker):
+    def query(_: Callable[[], None]) -> None:
+        worker.inbox.drop(10)
+
+    def passage(pause: Callable[[], None]) -> None:
+        worker.put(11, "query", query)
+        pause()
+        pause()
+
+    worker.put(10, "passage", passage)
+    assert [worker.next_told() for _ in range(2)] == [("failed", 11), ("dropped", 10)]
+
+
+def test_a_batch_that_is_dropped_before_its_turn_is_not_begun(worker):
+    def passage(pause: Callable[[], None]) -> None:
+        worker.put(11, "query", lambda _: pytest.fail("nobody waits for it"))
+        worker.inbox.drop(11)
+        pause()
+
+    worker.put(10, "passage", passage)
+    assert [worker.next_told() for _ in range(2)] == [("dropped", 11), ("failed", 10)]
+
+
+def test_a_batch_that_is_dropped_too_late_takes_no_other_with_it(worker):
+    worker.put(10, "passage", lambda pause: pause())
+    assert worker.next_told() == ("failed", 10)
+    worker.inbox.drop(10)
+    worker.put(11, "passage", lambda pause: pause())
+    assert worker.next_told() == ("failed", 11)
