@@ -523,6 +523,12 @@ class Generations:
     building: int | None = None
     previous: int | None = None
 
+    @property
+    def leaving(self) -> list[int]:
+        """Those in no role: taking them out has broken off, and may have taken their rows."""
+        used = (self.current, self.building, self.previous)
+        return [number for number in self.specs if number not in used]
+
 
 class Store(Protocol):
     """Collections by name."""
@@ -564,7 +570,8 @@ class Store(Protocol):
     def serve(self, name: str, number: int) -> None:
         """Have a generation serve from now on; called within `closing`. It is one atomic step.
 
-        The one that served is kept as the previous one, in place of an earlier one.
+        The one that served is kept as the previous one, in place of an earlier one. Where that
+        cannot be taken out, it is left, in no role, for the next switch, purge or `discard`.
 
         Raises:
             DeadlineExceeded: `closing` was held too long, and writers have gone on.
@@ -572,7 +579,7 @@ class Store(Protocol):
         ...
 
     def discard(self, name: str, number: int) -> None:
-        """Take a generation out that does not serve, table and index.
+        """Take a generation out that does not serve, table and index; what broke off is done.
 
         Raises:
             InvalidInput: it serves. NotFound.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from m3.errors import AlreadyExists, InvalidConfiguration, NotFound
+from m3.errors import AlreadyExists, InvalidConfiguration, M3Error, NotFound
 from m3.settings import Settings
 from serving.machine import available_memory
 from store import contract
@@ -19,7 +20,7 @@ from store.copying import Target
 from store.generations.generation import Generations
 from store.generations.making import drop_index, undone_on_failure
 from store.generations.publication import Deferred, Publisher
-from store.generations.switching import closing, discard, serve
+from store.generations.switching import closing, discard, serve, take_out
 from store.index.index import Index
 from store.index.milvus import Milvus
 from store.places.bucket import BucketPlace
@@ -33,6 +34,9 @@ from store.table.table import Table
 
 _CACHE_SHARE = 8
 """One part in so many of what is left, for rows."""
+
+# The standard library's logger: silent until a command configures its logs.
+_log = logging.getLogger("m3.store")
 
 
 def open_store(settings: Settings, *, defer_index: bool = False) -> StoredStore:
@@ -170,14 +174,13 @@ class StoredStore:
 
     def serve(self, name: str, number: int) -> None:
         for left in serve(self._registry, name, number):
-            self._remove(name, left)
+            try:
+                take_out(self._registry, self._milvus, name, left)
+            except M3Error as error:
+                _log.warning("generation %d of %r is left for later: %s", left.number, name, error)
 
     def discard(self, name: str, number: int) -> None:
-        self._remove(name, discard(self._registry, name, number))
-
-    def _remove(self, name: str, generation: Generation) -> None:
-        drop_index(self._milvus, generation)
-        self._registry.place.remove_table(name, generation.table)
+        take_out(self._registry, self._milvus, name, discard(self._registry, name, number))
 
     def names(self) -> list[str]:
         return self._registry.names()

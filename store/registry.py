@@ -118,15 +118,24 @@ class Record:
         """The one that serves."""
         return self.generations[self.current]
 
-    def without(self, number: int) -> Record:
-        """This without a generation that does not serve."""
-        kept = {n: generation for n, generation in self.generations.items() if n != number}
+    @property
+    def leaving(self) -> list[Generation]:
+        """Those of no use any more, whose tables and indexes are not all gone yet."""
+        used = (self.current, self.building, self.previous)
+        return [each for number, each in self.generations.items() if number not in used]
+
+    def released(self, number: int) -> Record:
+        """This with a generation of no use that does not serve."""
         return replace(
             self,
-            generations=kept,
             building=None if self.building == number else self.building,
             previous=None if self.previous == number else self.previous,
         )
+
+    def without(self, number: int) -> Record:
+        """This without a generation that does not serve."""
+        kept = {n: generation for n, generation in self.generations.items() if n != number}
+        return replace(self.released(number), generations=kept)
 
     def defaults(self, fingerprint: str) -> Defaults:
         """What is saved for a model."""

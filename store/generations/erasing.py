@@ -16,7 +16,10 @@ def erase(store: Store, name: str) -> Compaction:
         NotFound: no such collection.
         DeadlineExceeded: as `store.contract.Collection.purge`.
     """
-    known, serving = store.generations(name), store.open(name)
+    for number in store.generations(name).leaving:
+        store.discard(name, number)
+    known = store.generations(name)
+    serving = store.open(name, known.current)
     done = [serving.purge()]
     for number in known.specs:
         if number != known.current:

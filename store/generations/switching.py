@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from m3.errors import AlreadyExists, DeadlineExceeded, InvalidInput, NotFound
+from store.generations.making import drop_index
+from store.index.milvus import Milvus
 from store.registry import Closing, Generation, Record, Registry
 
 CLOSING_SECONDS = 60.0
@@ -42,46 +44,46 @@ def closing(registry: Registry, name: str, to: int) -> Generator[None]:
         registry.update(name, cleared)
 
 
-def serve(registry: Registry, name: str, number: int) -> list[Generation]:
-    """See `store.contract.Store.serve`. Returns the generations that the record has lost."""
-    lost: list[Generation] = []
+def serve(registry: Registry, name: str, number: int) -> Sequence[Generation]:
+    """See `store.contract.Store.serve`. Returns the generations that are to be taken out."""
 
     def served(record: Record) -> Record:
-        lost.clear()
         generation = _known(record, number)
+        if generation in record.leaving:
+            raise NotFound(f"generation {number} of {name!r} is being taken out")
         mark = record.closing
         if mark is None or mark.to != number or time.time() >= mark.until:
             raise DeadlineExceeded(
                 f"the last writes of {name!r} took over {CLOSING_SECONDS:g} s to copy: try again"
             )
-        kept = record
-        if record.previous not in (None, number):
-            lost.append(record.generations[record.previous])
-            kept = record.without(record.previous)
         return replace(
-            kept,
+            record,
             current=generation.number,
             previous=record.current,
             building=None if record.building == number else record.building,
             closing=None,
         )
 
-    registry.update(name, served)
-    return lost
+    return registry.update(name, served).leaving
 
 
 def discard(registry: Registry, name: str, number: int) -> Generation:
-    """See `store.contract.Store.discard`. Returns what the record has lost."""
-    lost: list[Generation] = []
+    """See `store.contract.Store.discard`. Returns what is to be taken out."""
 
-    def left(record: Record) -> Record:
-        lost.append(_known(record, number))
+    def released(record: Record) -> Record:
+        _known(record, number)
         if number == record.current:
             raise InvalidInput(f"generation {number} of {name!r} serves: promote another first")
-        return record.without(number)
+        return record.released(number)
 
-    registry.update(name, left)
-    return lost[-1]
+    return registry.update(name, released).generations[number]
+
+
+def take_out(registry: Registry, milvus: Milvus, name: str, generation: Generation) -> None:
+    """Table, index, and the record last: what breaks off can be done again, texts being first."""
+    registry.place.remove_table(name, generation.table)
+    drop_index(milvus, generation)
+    registry.update(name, lambda record: record.without(generation.number))
 
 
 def _known(record: Record, number: int) -> Generation:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from m3.errors import AlreadyExists, DeadlineExceeded, GenerationChanged, IndexMissing
+from m3.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    GenerationChanged,
+    IndexMissing,
+    MilvusUnreachable,
+    NotFound,
+)
+from m3.settings import Settings
 from store.collection import StoredCollection
 from store.contract import Collection, Store
 from store.generations import switching
+from store.generations.erasing import erase
 from store.generations.generation import Generations
 from store.index.index import Index
 from store.memory import MemoryStore
@@ -153,6 +165,58 @@ def _generations(collection: Collection) -> Generations:
 
 def _generation(collection: Collection, number: int) -> Generation:
     return _generations(collection)._registry.read("docs").generations[number]
+
+
+@contextmanager
+def _no_drops(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    def unreachable(_: Index) -> None:
+        raise MilvusUnreachable("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "drop", unreachable)
+        yield
+
+
+def test_a_discard_that_breaks_off_can_be_done_again(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    collection = store.create("docs", SPEC)
+    number = store.begin("docs", OTHER)
+    left = _generation(collection, number)
+    with _no_drops(monkeypatch), pytest.raises(MilvusUnreachable):
+        store.discard("docs", number)
+    assert store.generations("docs").leaving == [number]
+    assert not Path(settings.tables_path, "docs", left.table).exists(), "texts go first"
+    with pytest.raises(NotFound, match="taken out"), store.closing("docs", number):
+        store.serve("docs", number)
+    store.discard("docs", number)
+    assert sorted(store.generations("docs").specs) == [1]
+    assert not _generations(collection).index(left).exists()
+
+
+@pytest.mark.parametrize("later", ["switch", "purge"])
+@pytest.mark.usefixtures("brief_readers")
+def test_a_generation_that_a_switch_could_not_take_out_is_later(
+    store: Store, monkeypatch: pytest.MonkeyPatch, later: str
+):
+    collection = store.create("docs", SPEC)
+    first = _generation(collection, 1)
+    _switched(store)
+    with _no_drops(monkeypatch):
+        _switched(store)
+    assert (store.generations("docs").current, store.generations("docs").leaving) == (3, [1])
+    if later == "switch":
+        _switched(store)
+    else:
+        erase(store, "docs")
+    assert store.generations("docs").leaving == []
+    assert not _generations(collection).index(first).exists()
+
+
+def _switched(store: Store) -> None:
+    number = store.begin("docs", OTHER)
+    with store.closing("docs", number):
+        store.serve("docs", number)
 
 
 def test_no_acknowledged_write_is_lost_in_a_switch(store: Store):
