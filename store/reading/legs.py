@@ -71,6 +71,8 @@ class Legs:
             for leg in lacking:
                 del kept[leg]
             kept.update(self._deeper(lacking, failed))
+        if failed and not self._answering(kept):
+            raise next(iter(failed.values()))
         wanted = set[int]().union(*kept.values())
         vectors.ask(wanted)
         rows = selected(vectors.read(), lambda chunk: chunk.row in wanted)
@@ -84,8 +86,9 @@ class Legs:
         return {chunk.row for chunk in vectors.read().chunks if chunk.tenant == tenant}
 
     def _deeper(self, legs: Sequence[Leg], failed: dict[Leg, M3Error]) -> dict[Leg, list[int]]:
-        """Each time twice as deep, or four times for words, which is enough for frequent ones.
+        """Those of the legs that do not fail, each as deep as it takes.
 
+        Each time twice as deep, or four times for words, which is enough for frequent ones.
         Where it is not, the rows that have them are named, if they are few.
         """
         question = self.question
@@ -95,19 +98,18 @@ class Legs:
         look = words is not None
         kept: dict[Leg, list[int]] = {}
         while asked:
-            found = self._search(asked, within, failed)
-            for leg in asked.keys() - found.keys():
-                del asked[leg]
+            found = dict(self._answers(asked, within, failed))
             allowed = self.reader.allowed(_union(found), question)
+            unmet = dict[Leg, int]()
             for leg, ids in found.items():
-                kept[leg] = self._kept(ids, allowed)
-                if not self._may_lack(kept[leg], ids, asked[leg]):
-                    del asked[leg]
-                elif asked[leg] == MAX_DEPTH:
-                    kept[leg] = self._of_parts(leg)
-                    del asked[leg]
+                best = self._kept(ids, allowed)
+                if not self._may_lack(best, ids, asked[leg]):
+                    kept[leg] = best
+                elif asked[leg] < MAX_DEPTH:
+                    unmet[leg] = min(step * asked[leg], MAX_DEPTH)
                 else:
-                    asked[leg] = min(step * asked[leg], MAX_DEPTH)
+                    kept.update(self._of_parts(leg, failed))
+            asked = unmet
             if asked and look:
                 look, within = False, named(self.version, question, self.spec)
                 asked = dict.fromkeys(asked, depth) if within else asked
@@ -119,7 +121,15 @@ class Legs:
     def _may_lack(self, kept: Sequence[int], found: Sequence[int], asked: int) -> bool:
         return len(kept) < self.question.depth and asked <= len(found)
 
-    def _of_parts(self, leg: Leg) -> list[int]:
+    def _of_parts(self, leg: Leg, failed: dict[Leg, M3Error]) -> dict[Leg, list[int]]:
+        """Nothing of a leg that fails."""
+        try:
+            return {leg: self._best_of_parts(leg)}
+        except M3Error as error:
+            failed[leg] = error
+            return {}
+
+    def _best_of_parts(self, leg: Leg) -> list[int]:
         question, best = self.question, list[tuple[int, float]]()
         for part in in_parts(self.version, question, self.spec):
             best += self.index.search(
@@ -133,22 +143,13 @@ class Legs:
             best = sorted(best, key=lambda found: (-found[1], found[0]))[: question.depth]
         return [row for row, _ in best]
 
-    def _search(
-        self, asked: Mapping[Leg, int], within: str | None, failed: dict[Leg, M3Error]
-    ) -> dict[Leg, list[int]]:
-        return dict(self._answers(asked, within, failed))
-
     def _answers(
         self, asked: Mapping[Leg, int], within: str | None, failed: dict[Leg, M3Error]
     ) -> Iterator[tuple[Leg, list[int]]]:
-        """All legs at once, each as soon as it has an answer.
-
-        One that fails goes to `failed`, as long as another one can answer.
-        """
+        """All legs at once, each as soon as it has an answer; one that fails goes to `failed`."""
         waiting: dict[Future[list[tuple[int, float]]], Leg] = {
             self._begun(leg, asked[leg], within): leg for leg in _QUICKEST_FIRST if leg in asked
         }
-        answered: list[Leg] = []
         try:
             for search in as_completed(list(waiting), self.question.within()):
                 leg = waiting.pop(search)
@@ -157,15 +158,12 @@ class Legs:
                 except M3Error as error:
                     failed[leg] = error
                 else:
-                    answered.append(leg)
                     yield leg, [row for row, _ in found]
         except TimeoutError:
             for search, leg in waiting.items():
                 # One that a thread has begun with ends by itself, by the same clock.
                 search.cancel()
                 failed[leg] = DeadlineExceeded(f"the {leg} search took longer than its time")
-        if failed and not self._answering(answered):
-            raise next(iter(failed.values()))
 
     def _begun(self, leg: Leg, depth: int, within: str | None) -> Future[list[tuple[int, float]]]:
         question = self.question

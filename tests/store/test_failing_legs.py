@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +20,11 @@ from m3.errors import DeadlineExceeded, MilvusUnreachable, TablesUnreachable, Un
 from m3.settings import load_settings
 from m3.types import Representation
 from store.contract import Collection, Leg, Store
+from store.filters import Comparison, Not
 from store.index.engine import Engine
 from store.index.index import Index
 from store.opening import open_store
+from store.reading import legs
 from store.table.table import Table
 from tests.store.examples import SPEC, document_rows, query
 
@@ -55,13 +57,23 @@ def asked() -> Representation:
     return query(np.random.default_rng(4))
 
 
+def always(**_: Any) -> bool:
+    return True
+
+
 @contextmanager
-def failing(*legs: Leg, until: threading.Event | None = None) -> Iterator[None]:
-    """These legs fail; given an event, only when it comes, as if they hung till then."""
+def failing(
+    *legs: Leg, until: threading.Event | None = None, where: Callable[..., bool] = always
+) -> Iterator[None]:
+    """These legs fail; given an event, only when it comes, as if they hung till then.
+
+    Args:
+        where: of the searches of an index that do, by their options.
+    """
     search = Index.search
 
     def broken(self: Index, leg: Leg, *args: Any, **options: Any) -> list[int]:
-        if leg not in legs:
+        if leg not in legs or not where(**options):
             return search(self, leg, *args, **options)
         if until is not None:
             until.wait(60)
@@ -118,6 +130,66 @@ def test_a_leg_that_hangs_is_waited_for_as_long_as_it_was_given(
                 collection.candidates(asked, legs=["sparse"], within=0.2, **ASKED)
     finally:
         over.set()
+
+
+@pytest.fixture(scope="module")
+def shelf(opened: Store) -> Iterator[Collection]:
+    """Most of it is tagged, and the embedded engine cannot be told to leave that out."""
+    collection = opened.create("shelf", SPEC)
+    rng = np.random.default_rng(5)
+    tags = [[] if i % 8 == 0 else ["no"] for i in range(80)]
+    collection.replace(
+        [document_rows(rng, f"d{i:02}", metadata={"tags": own}) for i, own in enumerate(tags)]
+    )
+    yield collection
+    opened.drop("shelf")
+
+
+UNTAGGED: Any = {**ASKED, "filter": Not(Comparison("tags", "contains", "no"))}
+
+
+def beyond(depth: int) -> Callable[..., bool]:
+    return lambda **options: options["depth"] > depth
+
+
+def test_a_leg_that_fails_deeper_leaves_what_the_other_has(
+    shelf: Collection, asked: Representation
+) -> None:
+    """Sparse has all that there is at once: term 45 is in four passages, two of them untagged."""
+    rare = replace(
+        asked, sparse_ids=np.array([45], np.int32), sparse_weights=np.ones(1, np.float32)
+    )
+    alone = shelf.candidates(rare, legs=["sparse"], **UNTAGGED)
+    assert len(alone.legs["sparse"]) == 2
+    with failing("dense", "sparse", where=beyond(5)):
+        found = shelf.candidates(rare, legs=LEGS, **UNTAGGED)
+    assert found.legs == alone.legs
+    assert {chunk.row for chunk in found.rows.chunks} == set(alone.legs["sparse"])
+    assert isinstance(found.failed["dense"], MilvusUnreachable)
+
+
+@pytest.mark.parametrize(("broken", "left"), [("dense", "sparse"), ("sparse", "dense")])
+def test_what_a_leg_found_before_it_failed_is_none_of_the_answer(
+    broken: Leg, left: Leg, shelf: Collection, asked: Representation
+) -> None:
+    alone = shelf.candidates(asked, legs=[left], **UNTAGGED)
+    with failing(broken, where=beyond(10)):
+        found = shelf.candidates(asked, legs=LEGS, **UNTAGGED)
+    assert found.legs == alone.legs
+    assert list(found.failed) == [broken]
+
+
+def test_a_leg_may_fail_at_the_last_resort(
+    shelf: Collection, asked: Representation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = shelf.candidates(asked, legs=["sparse"], **UNTAGGED)
+    monkeypatch.setattr(legs, "MAX_DEPTH", 10)
+    with failing("dense", where=lambda **options: options["expression"] is not None):
+        found = shelf.candidates(asked, legs=LEGS, **UNTAGGED)
+    assert found.legs == alone.legs
+    assert isinstance(found.failed["dense"], MilvusUnreachable)
+    with failing("dense", "sparse", where=beyond(5)), pytest.raises(MilvusUnreachable):
+        shelf.candidates(asked, legs=LEGS, **UNTAGGED)
 
 
 def test_a_stopped_engine_takes_no_thread_for_longer_than_it_was_given(
