@@ -18,8 +18,9 @@ _HOPPER = (9, 0)
 class Arithmetic:
     """What a forward pass multiplies in.
 
-    Matrix products add up in fp32, as do layer norms, softmax and the sums of attention. The
-    residual stream is kept in `dtype`; embeddings are summed and normalised in fp32.
+    Matrix products add up in fp32, but for fp8's, whose sums a GPU keeps in fewer bits. So do
+    layer norms, softmax and the sums of attention. The residual stream is kept in `dtype`;
+    embeddings are summed and normalised in fp32.
 
     Attributes:
         precision: what `ModelInfo` says.
@@ -62,6 +63,13 @@ class Arithmetic:
                     "precision int8: this encoder computes in fp32, bf16, fp16 or, on newer "
                     "GPUs, fp8; choose one of these or auto"
                 )
+
+
+def add_up_in_fp32() -> None:
+    """Have this process's products on GPUs round no partial sums: in fp16 they may overflow."""
+    products = torch.backends.cuda.matmul
+    products.allow_bf16_reduced_precision_reduction = False
+    products.allow_fp16_reduced_precision_reduction = False
 
 
 def cpu_computes_bf16() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from embedder.encoders.arithmetic import Arithmetic
+from embedder.encoders.arithmetic import Arithmetic, add_up_in_fp32
 from embedder.encoders.headed import HeadedEncoder
 from embedder.encoders.transfer import Bus, current_device
 from embedder.encoders.transformer import Transformer
@@ -33,6 +33,7 @@ class PackedEncoder(HeadedEncoder):
             InvalidConfiguration: a precision that the device does not compute in.
             InvalidCheckpoint: weights that do not fit the checkpoint's config.
         """
+        add_up_in_fp32()
         bus = Bus(device or current_device())
         arithmetic = Arithmetic.choose(precision, bus.device)
         self._transformer = Transformer(checkpoint, arithmetic, bus, graphs=graphs)

@@ -150,6 +150,15 @@ def test_auto_takes_what_the_gpu_has(monkeypatch, capability, chosen):
     assert Arithmetic.choose("auto", GPU).precision == chosen
 
 
+def test_products_on_gpus_round_no_partial_sums(checkpoint):
+    products = torch.backends.cuda.matmul
+    products.allow_bf16_reduced_precision_reduction = True
+    products.allow_fp16_reduced_precision_reduction = True
+    PackedEncoder(checkpoint, "fp32", CPU)
+    assert not products.allow_bf16_reduced_precision_reduction
+    assert not products.allow_fp16_reduced_precision_reduction
+
+
 @pytest.mark.parametrize(("has", "chosen"), [(True, "bf16"), (False, "fp32")])
 def test_auto_takes_what_the_cpu_has(monkeypatch, has, chosen):
     monkeypatch.setattr(arithmetic, "cpu_computes_bf16", lambda: has)
