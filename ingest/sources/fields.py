@@ -110,7 +110,7 @@ class Fields:
         title = _text(record, self.title) or ""
         named = {name, self.title, *self.text}
         rest = {name: value for name, value in record.items() if name not in named}
-        markdown, pages = _form(rest)
+        markdown, pages = _form(rest, len(text))
         nested = rest.pop("metadata", None)
         if isinstance(nested, dict):
             rest |= cast(dict[str, Any], nested)
@@ -189,10 +189,13 @@ class Fields:
         return self.separator.join(part for part in parts if part and part.strip())
 
 
-def _form(record: dict[str, Any]) -> tuple[bool, tuple[int, ...]]:
+def _form(record: dict[str, Any], length: int) -> tuple[bool, tuple[int, ...]]:
     """Take out whether the text is markdown and where its pages begin, as an export has them.
 
     Fields of these names that hold anything else stay: they are metadata.
+
+    Args:
+        length: of the text, within which pages begin.
     """
     markdown: Any = record.get("markdown")
     if not isinstance(markdown, bool):
@@ -202,7 +205,9 @@ def _form(record: dict[str, Any]) -> tuple[bool, tuple[int, ...]]:
     if not isinstance(pages, list):
         return markdown, ()
     starts = cast(list[Any], pages)
-    if any(type(start) is not int or start < 0 for start in starts) or starts != sorted(starts):
+    if any(type(start) is not int or not 0 <= start <= length for start in starts):
+        return markdown, ()
+    if starts != sorted(starts):
         return markdown, ()
     del record["pages"]
     return markdown, tuple(starts)

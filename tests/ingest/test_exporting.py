@@ -30,14 +30,17 @@ _values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=3),
     max_leaves=6,
 )
-_documents = st.builds(
-    Document,
-    id=_words.filter(lambda name: 0 < len(name.encode()) <= 64),
-    text=_words.filter(str.strip),
-    title=_words,
-    metadata=st.dictionaries(_names, _values, max_size=4),
-    markdown=st.booleans(),
-    pages=st.lists(st.integers(0, 20), max_size=3).map(lambda starts: tuple(sorted(starts))),
+_texts = _words.filter(str.strip)
+_documents = _texts.flatmap(
+    lambda text: st.builds(
+        Document,
+        id=_words.filter(lambda name: 0 < len(name.encode()) <= 64),
+        text=st.just(text),
+        title=_words,
+        metadata=st.dictionaries(_names, _values, max_size=4),
+        markdown=st.booleans(),
+        pages=st.lists(st.integers(0, len(text)), max_size=3).map(sorted).map(tuple),
+    )
 )
 
 
@@ -136,6 +139,18 @@ def test_a_file_that_cannot_be_written_is_no_full_disk(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidConfiguration, match="cannot write"):
         write_documents(tmp_path / "file/docs.jsonl", [], "jsonl")
+
+
+@pytest.mark.parametrize("pages", [[0, 7], [2**64 - 1], [-1], [3, 2], [True], ["0"]])
+def test_pages_that_do_not_begin_in_the_text_are_metadata(pages: list[object]) -> None:
+    document = Fields().of_record({"id": "a", "text": "a text", "markdown": True, "pages": pages})
+    assert (document.markdown, document.pages) == (True, ())
+    assert document.metadata == {"pages": pages}
+
+
+def test_pages_may_end_a_text() -> None:
+    document = Fields().of_record({"id": "a", "text": "a text", "markdown": True, "pages": [0, 6]})
+    assert document.pages == (0, 6)
 
 
 @pytest.mark.parametrize(
