@@ -12,7 +12,8 @@ from m3.codec import encode_tokens
 from m3.types import F32, U8, Chunk, Codec, Document, EmbeddingBatch, Representation
 from store.contract import CollectionSpec, DocumentRows
 from store.table.rows import EMBEDDING_COLUMNS, to_arrow, to_embeddings
-from store.table.table import Table, Version
+from store.table.table import Table
+from store.table.version import Version
 
 _POOL = 40_000
 """Vectors that the chunks' tokens are drawn from: every chunk is another choice of them."""

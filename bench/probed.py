@@ -21,7 +21,7 @@ from commands.search import main as search
 from scoring import exact
 from store.index.index import Index
 from store.reading.vectors import Vectors
-from store.table.table import Version
+from store.table.version import Version
 
 F = TypeVar("F", bound=Callable[..., Any])
 

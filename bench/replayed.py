@@ -23,7 +23,7 @@ from scoring.codes import Codes
 from store.contract import CandidateRows
 from store.index.index import Index
 from store.reading.vectors import Vectors
-from store.table.table import Version
+from store.table.version import Version
 
 _ANSWERS: dict[Hashable, Any] = {}
 

@@ -28,7 +28,7 @@ from serving.memory import keep_large_buffers
 from store.contract import Collection, CollectionSpec, DocumentRows, Store
 from store.index.engine import Engine
 from store.opening import open_store
-from store.table.table import Version
+from store.table.version import Version
 
 _DIMENSION, _TERMS, _VOCABULARY = 1024, 60, 30_000
 _AT_ONCE = 500

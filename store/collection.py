@@ -51,7 +51,7 @@ from store.table.rows import (
     to_embeddings,
     values,
 )
-from store.table.table import literal
+from store.table.sql import literal
 from store.words import Words
 
 

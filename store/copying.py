@@ -21,7 +21,8 @@ from store.index.index import Index
 from store.index.milvus import Milvus
 from store.registry import NOWHERE, Generation, Registry, new_generation
 from store.table.rows import INDEX_COLUMNS, KEY_COLUMNS, corrupt, document_key, schema
-from store.table.table import Table, Version
+from store.table.table import Table
+from store.table.version import Version
 
 BATCH_BYTES = 16 * 2**20
 """About so much is read at once, and a few times that held."""

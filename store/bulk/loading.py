@@ -22,7 +22,8 @@ from store.generations.publication import Publisher
 from store.index.index import Index
 from store.places.place import Lease
 from store.registry import Generation
-from store.table.table import Table, Version, missing
+from store.table.table import Table
+from store.table.version import Version, missing
 
 _POLL_SECONDS = 1.0
 _PATIENCE = 120.0

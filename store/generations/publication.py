@@ -20,7 +20,8 @@ from store.index.index import Index
 from store.places.place import Lease
 from store.registry import Generation
 from store.table.rows import INDEX_COLUMNS, values
-from store.table.table import Table, Version
+from store.table.table import Table
+from store.table.version import Version
 
 READER_SECONDS = 3.0
 """How long a reader may take to ask the index; one that takes longer starts over."""

@@ -11,7 +11,7 @@ from store.generations.generation import Generations
 from store.generations.publication import Publisher, write_rows
 from store.places.place import Lease
 from store.table.rows import ROW_ID, corrupt, embedding_columns, values
-from store.table.table import Version, missing
+from store.table.version import Version, missing
 
 
 def verify(generations: Generations, publisher: Publisher, *, repair: bool) -> Verification:

@@ -14,7 +14,8 @@ from store.index.index import KEY
 from store.reading.question import Question
 from store.table.lance_words import allowed, forbidden, surely_forbidden
 from store.table.rows import ROW_ID, values
-from store.table.table import Version, literal
+from store.table.sql import literal
+from store.table.version import Version
 
 MOST_NAMED = 10_000
 """Rows of one Milvus expression: some 80 kB of digits."""

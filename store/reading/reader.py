@@ -27,7 +27,8 @@ from store.reading.threads import Threads
 from store.reading.vectors import selected
 from store.registry import Generation
 from store.table.rows import TEXT_COLUMNS, to_chunks
-from store.table.table import Version, literal
+from store.table.sql import literal
+from store.table.version import Version
 
 _ATTEMPTS = 3
 

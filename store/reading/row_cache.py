@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Generic, Protocol, Self, TypeVar
 
 from m3.errors import StoredDataError
-from store.table.table import Version
+from store.table.version import Version
 
 _PASSED = 10_000
 """Rows not kept that are remembered by name: those of some fifty searches."""

@@ -13,7 +13,7 @@ from store.reading.kept import Hot, Text
 from store.reading.question import Question
 from store.reading.vectors import Vectors
 from store.table.rows import ROW_ID, TEXT_COLUMNS, to_chunks, values
-from store.table.table import Version
+from store.table.version import Version
 
 _ALLOWING = ("tenant", "title", "text", "metadata")
 """What a question may be particular about."""

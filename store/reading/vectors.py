@@ -24,7 +24,7 @@ from store.table.rows import (
     to_first,
     to_keys,
 )
-from store.table.table import Version
+from store.table.version import Version
 
 _CODES = "codes"
 """They take as long to read as all other columns together, so they are read beside these."""

@@ -6,40 +6,35 @@ every commit is a version, and any version can be read while newer ones are writ
 
 from __future__ import annotations
 
-import errno
 import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 import lance
-import numpy as np
 import pyarrow as pa
 from lance.commit import CommitConflictError
 from lance.fragment import FragmentMetadata
-from numpy.typing import NDArray
 
-from m3.errors import Corrupt, DeadlineExceeded, StorageFull, StoredDataError, TablesUnreachable
-from m3.types import I64
+from m3.errors import DeadlineExceeded, StoredDataError
 from store.contract import CollectionSpec
+from store.table.failures import lance_errors
 from store.table.rows import ROW_ID, schema, values
+from store.table.sql import quoted
+from store.table.version import Version
 
 _STORAGE_VERSION = "2.1"
 _CONFLICT_RETRIES = 50
 _CONFLICT_SECONDS = 0.02
 _RETRY_TIMEOUT = timedelta(minutes=5)
-_IDS_PER_FILTER = 5_000
 _ROW_ADDRESS = "_rowaddr"
 """A fragment's number, and in its low 32 bits the row's place in it."""
 FRAGMENT_ROWS = 32_768
 """About 2 GB of passages: larger ones are not rewritten to take in more."""
 _COMPACTED_AT_ONCE = 256
-_READ_AHEAD_BYTES = 64 * 2**20
 _STORAGE_OPTIONS = {"allow_http": "true"}
 """For object storage, whose address and credentials come from the AWS_* variables: unencrypted
 only where AWS_ENDPOINT_URL says so."""
@@ -49,145 +44,8 @@ _SESSION = lance.Session(  # pyright: ignore[reportPrivateImportUsage]
 """What a process remembers of its tables' files, which never change, so that a look into many of
 them reads no footer twice. Lance's own budgets are 7 GB for every table that is opened."""
 _CONFLICT = "Retryable commit conflict"
-_BUCKET_FAILED = "Generic S3 error"
 
 _log = logging.getLogger("m3.store")
-
-
-class Version:
-    """One version of the table, unchanging."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-        self.number: int = dataset.version
-
-    @cached_property
-    def row_ids(self) -> I64:
-        """[rows] int64, ascending: the rows alive in this version."""
-        return self._row_ids(None)
-
-    def over(self, other: Version) -> I64:
-        """[rows] int64, ascending: the rows alive in this version and not in the other.
-
-        Only fragments that differ are looked at, so that a small write costs little however
-        large the table is.
-        """
-        ours, theirs = self._fragments, other._fragments
-        here = self._row_ids([ours[each] for each in ours.keys() - theirs.keys()])
-        there = other._row_ids([theirs[each] for each in theirs.keys() - ours.keys()])
-        return missing(here, there)
-
-    @cached_property
-    def _fragments(self) -> dict[tuple[int, int], Any]:
-        """The fragments by what they hold: a fragment's rows stay but for those it loses."""
-        with _lance_errors():
-            found = [(each.metadata, each) for each in self._dataset.get_fragments()]
-        return {
-            (of.id, of.deletion_file.num_deleted_rows if of.deletion_file else 0): each
-            for of, each in found
-        }
-
-    def _row_ids(self, fragments: Sequence[Any] | None) -> I64:
-        if fragments is not None and not fragments:
-            return np.empty(0, np.int64)
-        with _lance_errors():
-            ids = self._dataset.scanner(
-                columns=[], with_row_id=True, fragments=fragments
-            ).to_table()
-        return np.sort(ids[ROW_ID].to_numpy().astype(np.int64))
-
-    def having(self, columns: Sequence[str]) -> list[str]:
-        """Those of these columns that the table has: one of format 1 has no originals."""
-        return [name for name in columns if name in self._dataset.schema.names]
-
-    def take(self, row_ids: Sequence[int], columns: Sequence[str]) -> pa.Table:
-        """The rows with these ids that are alive in this version, with their ids."""
-        batches = [
-            self._scan(columns, f"{ROW_ID} in ({_joined(row_ids[i : i + _IDS_PER_FILTER])})")
-            for i in range(0, len(row_ids), _IDS_PER_FILTER)
-        ]
-        return pa.concat_tables(batches) if batches else self._scan(columns, "false")
-
-    def of_documents(
-        self, digests: Sequence[str], columns: Sequence[str], *, first: bool = False
-    ) -> pa.Table:
-        """The rows of the documents with these digests, or the first of each, with their ids."""
-        condition = f"document in ({_quoted(digests)})" if digests else "false"
-        return self._scan(columns, f"{condition} and position = 0" if first else condition)
-
-    def scan(
-        self,
-        columns: Sequence[str],
-        condition: str | None = None,
-        *,
-        part: tuple[int, int] | None = None,
-        at_once: int = 1_024,
-    ) -> Iterator[pa.Table]:
-        """All rows that meet an SQL condition, with their ids, `at_once` of them at a time.
-
-        Args:
-            part: (i, n) for every n-th of the table's own files from the i-th on, in their order.
-        """
-        fragments = None if part is None else self._part(*part)
-        if fragments == []:
-            return
-        with _lance_errors():
-            scanner = self._dataset.scanner(
-                columns=list(columns),
-                filter=condition,
-                with_row_id=True,
-                batch_size=at_once,
-                io_buffer_size=_READ_AHEAD_BYTES,
-                fragments=fragments,
-            )
-            for batch in scanner.to_batches():
-                yield pa.Table.from_batches([batch])
-
-    def _part(self, index: int, count: int) -> list[Any]:
-        with _lance_errors():
-            return self._dataset.get_fragments()[index::count]
-
-    def count_part(self, index: int, count: int) -> int:
-        """Rows of a part, as `scan` takes it."""
-        fragments = self._part(index, count)
-        with _lance_errors():
-            return sum(fragment.count_rows() for fragment in fragments)
-
-    def doubled(self) -> list[str]:
-        """Digests of documents that may have more than one write; eight bytes a document."""
-        shorts = [_short(rows) for rows in self.scan(["document"], "position = 0")]
-        ordered = np.sort(np.concatenate([np.empty(0, np.uint64), *shorts]))
-        twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-        if not len(twice):
-            return []
-        found = {
-            digest
-            for rows in self.scan(["document"], "position = 0")
-            for digest, again in zip(
-                values(rows, "document"), np.isin(_short(rows), twice).tolist(), strict=True
-            )
-            if again
-        }
-        return sorted(found)
-
-    def _scan(self, columns: Sequence[str], condition: str) -> pa.Table:
-        with _lance_errors():
-            return self._dataset.scanner(
-                columns=list(columns), filter=condition, with_row_id=True
-            ).to_table()
-
-    def count(self, condition: str | None = None) -> int:
-        """Rows that meet an SQL condition, or all."""
-        with _lance_errors():
-            return self._dataset.count_rows(condition)
-
-    def bytes(self) -> int:
-        """Bytes on disk of the files of this version."""
-        return sum(
-            file.file_size_bytes or 0
-            for fragment in self._dataset.get_fragments()
-            for file in fragment.metadata.files
-        )
 
 
 class Table:
@@ -202,7 +60,7 @@ class Table:
 
     def create_of(self, rows: pa.Table | pa.RecordBatchReader) -> int:
         """Make a table of these rows in one commit, however many; returns its first version."""
-        with _lance_errors():
+        with lance_errors():
             dataset = lance.write_dataset(  # pyright: ignore[reportUnknownMemberType]
                 rows,
                 self.uri,
@@ -221,21 +79,21 @@ class Table:
 
     def at(self, version: int) -> Version:
         """That version. Raises Corrupt where it cannot be read."""
-        with _lance_errors():
+        with lance_errors():
             return Version(self._open(version))
 
     def latest(self) -> Version:
         """The newest version, published or not."""
-        with _lance_errors():
+        with lance_errors():
             return Version(self._open())
 
     def latest_number(self) -> int:
-        with _lance_errors():
+        with lance_errors():
             return self._open().latest_version
 
     def committed_after(self, version: int) -> datetime | None:
         """When the first commit after that version was made, in local time; None without any."""
-        with _lance_errors():
+        with lance_errors():
             versions: list[dict[str, Any]] = self._open().versions()
         later = [each["timestamp"] for each in versions if each["version"] > version]
         return min(later, default=None)
@@ -247,7 +105,7 @@ class Table:
         they hold one of these, so that a write takes no more memory in a large table.
         """
         _log.debug("committing")
-        with _lance_errors():
+        with lance_errors():
             added = self._written(rows)
             version = _unopposed(lambda: self._replaced(added, digests))
         _log.debug("committed")
@@ -294,12 +152,12 @@ class Table:
 
     def fragments(self) -> int:
         """Files of rows that the newest version is made of."""
-        with _lance_errors():
+        with lance_errors():
             return len(self._open().get_fragments())
 
     def small_fragments(self) -> list[int]:
         """Rows of each that compacting would make larger: small ones beside small ones."""
-        with _lance_errors():
+        with lance_errors():
             rows: list[int] = [f.metadata.physical_rows for f in self._open().get_fragments()]
         small = [False, *(each < FRAGMENT_ROWS for each in rows), False]
         return [
@@ -323,7 +181,7 @@ class Table:
         _log.debug("compacting")
         for left in reversed(range(retries + 1)):
             try:
-                with _lance_errors():
+                with lance_errors():
                     self._open().optimize.compact_files(
                         target_rows_per_fragment=FRAGMENT_ROWS,
                         materialize_deletions_threshold=0.0 if every_deletion else 0.1,
@@ -351,7 +209,7 @@ class Table:
             The bytes that were freed.
         """
         horizon = datetime.now() - retention  # local and naive, as lance's are
-        with _lance_errors():
+        with lance_errors():
             dataset: Any = self._open()
             versions = [
                 each["version"]
@@ -374,10 +232,10 @@ class Table:
         overtaken = _overtaken(version.of_documents(digests, ["document", "write"]))
         if overtaken:
             condition = " or ".join(
-                f"(document = '{digest}' and write in ({_quoted(writes)}))"
+                f"(document = '{digest}' and write in ({quoted(writes)}))"
                 for digest, writes in overtaken.items()
             )
-            with _lance_errors():
+            with lance_errors():
                 self._delete(self._open(), condition)
         return bool(overtaken)
 
@@ -388,7 +246,7 @@ class Table:
 def _without(dataset: Any, digests: Sequence[str]) -> tuple[list[int], list[FragmentMetadata]]:
     """What takes these documents out: fragments that lose all of their rows, and some of them."""
     addresses = dataset.scanner(
-        columns=[], filter=f"document in ({_quoted(digests)})", with_row_address=True
+        columns=[], filter=f"document in ({quoted(digests)})", with_row_address=True
     ).to_table()
     places: defaultdict[int, list[int]] = defaultdict(list)
     for address in values(addresses, _ROW_ADDRESS):
@@ -412,12 +270,6 @@ def _unopposed(commit: Callable[[], int]) -> int:
     return commit()
 
 
-def _short(rows: pa.Table) -> NDArray[np.uint64]:
-    """[rows] the first half of each document's digest."""
-    digests = values(rows, "document")
-    return np.fromiter((int(digest[:16], 16) for digest in digests), np.uint64, len(digests))
-
-
 def _overtaken(rows: pa.Table) -> dict[str, list[str]]:
     """For each document with several writes, all of them but the last."""
     newest: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -429,53 +281,3 @@ def _overtaken(rows: pa.Table) -> dict[str, list[str]]:
         for document, writes in newest.items()
         if len(writes) > 1
     }
-
-
-def missing(wanted: I64, there: I64) -> I64:
-    """What of `wanted` is not in `there`; both without doubles."""
-    return np.setdiff1d(wanted, there, assume_unique=True)
-
-
-def literal(text: str) -> str:
-    """Any text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _joined(ids: Iterable[int]) -> str:
-    return ",".join(map(str, ids))
-
-
-def _quoted(words: Iterable[str]) -> str:
-    """Hexadecimal words as SQL literals."""
-    return ",".join(f"'{word}'" for word in words)
-
-
-@contextmanager
-def _lance_errors() -> Generator[None]:
-    """Lance raises OSError and ValueError with its own words; say what they mean."""
-    try:
-        yield
-    except OSError as error:
-        text = str(error)
-        if error.errno == errno.ENOSPC or "No space left" in text or "os error 28" in text:
-            raise StorageFull(
-                "the disk that holds the tables is full: free some room and run this again; "
-                "what was published is safe"
-            ) from error
-        _refuse_unreachable(error)
-        raise StoredDataError(f"the table cannot be used: {_first_line(text)}") from error
-    except ValueError as error:
-        _refuse_unreachable(error)
-        raise Corrupt(f"the table cannot be read: {_first_line(str(error))}") from error
-
-
-def _refuse_unreachable(error: Exception) -> None:
-    """A bucket that does not answer is no stored data that is wrong."""
-    if _BUCKET_FAILED in str(error):
-        raise TablesUnreachable(
-            f"the bucket of the tables does not answer as it should: {_first_line(str(error))}"
-        ) from error
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else "no reason given"

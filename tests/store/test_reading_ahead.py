@@ -18,7 +18,7 @@ from store.filters import parse
 from store.index.index import Index
 from store.opening import StoredStore, open_store
 from store.reading.vectors import selected
-from store.table.table import Version
+from store.table.version import Version
 from store.words import Words
 from tests.store.examples import FIELDS, SPEC, document_rows, query
 

@@ -22,7 +22,7 @@ from store.opening import StoredStore, open_store, place_of
 from store.reading.kept import Row, Text
 from store.reading.row_cache import RowCache
 from store.registry import Registry
-from store.table.table import Version
+from store.table.version import Version
 from tests.store.examples import SPEC, document_rows, embedding, key, query
 
 LEGS: tuple[Leg, ...] = ("dense", "sparse")

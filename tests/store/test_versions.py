@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store.table.rows import schema, to_arrow
-from store.table.table import Table, missing
+from store.table.table import Table
+from store.table.version import missing
 from tests.store.examples import SPEC, document_rows
 
 writes = st.tuples(
