@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +26,8 @@ _REQUEST_TEXTS = 256
 _BYTES_PER_TOKEN = 4
 """UTF-8 bytes of a token, roughly, in English and in Chinese alike."""
 _CONCURRENCY = 4
+_LOOK_SECONDS = 30.0
+"""After which several URLs are asked for their models again."""
 
 
 class EmbedderClient:
@@ -50,6 +53,8 @@ class EmbedderClient:
         self._urls = tuple(urls)
         self._transport = Transport(self._urls, timeout=timeout, api_key=api_key)
         self._models: dict[str, ModelInfo] = {}
+        self._looked = 0.0
+        self._look: asyncio.Task[Sequence[BaseException]] | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -69,6 +74,8 @@ class EmbedderClient:
         await self.aclose()
 
     async def aclose(self) -> None:
+        if self._look is not None and self._look.cancel():
+            await asyncio.wait([self._look])
         await self._transport.aclose()
 
     async def encode(
@@ -133,8 +140,10 @@ class EmbedderClient:
             ModelMismatch: no node serves it.
             EmbedderUnreachable: no node answers.
         """
+        if fingerprint is None and len(self._urls) == 1:
+            return await self._ask(self._urls[0])
         nodes = await self._nodes(fingerprint)
-        return self._models.get(nodes[0]) or await self._ask(nodes[0])
+        return self._models[nodes[0]]
 
     async def tokenizer(self, fingerprint: str | None = None) -> str:
         """That model's tokenizer, for `tokenizers.Tokenizer.from_str`. Raises as `model`."""
@@ -166,9 +175,7 @@ class EmbedderClient:
         headers = {"Content-Type": "application/json", "Accept": f"{MEDIA_TYPE};codec={codec}"}
         content = _body(body, offset)
         for known in (True, False):
-            if not known:
-                self._models.clear()
-            nodes = await self._nodes(fingerprint)
+            nodes = await self._nodes(fingerprint, known=known)
             try:
                 answer = await self._transport.send(
                     "POST", nodes, "/v1/encode", content=content, headers=headers, on_load=on_load
@@ -184,43 +191,50 @@ class EmbedderClient:
                 return batch
         raise ModelMismatch(f"the embedder changed its model: {fingerprint} is not served any more")
 
-    async def _nodes(self, fingerprint: str | None) -> list[str]:
-        """The URLs that serve a model, asked of them once."""
+    async def _nodes(self, fingerprint: str | None, *, known: bool = True) -> list[str]:
+        """The URLs that serve a model, by what is known of them, or asked of them all."""
         if fingerprint is None and len(self._urls) == 1:
             return list(self._urls)
-        nodes = self._serving(fingerprint)
-        silent: list[BaseException] = []
-        if not nodes:
-            silent = await self._discover()
-            nodes = self._serving(fingerprint)
-        if not nodes and silent:
+        if known and (nodes := self._serving(fingerprint)):
+            self._look_again()
+            return nodes
+        silent = await self._discover()
+        if nodes := self._serving(fingerprint):
+            return nodes
+        if silent:
             # One of those may serve it.
             raise silent[0]
-        if not nodes:
-            served = ", ".join(sorted({f"{m.id} ({m.fingerprint})" for m in self._models.values()}))
-            raise ModelMismatch(
-                f"no embedder serves the model {fingerprint}; there is {served}: "
-                "start a node with that model and add its URL to M3_EMBEDDER_URL"
-            )
-        return nodes
+        served = ", ".join(sorted({f"{m.id} ({m.fingerprint})" for m in self._models.values()}))
+        raise ModelMismatch(
+            f"no embedder serves the model {fingerprint}; there is {served}: "
+            "start a node with that model and add its URL to M3_EMBEDDER_URL"
+        )
 
     def _serving(self, fingerprint: str | None) -> list[str]:
         known = [(url, self._models[url].fingerprint) for url in self._urls if url in self._models]
         wanted = fingerprint or (known[0][1] if known else None)
         return [url for url, found in known if found == wanted]
 
-    async def _discover(self) -> list[BaseException]:
-        """Ask every URL not known yet for its model; returns why some did not say."""
-        unknown = [url for url in self._urls if url not in self._models]
-        asked = await asyncio.gather(*map(self._ask, unknown), return_exceptions=True)
+    def _look_again(self) -> None:
+        """Find nodes that were away or have changed their model, while nobody waits for that."""
+        if len(self._urls) == 1 or time.monotonic() < self._looked + _LOOK_SECONDS:
+            return
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._discover())
+
+    async def _discover(self) -> Sequence[BaseException]:
+        """Ask every URL for its model; returns why some did not say."""
+        asked = await asyncio.gather(*map(self._ask, self._urls), return_exceptions=True)
+        found = zip(self._urls, asked, strict=True)
+        # In one piece: other tasks choose their nodes meanwhile.
+        self._models = {url: model for url, model in found if isinstance(model, ModelInfo)}
+        self._looked = time.monotonic()
         return [error for error in asked if isinstance(error, BaseException)]
 
     async def _ask(self, url: str) -> ModelInfo:
         answer = await self._transport.send("GET", [url], "/v1/models")
         listed = orjson.loads(answer.content)["data"][0]
-        model = ModelInfo(**{name: listed[name] for name in ModelInfo.__slots__})
-        self._models[url] = model
-        return model
+        return ModelInfo(**{name: listed[name] for name in ModelInfo.__slots__})
 
 
 def _estimates(texts: Sequence[str]) -> list[int]:

@@ -40,12 +40,15 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class ScriptedNode:
-    """A node that answers as a test says, over real sockets."""
+    """A node that answers as a test says, over real sockets. Without a model it is not up yet."""
 
-    model: ModelInfo = FIRST
+    model: ModelInfo | None = FIRST
     script: list[Callable[[], Answer | None]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    noted: asyncio.Event = field(default_factory=asyncio.Event)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
     url: str = ""
     stalls: bool = False
 
@@ -60,7 +63,12 @@ class ScriptedNode:
             ),
             0,
         )
-        answer = self.answer(head.split()[1], await reader.readexactly(length))
+        body, path = await reader.readexactly(length), head.split()[1]
+        self.paths.append(path)
+        self.noted.set()
+        answer = self.answer(path, body)
+        if path in self.gates:
+            await self.gates[path].wait()
         if self.stalls:
             await reader.read()  # until the caller hangs up
         elif answer is not None:
@@ -72,7 +80,15 @@ class ScriptedNode:
             await writer.drain()
         writer.close()
 
+    async def asked(self, path: str, times: int) -> None:
+        """Return once a path has been asked for so many times."""
+        while self.paths.count(path) < times:
+            self.noted.clear()
+            await self.noted.wait()
+
     def answer(self, path: str, body: bytes) -> Answer | None:
+        if self.model is None:
+            return 404, {}, b"<html>a proxy's page</html>"
         if path == "/v1/models":
             members = {name: getattr(self.model, name) for name in ModelInfo.__slots__}
             return 200, {}, orjson.dumps({"data": [members]})
@@ -262,6 +278,58 @@ async def test_a_node_that_changed_its_model_is_noticed():
         second.model = SECOND
         with pytest.raises(ModelMismatch):
             await client.encode(["1"], "query", outputs=["dense"], fingerprint=FIRST.fingerprint)
+
+
+async def test_one_node_that_changed_its_model_serves_the_other(scripted, client):
+    await client.encode(["1"], "query", outputs=["dense"], fingerprint=FIRST.fingerprint)
+    assert await client.model() == FIRST
+    scripted.model = SECOND
+    batch = await client.encode(["1"], "query", outputs=["dense"], fingerprint=SECOND.fingerprint)
+    assert batch.fingerprint == SECOND.fingerprint
+    assert await client.model() == SECOND
+
+
+async def test_tasks_that_look_for_models_at_once_do_not_disturb_each_other():
+    first, second = ScriptedNode(FIRST), ScriptedNode(SECOND)
+
+    async def ask(model: ModelInfo) -> None:
+        fingerprint = model.fingerprint
+        batch = await client.encode(["1"], "query", outputs=["dense"], fingerprint=fingerprint)
+        assert batch.fingerprint == fingerprint
+
+    async with (
+        serving(first, second),
+        EmbedderClient([first.url, second.url]) as client,
+        asyncio.timeout(10),
+    ):
+        await ask(SECOND)
+        first.model, second.model = SECOND, FIRST
+        first.gates["/v1/encode"] = asyncio.Event()
+        second.gates["/v1/models"] = asyncio.Event()
+        # One task is about to find another model than it wants.
+        surprised = asyncio.create_task(ask(FIRST))
+        await first.asked("/v1/encode", 1)
+        # Another has found that already, and looks: it waits for the second node's answer.
+        looking = asyncio.create_task(ask(SECOND))
+        await first.asked("/v1/models", 2)
+        first.gates["/v1/models"] = asyncio.Event()
+        first.gates.pop("/v1/encode").set()
+        await first.asked("/v1/models", 3)
+        second.gates.pop("/v1/models").set()
+        await looking
+        first.gates.pop("/v1/models").set()
+        await surprised
+
+
+async def test_a_node_that_comes_up_late_or_changes_its_model_gets_its_share(monkeypatch):
+    monkeypatch.setattr("embedder.client._LOOK_SECONDS", 0.0)
+    nodes = [ScriptedNode(FIRST), ScriptedNode(None), ScriptedNode(SECOND)]
+    async with serving(*nodes), EmbedderClient([node.url for node in nodes]) as client:
+        await client.encode(["1"], "query", outputs=["dense"])
+        nodes[1].model = nodes[2].model = FIRST
+        async with asyncio.timeout(10):
+            while not all(node.requests for node in nodes):
+                await client.encode(["1"], "query", outputs=["dense"])
 
 
 async def test_nodes_of_one_model_take_turns_and_cover_for_each_other():
