@@ -88,7 +88,10 @@ class Inbox:
 
 
 class Computer:
-    """Runs an encoder on what comes in. `tell` writes small frames, `answer` large ones."""
+    """Runs an encoder on what comes in. `tell` writes small frames, `answer` large ones.
+
+    `examine` is called when the encoder fails, and ends the process if it would fail for ever.
+    """
 
     def __init__(
         self,
@@ -98,12 +101,14 @@ class Computer:
         tell: Send,
         answer: Send,
         memory: Callable[[], tuple[int, int]],
+        examine: Callable[[], None],
     ) -> None:
         self._encoder = encoder
         self._inbox = inbox
         self._tell = tell
         self._answer = answer
         self._memory = memory
+        self._examine = examine
         self._launched: queue.SimpleQueue[_Launch] = queue.SimpleQueue()
         self._last_end = 0.0
 
@@ -179,6 +184,14 @@ class Computer:
 
     def _fail(self, task: Task, error: Exception) -> None:
         _log.warning("a batch failed", exc_info=error, texts=len(task.token_ids))
-        kind = type(error) if isinstance(error, M3Error) else NotComputed
-        message = str(error) if isinstance(error, M3Error) else f"the model failed: {error!r}"
-        self._tell({"event": "failed", "batch": task.number, "code": kind.code, "message": message})
+        if not isinstance(error, M3Error):
+            self._examine()
+            error = NotComputed(f"the model failed: {error!r}")
+        self._tell(
+            {
+                "event": "failed",
+                "batch": task.number,
+                "code": error.code,
+                "message": error.message,
+            }
+        )

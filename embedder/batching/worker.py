@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 
 from embedder.batching.computing import Computer, Inbox, Send, Task
-from embedder.batching.memory import DeviceMemory
+from embedder.batching.device import DeviceMemory, check_device
 from embedder.batching.relay import Relay
 from embedder.batching.wire import Buffer, Head, receive, send
 from embedder.encoders import loading
@@ -37,6 +37,7 @@ from serving.logs import configure
 Load: TypeAlias = Callable[[Settings, loading.EncoderName, int | None], Encoder]
 Devices: TypeAlias = Callable[[], Sequence[int | None]]
 Capacity: TypeAlias = Callable[[Encoder, int], int]
+Check: TypeAlias = Callable[[int | None], None]
 
 _SWITCH_SECONDS = 0.0005
 """A thread waits at most so long for another's Python code: the default is five milliseconds."""
@@ -57,12 +58,14 @@ def main(
     load: Load = loading.load_encoder,
     devices: Devices = loading.devices,
     capacity: Capacity = _capacity,
+    check: Check = check_device,
 ) -> None:
     """The process's whole life.
 
     Args:
         load: makes the encoder on one of `devices`.
         capacity: how many tokens, of those wanted, one launch of it may hold.
+        check: raises where a device computes nothing more in this process.
     """
     control, results = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     begun = receive(control)
@@ -91,8 +94,14 @@ def main(
         message = str(error) if isinstance(error, M3Error) else f"loading failed: {error!r}"
         answer({"event": "failed", "code": code, "message": message})
         return
-    memory = DeviceMemory(places[place]).used_and_total
-    computer = Computer(encoder, inbox, tell=tell, answer=answer, memory=memory)
+    computer = Computer(
+        encoder,
+        inbox,
+        tell=tell,
+        answer=answer,
+        memory=DeviceMemory(places[place]).used_and_total,
+        examine=partial(_end_unless, partial(check, places[place])),
+    )
     _in_background(computer.finish)
     computer.compute()
 
@@ -193,6 +202,15 @@ def _in_background(work: Callable[[], None]) -> None:
             os._exit(1)
 
     threading.Thread(target=run, daemon=True).start()
+
+
+def _end_unless(usable: Callable[[], None]) -> None:
+    """End the process where its device is not usable: the next one may find it so."""
+    try:
+        usable()
+    except Exception:  # noqa: BLE001 - whatever it is
+        _log.exception("a worker's device fails")
+        os._exit(1)
 
 
 def _die_with(parent: int) -> None:

@@ -21,9 +21,25 @@ from m3.settings import Settings
 from m3.types import Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
 
 SPECIAL = SpecialTokens(cls=0, eos=2, pad=1, unk=3)
-FAILS, UNFIT, DEADLY, FINISHES_SLOWLY = 10, 11, 12, 13
+FAILS, UNFIT, DEADLY, FINISHES_SLOWLY, BREAKS = 10, 11, 12, 13, 14
 LAYERS = 20
 SECONDS_PER_TOKEN = 0.001
+
+
+class FakeDevice:
+    """What breaks stays broken, as a GPU does for a process."""
+
+    broken = False
+
+    @classmethod
+    def break_down(cls) -> None:
+        cls.broken = True
+        raise RuntimeError("an illegal memory access was encountered")
+
+    @classmethod
+    def check(cls, _: int | None) -> None:
+        if cls.broken:
+            raise RuntimeError("an illegal memory access was encountered")
 
 
 class FakeEncoder:
@@ -48,6 +64,8 @@ class FakeEncoder:
         marks = {ids[1] for ids in token_ids}
         if FAILS in marks:
             raise RuntimeError("out of memory")
+        if BREAKS in marks:
+            FakeDevice.break_down()
         if DEADLY in marks:
             os.kill(os.getpid(), signal.SIGSEGV)
         return lambda: self._finish(token_ids, codec)
@@ -84,4 +102,4 @@ def load(settings: Settings, name: loading.EncoderName, device: int | None) -> F
 
 if __name__ == "__main__":
     count = int(os.environ.get("FAKE_DEVICES", "1"))
-    worker.main(load, lambda: [None] * count, lambda _, wanted: wanted)
+    worker.main(load, lambda: [None] * count, lambda _, wanted: wanted, FakeDevice.check)

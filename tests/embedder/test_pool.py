@@ -24,7 +24,7 @@ from embedder.model.tokens import TokenizedText
 from m3.errors import InvalidCheckpoint, M3Error, NotComputed, NotFinite, WorkerLost
 from m3.settings import load_settings
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind
-from tests.embedder.fake_worker import DEADLY, FAILS, FINISHES_SLOWLY, UNFIT
+from tests.embedder.fake_worker import BREAKS, DEADLY, FAILS, FINISHES_SLOWLY, UNFIT
 
 pytestmark = pytest.mark.anyio
 COMMAND = (sys.executable, "-m", "tests.embedder.fake_worker")
@@ -162,6 +162,15 @@ async def test_a_text_that_fails_is_named_and_its_worker_goes_on(tmp_path):
         with pytest.raises(NotFinite, match=r"input\[2\]: the model computed values"):
             await unfit
         assert (await sound).dense[0, 1] == pid
+
+
+async def test_a_worker_whose_device_breaks_is_replaced(tmp_path):
+    async with started(tmp_path) as workers:
+        (pid,) = workers.pool.pids
+        # It breaks the successor's too.
+        with pytest.raises(WorkerLost, match=r"input\[0\]: .* ended with status 1, twice"):
+            await workers.ask(BREAKS)
+        assert (await workers.ask(20)).dense[0, 1] != pid
 
 
 async def test_what_cannot_be_loaded_is_told_at_once(tmp_path):

@@ -1,4 +1,4 @@
-"""How much memory a worker's device has, and how much of it is in use."""
+"""What a worker's device says of itself: its memory, and whether it still computes."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ class DeviceMemory:
         if now >= self._until:
             self._total, self._until = total_memory(), now + _TOTAL_SECONDS
         return self._total
+
+
+def check_device(device: int | None) -> None:
+    """Raises where nothing more can be computed on a device.
+
+    Some errors of a GPU, such as an illegal access, stay with the process that met with them.
+    """
+    if device is not None:
+        import torch  # noqa: PLC0415 - a worker with a GPU has it loaded
+
+        torch.cuda.synchronize(device)
