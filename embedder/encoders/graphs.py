@@ -81,19 +81,20 @@ def _make(size: int, forward: Forward, device: torch.device, capture: Capture) -
 def cuda_capture(device: torch.device) -> Capture:
     """Graphs of one GPU that share their memory, as they run one after the other."""
     pool = torch.cuda.graph_pool_handle()
+    # One for all sizes: cuBLAS keeps a work space for every stream that it multiplies on.
+    aside = torch.cuda.Stream(device)
 
     def capture(compute: Callable[[], Tensor]) -> tuple[Replay, Tensor]:
         with torch.cuda.device(device):
-            # Libraries set themselves up in their first calls, which a graph cannot hold.
-            aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
+                # Libraries set themselves up in their first calls, which a graph cannot hold.
                 compute()
                 compute()
-            torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
+            with torch.cuda.graph(graph, pool=pool, stream=aside):
                 states = compute()
+            torch.cuda.current_stream().wait_stream(aside)
         return graph.replay, states
 
     return capture

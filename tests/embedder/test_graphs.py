@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from embedder.encoders import transformer
 from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.attention import varlen_kernel
 from embedder.encoders.encoder import encode
-from embedder.encoders.graphs import SIZES, TEXTS, Graphs
+from embedder.encoders.graphs import SIZES, TEXTS, Graphs, cuda_capture
 from embedder.encoders.packed import PackedEncoder
 from embedder.encoders.packing import Packing
 from embedder.encoders.transfer import Bus
@@ -142,6 +143,18 @@ def test_only_short_batches_are_replayed(checkpoint):
     assert states([2] * TEXTS) is None, "no text is left for the padding"
     assert states([SIZES[-1] + 1]) is None
     assert len(replays) == 3
+
+
+def test_all_sizes_are_captured_on_one_stream(monkeypatch):
+    """Each stream that multiplies takes memory of its own."""
+    cuda = MagicMock()
+    monkeypatch.setattr(torch, "cuda", cuda)
+    capture = cuda_capture(torch.device("cuda", 0))
+    for _ in SIZES:
+        capture(lambda: torch.zeros(1))
+    (stream,) = {id(call.args[0]) for call in cuda.stream.call_args_list}
+    assert {id(call.kwargs["stream"]) for call in cuda.graph.call_args_list} == {stream}
+    assert cuda.Stream.call_count == 1
 
 
 def test_the_engine_names_attention_and_graphs(plain, varlen, captured):
