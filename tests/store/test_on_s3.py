@@ -19,6 +19,7 @@ from tests.buckets import s3_server
 from tests.store.contract import StoreContract
 from tests.store.examples import SPEC, document_rows, key
 from tests.store.generations_contract import GenerationsContract
+from tests.store.tenancy_contract import TenancyContract
 
 _numbers = itertools.count()
 
@@ -37,7 +38,7 @@ def settings(s3: Any, engine_home: Path) -> Settings:
     return load_settings(home=engine_home, tables=f"s3://tables/{next(_numbers)}")
 
 
-class TestOnS3(StoreContract):
+class TestOnS3(StoreContract, TenancyContract):
     """`store` comes from conftest, over the settings above."""
 
 

@@ -14,9 +14,10 @@ from store.memory import MemoryStore
 from tests.store.contract import StoreContract
 from tests.store.examples import FIELDS, SPEC, document_rows, query
 from tests.store.filter_strategies import filters
+from tests.store.tenancy_contract import TenancyContract
 
 
-class TestStoredCollection(StoreContract):
+class TestStoredCollection(StoreContract, TenancyContract):
     """`store` comes from conftest: a real table and a real engine."""
 
 
