@@ -102,10 +102,12 @@ class Transport:
             EmbedderUnreachable: no node answers.
         """
         deadline = time.monotonic() + self._timeout
-        self._turn += 1
-        failures = 0
+        # Of this request alone: others begin while it waits, and each must get round all nodes.
+        turn = self._turn = self._turn + 1
+        tries = failures = 0
         while True:
-            url = urls[(self._turn + failures) % len(urls)]
+            url = urls[(turn + tries) % len(urls)]
+            tries += 1
             request = self._client.build_request(
                 method,
                 url + path,

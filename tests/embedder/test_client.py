@@ -343,6 +343,27 @@ async def test_nodes_of_one_model_take_turns_and_cover_for_each_other():
             await client.encode(["1"], "query", outputs=["dense"])
 
 
+async def test_every_request_gets_to_the_node_that_lives_however_many_there_are(monkeypatch):
+    # Each may fail once: whoever asks the dead node must ask the other one next.
+    monkeypatch.setattr("embedder.transport._FAILURES", 2)
+    nodes = [ScriptedNode(), ScriptedNode()]
+    async with serving(*nodes), EmbedderClient([node.url for node in nodes]) as client:
+        await client.model(FIRST.fingerprint)
+        nodes[0].script = [hang_up] * 1000
+        for count in (20, 21):
+            asked = (client.encode(["1"], "query", outputs=["dense"]) for _ in range(count))
+            await asyncio.gather(*asked)
+
+
+async def test_a_request_that_a_full_node_refuses_goes_to_the_next():
+    nodes = [ScriptedNode(), ScriptedNode()]
+    for node in nodes:
+        node.script = [problem(429, "overloaded", **{"Retry-After": "0"})]
+    async with serving(*nodes), EmbedderClient([node.url for node in nodes]) as client:
+        await client.encode(["1"], "query", outputs=["dense"])
+    assert [len(node.requests) for node in nodes] in ([2, 1], [1, 2])
+
+
 async def test_a_node_that_is_down_does_not_keep_others_from_answering():
     up = ScriptedNode()
     async with serving(up), EmbedderClient(["http://127.0.0.1:9", up.url], timeout=5) as client:
