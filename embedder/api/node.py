@@ -128,7 +128,7 @@ class Node:
 
     def _fail(self, error: M3Error) -> None:
         """End the node, and with it who waits; `serve` raises `error`."""
-        self._batcher.close(error)
+        self._batcher.close(f"the node ends: {error.message}")
         self.lifecycle.fail(error)
 
 

@@ -21,7 +21,7 @@ from embedder.batching.runner import Listener
 from embedder.metrics import NodeMetrics
 from embedder.model.tokens import TokenizedText
 from m3 import tracing
-from m3.errors import M3Error, NotReady
+from m3.errors import NotReady
 from m3.types import Codec, EmbeddingBatch, Kind, Output
 
 _MANY_TOKENS = 256
@@ -57,7 +57,7 @@ class Batcher:
         )
         self._metrics = metrics
         self._requests: set[Request] = set()
-        self._closed: M3Error | None = None
+        self._closed: str | None = None
 
     @property
     def listener(self) -> Listener:
@@ -125,14 +125,17 @@ class Batcher:
     def refuse_if_full(self, kind: Kind, tokens: int, timeout: float | None = None) -> None:
         """Raise NotReady or Overloaded as `submit` would if so many tokens came now."""
         if self._closed is not None:
-            raise type(self._closed)(self._closed.message)
+            raise NotReady(self._closed)
         self._gate.refuse_if_full(kind, tokens, timeout)
 
-    def close(self, error: M3Error | None = None) -> None:
-        """Tell those who wait, and whoever comes, that there will be nothing more."""
-        self._closed = error or NotReady("the node is closing")
+    def close(self, reason: str = "the node is closing") -> None:
+        """Tell those who wait, and whoever comes, that there will be nothing more.
+
+        With NotReady, whatever the reason: another node may do what this one does not.
+        """
+        self._closed = reason
         for request in self._requests:
-            request.fail(type(self._closed)(self._closed.message))
+            request.fail(NotReady(reason))
 
     def _enqueue(self, request: Request, timeout: float | None) -> None:
         keys = [key_of(request.lane, text) for text in request.texts]

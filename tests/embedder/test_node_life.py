@@ -18,6 +18,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from embedder.api.node import Node
+from m3.errors import NotReady, WorkerLost
+from m3.settings import load_settings
+from m3.types import OUTPUTS
+from tests.embedder.batching.fake_runner import HandRunner, text, until
 from tests.processes import COMMANDS, Running, server
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +116,20 @@ async def test_a_node_outlives_its_worker_and_ends_with_nothing_undone(stand_in)
     assert "Traceback" not in output
     # Its address and its model; all else is structured.
     assert len(output.splitlines()) == len(lines) + 2
+
+
+async def test_those_who_wait_when_a_node_ends_are_told_to_ask_another():
+    node, runner = Node(load_settings()), HandRunner()
+    batcher = node._batcher
+    runner.attach(batcher.listener)
+    waiting = asyncio.create_task(batcher.submit([text(3)], "passage", OUTPUTS))
+    await until(lambda: runner.given)
+    error = WorkerLost("a worker ended with status 9")
+    node._fail(error)
+    for outcome in (waiting, batcher.submit([text(4)], "passage", OUTPUTS)):
+        with pytest.raises(NotReady, match="ends: a worker ended with status 9"):
+            await outcome
+    assert node.lifecycle.failure is error
 
 
 async def test_a_second_signal_ends_at_once(stand_in):
