@@ -46,8 +46,10 @@ def retry(
     limit = MaxErrors.parsed(max_errors) if max_errors else None
     letters = [letter for file in files for letter in read_letters(file)]
     feed = Feed(again(letters), None, Origins(letters).of)
+    # Made anew, it would be of other settings than the run's, and the letters would be gone.
+    wish = Wish(collection, made=True)
     with traced(settings, "m3-ingest"):
-        outcome = anyio.run(lambda: run_ingest(feed, Wish(collection), settings, max_errors=limit))
+        outcome = anyio.run(lambda: run_ingest(feed, wish, settings, max_errors=limit))
     if outcome.stopped is None:
         for file in files:
             file.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ class Wish:
     Attributes:
         fields: metadata fields to filter on, by name.
         tenant: whose documents they are, where all of them are one tenant's.
+        made: whether the collection is there already; one that is not is refused.
     """
 
     collection: str
@@ -51,6 +52,7 @@ class Wish:
     tenancy: Tenancy | None = None
     tenant: str | None = None
     pooling: int | None = None
+    made: bool = False
 
     def __post_init__(self) -> None:
         if self.whole and (self.max_tokens, self.overlap) != (None, None):
@@ -148,6 +150,7 @@ async def run_ingest(
 
     Raises:
         InvalidInput: a flag contradicts the collection.
+        NotFound: it should be there already.
         ModelMismatch: the collection holds vectors of a model that no node serves.
         M3Error: as `ingest.running.pipeline.ingest`.
     """
@@ -246,6 +249,8 @@ def _existing(store: Store, wish: Wish) -> Collection | None:
     try:
         collection = store.open(wish.collection)
     except NotFound:
+        if wish.made:
+            raise
         return None
     wish.check(collection.spec)
     return collection

@@ -203,6 +203,8 @@ def test_dead_letters_are_retried(shell: Shell, tmp_path: Path):
     mended = letters_path.read_text().replace("body", "text").replace(r"\"soon\"", "2020")
     letters_path.write_text(mended)
     jsonl(path, doc("a"), {"_id": "x"}, {**long, "year": 2021}, b'{"_id": "broken"')
+    assert "no collection 'retired'" in shell.said("retry", letters_path, "-c", "retired", expect=2)
+    assert letters_path.exists()
     done = shell("retry", letters_path, "-c", "retried", "--json", expect=1)
     again = json.loads(done.stdout)
     assert (again["documents"], again["written"], again["failed"]) == (3, 2, 1)
