@@ -124,10 +124,11 @@ class Transport:
             except _AgainError as again:
                 failures += again.wait is None
                 wait = again.wait if again.wait is not None else _FIRST_WAIT * 2 ** (failures - 1)
+                # Spread out, so that callers refused together do not come back together.
+                wait = min(wait, _LONGEST_WAIT) * random.uniform(1.0, 1.25)  # noqa: S311
                 if failures >= _FAILURES or time.monotonic() + wait > deadline:
                     raise again.error from again
-            # Spread out, so that callers refused together do not come back together.
-            await asyncio.sleep(min(wait, _LONGEST_WAIT) * random.uniform(1.0, 1.25))  # noqa: S311
+            await asyncio.sleep(wait)
 
     async def _once(
         self, url: str, request: httpx.Request, on_load: OnLoad | None, span: tracing.Span

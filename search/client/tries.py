@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from math import inf
 
 import httpx
 
@@ -36,23 +37,24 @@ class Tries:
 
     def wait_after(self, failure: httpx.RequestError | M3Error) -> float:
         """Seconds after which to try again; raises what the caller is told if that is no use."""
-        wait = self._wait(failure)
-        if wait is None or time.monotonic() + wait > self._deadline:
+        # Spread out, so that callers refused together do not come back together.
+        wait = self._wait(failure) * random.uniform(1.0, 1.25)  # noqa: S311
+        if time.monotonic() + wait > self._deadline:
             if isinstance(failure, M3Error):
                 raise failure
             raise self._told(failure) from failure
-        # Spread out, so that callers refused together do not come back together.
-        return wait * random.uniform(1.0, 1.25)  # noqa: S311
+        return wait
 
-    def _wait(self, failure: httpx.RequestError | M3Error) -> float | None:
+    def _wait(self, failure: httpx.RequestError | M3Error) -> float:
+        """Infinite for what is not tried again."""
         if isinstance(failure, Overloaded):
             return failure.retry_after
         if isinstance(failure, M3Error | httpx.ReadTimeout | httpx.WriteTimeout):
-            return None
+            return inf
         if self._changes and not isinstance(failure, _UNSENT):
-            return None
+            return inf
         self._failures += 1
-        return None if self._failures == _FAILURES else _FIRST_WAIT * 2 ** (self._failures - 1)
+        return inf if self._failures == _FAILURES else _FIRST_WAIT * 2 ** (self._failures - 1)
 
     def _told(self, failure: httpx.RequestError) -> Unreachable:
         if isinstance(failure, httpx.ReadTimeout | httpx.WriteTimeout):

@@ -193,6 +193,15 @@ async def test_a_full_node_is_waited_for_as_long_as_it_says(scripted, client):
     assert 1 <= time.monotonic() - began < 3
 
 
+async def test_a_node_is_asked_again_sooner_than_it_says_where_that_is_long(
+    scripted, client, monkeypatch
+):
+    monkeypatch.setattr("embedder.transport._LONGEST_WAIT", 0.01)
+    scripted.script = [problem(429, "overloaded", **{"Retry-After": "60"})]
+    await client.encode(["7"], "passage", outputs=["dense"])
+    assert len(scripted.requests) == 2
+
+
 async def test_a_node_that_stays_full_is_an_overload_within_the_timeout(scripted):
     scripted.script = [problem(429, "overloaded", **{"Retry-After": "1"})] * 100
     async with EmbedderClient([scripted.url], timeout=2) as client:

@@ -100,6 +100,14 @@ def test_a_refusal_for_longer_than_there_is_time_is_told(ask, waits):
     assert (caught.value.retry_after, caught.value.request_id) == (5, "r")
 
 
+def test_a_refusal_is_told_if_the_time_is_up_before_the_wait_is(ask, waits, monkeypatch):
+    monkeypatch.setattr("search.client.tries.random.uniform", max)
+    network = Network(limited("5"))
+    with pytest.raises(RateLimited):
+        ask(network, *READ, timeout=5.5)
+    assert (network.asked, waits) == (1, [])
+
+
 @pytest.mark.parametrize("call", [READ, WRITE])
 def test_what_was_never_sent_is_sent_again(ask, waits, call):
     network = Network(httpx.ConnectError, httpx.ConnectTimeout, httpx.ConnectError)
