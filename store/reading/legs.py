@@ -23,7 +23,7 @@ from store.reading.naming import in_parts, named
 from store.reading.question import Question
 from store.reading.rows import RowReader
 from store.reading.vectors import Vectors, selected
-from store.table.table import Version
+from store.table.version import Version
 
 _QUICKEST_FIRST: tuple[Leg, ...] = ("sparse", "dense")
 """The embedded engine answers one after the other, and what the first finds is read meanwhile."""
