@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     """Every knob of the system, read once at start. `docs/settings.md` lists them."""
 
     model_config = SettingsConfigDict(
-        env_prefix="M3_", env_file=".env", extra="ignore", frozen=True
+        env_prefix="M3_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     home: Path = Field(

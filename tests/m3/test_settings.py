@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from m3.errors import InvalidConfiguration
-from m3.settings import load_settings
+from m3.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +23,18 @@ def test_the_nearer_source_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().model == "from-environment"
     assert load_settings(model="from-flag").model == "from-flag"
     assert load_settings(model=None).model == "from-environment"
+
+
+@pytest.mark.parametrize("source", ["environment", "file"])
+def test_an_empty_variable_is_as_good_as_none(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (f"M3_{name.upper()}" for name in Settings.model_fields):
+        if source == "environment":
+            monkeypatch.setenv(name, "")
+        else:
+            monkeypatch.delenv(name, raising=False)
+            with Path(".env").open("a") as file:
+                file.write(f"{name}=\n")
+    assert load_settings().model_fields_set == set()
 
 
 def test_several_nodes_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
