@@ -14,7 +14,7 @@ from embedder.metrics import NodeMetrics
 from m3.errors import M3Error, WorkerLost
 
 _ATTEMPTS = 3
-"""Failures to load in a row after which there is no use in another."""
+"""Failures to load in a row, on each device, after which there is no use in another."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
 """Seconds before a worker is replaced; doubled for each that lived shortly."""
 _SOUND_SECONDS = 10.0
@@ -37,7 +37,7 @@ class Pool:
 
         Args:
             listener: whom the workers tell.
-            on_failure: told why a worker cannot be replaced.
+            on_failure: told why there will be no worker on any device.
         """
         self._order = order
         self._listener = listener
@@ -45,6 +45,7 @@ class Pool:
         self._on_failure = on_failure
         self._workers: set[WorkerProcess] = set()
         self._keepers: list[asyncio.Task[None]] = []
+        self._failures: dict[int, int] = {}
 
     @property
     def pids(self) -> list[int]:
@@ -59,10 +60,10 @@ class Pool:
                 that cannot be used.
         """
         first: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
-        self._keepers.append(asyncio.create_task(self._keep(0, first)))
+        self._keep_at(0, first)
         hello = await first
         for place in range(1, hello.devices):
-            self._keepers.append(asyncio.create_task(self._keep(place)))
+            self._keep_at(place)
         return hello
 
     async def stop(self) -> None:
@@ -72,24 +73,29 @@ class Pool:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
-    async def _keep(self, place: int, first: asyncio.Future[Hello] | None = None) -> None:
+    def _keep_at(self, place: int, first: asyncio.Future[Hello] | None = None) -> None:
+        self._failures[place] = 0
+        self._keepers.append(asyncio.create_task(self._keep(place, first)))
+
+    async def _keep(self, place: int, first: asyncio.Future[Hello] | None) -> None:
         """Worker after worker for one device; `first` learns of the first."""
-        wait, failures = _FIRST_WAIT, 0
+        wait = _FIRST_WAIT
         while True:
             began = time.monotonic()
             try:
                 await self._run_one(place, first)
-                failures = 0
             except M3Error as error:
-                failures += 1
-                _log.error("a worker cannot be started", error=error.message, attempt=failures)
-                starting = first is not None and not first.done()
-                # At the start there is somebody to tell, who can do something about it.
-                if failures == _ATTEMPTS or (starting and not isinstance(error, WorkerLost)):
+                self._failures[place] += 1
+                attempt = self._failures[place]
+                _log.error(
+                    "a worker cannot be started", error=error.message, place=place, attempt=attempt
+                )
+                if self._is_hopeless(error, first):
                     self._give_up(error, first)
                     return
-            if time.monotonic() - began >= _SOUND_SECONDS:
-                wait = _FIRST_WAIT
+            else:
+                if time.monotonic() - began >= _SOUND_SECONDS:
+                    wait = _FIRST_WAIT
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
             self._metrics.restarts.inc()
@@ -106,6 +112,7 @@ class Pool:
         except M3Error:
             await self._end_of(worker)
             raise
+        self._failures[place] = 0
         if first is not None and not first.done():
             first.set_result(hello)
         how = await self._end_of(worker)
@@ -115,6 +122,14 @@ class Pool:
         how = await asyncio.shield(worker.ended)
         self._workers.discard(worker)
         return how
+
+    def _is_hopeless(self, error: M3Error, first: asyncio.Future[Hello] | None) -> bool:
+        """Whether there is no use in another attempt after `error`."""
+        starting = first is not None and not first.done()
+        # At the start there is somebody to tell, who can do something about it.
+        if starting and not isinstance(error, WorkerLost):
+            return True
+        return all(failures >= _ATTEMPTS for failures in self._failures.values())
 
     def _give_up(self, error: M3Error, first: asyncio.Future[Hello] | None) -> None:
         if first is not None and not first.done():

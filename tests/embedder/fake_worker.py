@@ -16,7 +16,7 @@ from embedder.encoders import loading
 from embedder.encoders.encoder import Encoded, Launched, Pause
 from embedder.model.tokens import SpecialTokens, TextTokenizer
 from m3.codec import encode_tokens
-from m3.errors import InvalidCheckpoint
+from m3.errors import InvalidCheckpoint, InvalidConfiguration
 from m3.settings import Settings
 from m3.types import Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
 
@@ -90,16 +90,20 @@ class FakeEncoder:
 
 
 def load(settings: Settings, name: loading.EncoderName, device: int | None) -> FakeEncoder:
-    """Tells each attempt in `home`, where a file says what should go wrong."""
+    """Tells each attempt in `home`, where a file says what should go wrong; no GPU is of use."""
     with (settings.home / "attempts").open("a") as attempts:
         attempts.write(f"{os.getpid()}\n")
     if (settings.home / "broken").exists():
         raise InvalidCheckpoint("the checkpoint is broken")
+    if device is not None:
+        raise InvalidConfiguration("the GPU cannot be used")
     if (settings.home / "deadly").exists():
         os._exit(9)
     return FakeEncoder()
 
 
 if __name__ == "__main__":
-    count = int(os.environ.get("FAKE_DEVICES", "1"))
-    worker.main(load, lambda: [None] * count, lambda _, wanted: wanted, FakeDevice.check)
+    sound = int(os.environ.get("FAKE_DEVICES", "1"))
+    unusable = int(os.environ.get("FAKE_UNUSABLE_DEVICES", "0"))
+    devices = [*[None] * sound, *range(unusable)]
+    worker.main(load, lambda: devices, lambda _, wanted: wanted, FakeDevice.check)

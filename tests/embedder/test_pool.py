@@ -16,6 +16,7 @@ import psutil
 import pytest
 from prometheus_client import CollectorRegistry
 
+from embedder.batching import pool
 from embedder.batching.pool import Pool
 from embedder.batching.process import Order
 from embedder.batching.queue import Batcher
@@ -270,6 +271,16 @@ async def test_there_is_a_worker_for_every_device(tmp_path, monkeypatch):
         asked = [asyncio.create_task(workers.ask(mark, size=300)) for mark in (20, 21)]
         answers = await asyncio.gather(*asked)
         assert {answer.dense[0, 1] for answer in answers} == set(workers.pool.pids)
+
+
+async def test_a_device_that_cannot_be_used_ends_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_UNUSABLE_DEVICES", "1")
+    monkeypatch.setattr(pool, "_ATTEMPTS", 1)
+    async with started(tmp_path) as workers:
+        # It failed as often as would be the end, were it the only one.
+        await until(lambda: workers.count("m3_worker_restarts_total") == 1)
+        assert not workers.failures
+        assert len(await workers.ask(20)) == 1
 
 
 async def test_a_worn_out_worker_is_replaced_between_batches(tmp_path):
