@@ -23,10 +23,17 @@ class BodyLimit:
     And 408 to one that is not whole within `seconds` of its head, however steadily it comes.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int,
+        seconds: float,
+        advice: str = "send less at once (M3_MAX_REQUEST_BYTES)",
+    ) -> None:
         self._app = app
         self._limit = limit
         self._seconds = seconds
+        self._advice = advice
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,6 +93,6 @@ class BodyLimit:
         # Starlette's class, because FastAPI lets nothing else out of the reading of a body.
         return HTTPException(
             PayloadTooLarge.status,
-            f"the body is over {self._limit} bytes: send less at once (M3_MAX_REQUEST_BYTES)",
+            f"the body is over {self._limit} bytes: {self._advice}",
             headers={"Connection": "close"},
         )

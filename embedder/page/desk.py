@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedder.api.node import Node
 from embedder.page import drawing
@@ -47,47 +47,59 @@ class Scored(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    passages: list[str]
-    scores: list[tuple[float, float, float]]
+    passages: list[Annotated[str, Field(max_length=MAX_TEXT)]] = Field(max_length=MAX_PASSAGES)
+    scores: list[tuple[float, float, float]] = Field(max_length=MAX_PASSAGES)
 
 
 class Desk:
     """Nothing of a call outlives it: the page has no sessions."""
 
-    def __init__(self, node: Node, keys: KeyRing | None) -> None:
-        """`keys`: those that open the page. Where there is none, the key is None."""
+    def __init__(self, node: Node, keys: KeyRing | None, began: float) -> None:
+        """`keys`: those that open the page, if it asks for one; `began`: when the node did."""
         self._node = node
         self._keys = keys
-        self._began = time.monotonic()
+        self._began = began
 
-    async def compare(self, key: str | None, query: str, passages: str) -> tuple[str, Any]:
+    async def compare(self, key: str, query: str, passages: str) -> tuple[str, Any]:
         """Score passages, one a line: what to tell, and a `Scored` as JSON, or None."""
         told, found = await _answer(self._compare(key, query, passages))
         return (told, None) if found is None else found
 
-    async def rank(self, scored: Any, dense: float, sparse: float, colbert: float) -> str:
+    async def rank(
+        self,
+        key: str,
+        scored: Any,
+        dense: float | None,
+        sparse: float | None,
+        colbert: float | None,
+    ) -> str:
         """The table of a `Scored` for these weights; nothing where there is none."""
         if scored is None:
             return ""
-        told, drawn = await _answer(asyncio.to_thread(_rank, scored, (dense, sparse, colbert)))
+        told, drawn = await _answer(self._rank(key, scored, (dense, sparse, colbert)))
         return told if drawn is None else drawn
 
-    async def weigh(self, key: str | None, text: str) -> str:
+    async def weigh(self, key: str, text: str) -> str:
         """The text with its terms' weights drawn on it."""
         told, drawn = await _answer(self._weigh(key, text))
         return told if drawn is None else drawn
 
-    async def align(self, key: str | None, query: str, passage: str) -> str:
+    async def align(self, key: str, query: str, passage: str) -> str:
         """The heat map of two texts' tokens."""
         told, drawn = await _answer(self._align(key, query, passage))
         return told if drawn is None else drawn
 
-    async def status(self, key: str | None) -> str:
+    async def status(self, key: str) -> str:
         """The node's state."""
         told, drawn = await _answer(self._status(key))
         return told if drawn is None else drawn
 
-    async def _compare(self, key: str | None, query: str, passages: str) -> tuple[str, Any]:
+    async def _rank(self, key: str, scored: Any, weights: Sequence[float | None]) -> str:
+        self._admit(key)
+        checked = Weights(*map(_checked_weight, weights))
+        return await asyncio.to_thread(_ranked, scored, checked)
+
+    async def _compare(self, key: str, query: str, passages: str) -> tuple[str, Any]:
         self._admit(key)
         query = _checked("the query", query, MAX_QUERY)
         lines = [line.strip() for line in passages.splitlines() if line.strip()]
@@ -109,7 +121,7 @@ class Desk:
         told = [f"Of {name} the model reads the first {limit:,} tokens only." for name in cut]
         return drawing.notes(told), {"passages": lines, "scores": scores.tolist()}
 
-    async def _weigh(self, key: str | None, text: str) -> str:
+    async def _weigh(self, key: str, text: str) -> str:
         self._admit(key)
         text = _checked("the text", text, MAX_TEXT)
         service = self._node.service
@@ -126,7 +138,7 @@ class Desk:
             + drawing.term_table(heaviest(tokenizer.pieces(ids), weights, _TERMS))
         )
 
-    async def _align(self, key: str | None, query: str, passage: str) -> str:
+    async def _align(self, key: str, query: str, passage: str) -> str:
         self._admit(key)
         query = _checked("the query", query, MAX_QUERY)
         passage = _checked("the passage", passage, MAX_TEXT)
@@ -147,15 +159,15 @@ class Desk:
         aligned = await asyncio.to_thread(align, asked.row(0), found.row(0), pieces)
         return await asyncio.to_thread(drawing.heat_map, aligned)
 
-    async def _status(self, key: str | None) -> str:
+    async def _status(self, key: str) -> str:
         self._admit(key)
         return drawing.status_table(status_of(self._node, time.monotonic() - self._began))
 
-    def _admit(self, key: str | None) -> None:
+    def _admit(self, key: str) -> None:
         if self._keys is None:
             return
         try:
-            self._keys.find((key or "").encode())
+            self._keys.find(key.encode())
         except Unauthorized:
             raise Unauthorized("this node needs a key: type yours at the top of the page") from None
 
@@ -198,7 +210,14 @@ def _runs(numbers: Sequence[int]) -> str:
     return ", ".join(" to ".join(map(str, run)) for run in found)
 
 
-def _rank(scored: Any, weights: tuple[float, float, float]) -> str:
+def _checked_weight(weight: float | None) -> float:
+    """Raises InvalidInput for one that is missing, or that the page's sliders do not have."""
+    if weight is None or not 0 <= weight <= 1:
+        raise InvalidInput("a weight is a number from 0 to 1")
+    return weight
+
+
+def _ranked(scored: Any, weights: Weights) -> str:
     try:
         known = Scored.model_validate(scored)
     except ValidationError as error:
@@ -206,4 +225,4 @@ def _rank(scored: Any, weights: tuple[float, float, float]) -> str:
     if not 0 < len(known.passages) == len(known.scores):
         raise InvalidInput("these are no scores of this page: compare again")
     scores = np.array(known.scores, np.float32)
-    return drawing.score_table(table(known.passages, scores, Weights(*weights)))
+    return drawing.score_table(table(known.passages, scores, weights))

@@ -8,6 +8,7 @@ files, proxying and its queue are not among them, whatever a later version of it
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +18,7 @@ import structlog
 from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,12 +30,15 @@ from m3.errors import InvalidInput, M3Error, NotFound
 from serving import garbage
 from serving.application import keys_of
 from serving.keys.ring import KeyRing
+from serving.limits import BodyLimit
 
 HOME = "/"
 CALL = "/gradio_api/run/predict"
 FILES = ("/theme.css", "/favicon.ico", "/manifest.json")
 FOLDERS = ("/assets/", "/static/")
 """With `FILES` what a browser loads: Gradio's own program, style and icons."""
+MAX_CALL = 2 * 2**20
+"""Bytes of a call: twice what the longest passages are, as many as the page takes."""
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "object-src 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -54,6 +59,7 @@ def is_file(path: str) -> bool:
 def install(app: FastAPI, node: Node) -> None:
     """Put the page on the app."""
     door = Door(node, keys_of(app))
+    app.user_middleware.append(Middleware(CallLimit, seconds=node.settings.max_request_seconds))
     app.add_api_route(HOME, door.home, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route(CALL, door.call, methods=["POST"], include_in_schema=False)
     for path in (*FILES, *(f"{folder}{{path:path}}" for folder in FOLDERS)):
@@ -67,12 +73,25 @@ class Call(BaseModel):
     data: list[Any]
 
 
+class CallLimit:
+    """Holds calls, whose key is in their body, to what a body of the page's can be."""
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app = app
+        self._calls = BodyLimit(app, MAX_CALL, seconds, "use the API for long texts")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_call = scope["type"] == "http" and scope["path"] == CALL
+        await (self._calls if is_call else self._app)(scope, receive, send)
+
+
 class Door:
     """Lets requests through to Gradio once it is there."""
 
     def __init__(self, node: Node, keys: KeyRing | None) -> None:
         self._node = node
         self._keys = keys
+        self._began = time.monotonic()
         self._drawn: Drawn | None = None
         self._drawing: threading.Thread | None = None
         self._failed = False
@@ -106,8 +125,7 @@ class Door:
             InvalidInput: a call that the page does not make.
         """
         drawn = self._there
-        expected = drawn.inputs.get(call.fn_index)
-        if expected is None or expected != len(call.data):
+        if not drawn.takes(call.fn_index, call.data):
             raise InvalidInput("this page makes no such call: reload it")
         # Without the session that the browser names: none is kept.
         return _Through(drawn.app, body=orjson.dumps(call.model_dump()))
@@ -122,7 +140,7 @@ class Door:
         try:
             from embedder.page.layout import draw  # noqa: PLC0415 - seconds
 
-            desk = Desk(self._node, self._keys)
+            desk = Desk(self._node, self._keys, self._began)
             self._drawn = draw(desk, self._node.service.info, with_key=self._keys is not None)
             garbage.spare()
         except Exception:  # noqa: BLE001 - the node answers on without its page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeAlias
 
 from fastapi import FastAPI
@@ -27,6 +28,13 @@ _PRESET = "mkqa"
 _OWN = "own"
 Listener: TypeAlias = Callable[..., Any]
 """How Gradio's components take what happens on an event."""
+_SENT: dict[type, tuple[type, ...]] = {
+    gr.Textbox: (str,),
+    gr.Dropdown: (str, NoneType),
+    gr.Slider: (int, float, NoneType),
+    gr.JSON: (object,),
+}
+"""What a browser sends of a component; None for one that was emptied."""
 
 
 def draw(desk: Desk, model: ModelInfo, *, with_key: bool) -> Drawn:
@@ -34,7 +42,12 @@ def draw(desk: Desk, model: ModelInfo, *, with_key: bool) -> Drawn:
     with gr.Blocks(title="m3-embedder", analytics_enabled=False) as blocks:
         gr.HTML(f"<h1>m3-embedder</h1>{drawing.banner(model)}", elem_id="m3-head")
         key = gr.Textbox(
-            label="API key", type="password", visible=with_key, elem_id="m3-key", max_lines=1
+            "",
+            label="API key",
+            type="password",
+            visible=with_key,
+            elem_id="m3-key",
+            max_lines=1,
         )
         with gr.Tabs():
             with gr.Tab("Similarity"):
@@ -66,7 +79,7 @@ def _similarity(desk: Desk, key: gr.Textbox) -> None:
 
     def run(listener: Listener) -> None:
         done = _on(listener, desk.compare, [key, query, passages], [told, scored])
-        _on(done.then, desk.rank, [scored, *sliders], [table])
+        _on(done.then, desk.rank, [key, scored, *sliders], [table])
 
     starts = _buttons("Compare", examples.COMPARISONS, [query, passages])
     told = gr.HTML(elem_classes="m3-told")
@@ -77,7 +90,7 @@ def _similarity(desk: Desk, key: gr.Textbox) -> None:
     _on(preset.input, _preset, [preset, *sliders], sliders)
     for slider in sliders:
         _on(slider.input, _constant(_OWN), [], [preset])
-        _on(slider.change, desk.rank, [scored, *sliders], [table])
+        _on(slider.change, desk.rank, [key, scored, *sliders], [table])
 
 
 def _preset(name: str, *current: float) -> list[float]:
@@ -132,6 +145,8 @@ def _on(
 ) -> Any:
     """Without Gradio's queue, whose streams would stay open: the node's own queue is the limit.
 
+    Without its checks of values, too, which end as an "Error" that does not say which.
+
     Who presses a button again while the first answer is awaited is answered as it is by then.
     """
     return listener(
@@ -139,6 +154,7 @@ def _on(
         list(inputs),
         list(outputs),
         queue=False,
+        preprocess=False,
         api_visibility="private",
         show_progress="minimal",
         trigger_mode="always_last",
@@ -162,4 +178,8 @@ def _served(blocks: gr.Blocks) -> Drawn:
         show_error=False,
         max_file_size=0,
     )
-    return Drawn(app, {number: len(fn.inputs) for number, fn in blocks.fns.items()})
+    inputs = {
+        number: [_SENT[type(component)] for component in fn.inputs]
+        for number, fn in blocks.fns.items()
+    }
+    return Drawn(app, inputs)

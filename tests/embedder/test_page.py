@@ -177,6 +177,16 @@ def test_similarity_shows_the_scores_as_defined_for_any_weights(page, http):
     assert page.get_by_label("Weights").input_value() == "own"
 
 
+def test_a_weight_that_was_emptied_is_told_and_the_next_one_counts(page, http):
+    compare(page, QUERY, PASSAGES)
+    number = page.get_by_label("number input for dense")
+    number.fill("")
+    page.get_by_text("a weight is a number from 0 to 1").wait_for()
+    number.fill("0.5")
+    number.press("Enter")
+    assert_table(page, http, (0.5, 0.3, 1))
+
+
 def test_an_example_fills_the_fields_and_runs(page):
     page.get_by_role("button", name="Example: exact words").click()
     page.locator("table.m3-scores").wait_for()

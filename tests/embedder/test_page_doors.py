@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from embedder.page.door import MAX_CALL
 from tests.processes import COMMANDS, server
 
 pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="not installed: gradio")
@@ -110,6 +111,28 @@ def test_calls_that_the_page_does_not_make_are_refused(http, body):
     )
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "values", [["", None, "x", 1, 1], ["", None, 1, [], 1], [3, None, 1, 1, 1]]
+)
+def test_values_of_another_type_never_reach_gradio(http, values):
+    """Whichever of its functions takes so many."""
+    for number in range(60):
+        answer = http.post("/gradio_api/run/predict", json={"fn_index": number, "data": values})
+        assert answer.status_code == 400, number
+
+
+def test_a_call_that_is_longer_than_the_page_s_is_not_read(http):
+    call = json.dumps({"fn_index": 0, "data": ["x" * MAX_CALL]}).encode()
+    for content in (call, iter([call])):
+        answer = http.post(
+            "/gradio_api/run/predict",
+            content=content,
+            headers={"Content-Type": "application/json"},
+        )
+        assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+        assert answer.json()["detail"].endswith("use the API for long texts")
 
 
 def test_the_api_is_what_it_was(http):

@@ -32,6 +32,7 @@ from scoring.definition import fused_score, scores
 from scoring.fusion import PRESETS
 from serving.keys.ring import KeyRing
 
+SCORED = {"passages": ["a"], "scores": [[0.1, 0.2, 0.3]]}
 HOSTILE = "<script>alert(1)</script>\"'&"
 MODEL = ModelInfo("m", "f" * 32, "fp32", 4, 64, stand_in=True)
 
@@ -209,11 +210,11 @@ class CuttingService(FakeService):
 
 
 def desk_of(error: Exception) -> Desk:
-    return Desk(SimpleNamespace(service=FakeService(error)), None)  # pyright: ignore
+    return Desk(SimpleNamespace(service=FakeService(error)), None, 0.0)  # pyright: ignore
 
 
 def cutting_desk(length: int, cut: list[bool] | None = None) -> Desk:
-    return Desk(SimpleNamespace(service=CuttingService(length, cut)), None)  # pyright: ignore
+    return Desk(SimpleNamespace(service=CuttingService(length, cut)), None, 0.0)  # pyright: ignore
 
 
 FAILURES = [
@@ -230,7 +231,7 @@ async def test_what_goes_wrong_is_said_in_plain_words(error, words):
     told, scored = await desk.compare("", "query", "passage")
     answers = [told, await desk.align("", "q", "p")]
     assert scored is None
-    assert await desk.rank(None, 1, 1, 1) == ""
+    assert await desk.rank("", None, 1, 1, 1) == ""
     for answer in answers:
         assert 'role="alert"' in answer
         assert words in answer
@@ -290,17 +291,18 @@ async def test_a_map_that_would_not_fit_is_refused():
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("key", ["", "wrong", None, "s\u00e9cret"])
+@pytest.mark.parametrize("key", ["", "wrong", "s\u00e9cret"])
 async def test_without_a_known_key_nothing_is_answered(key, tmp_path):
     node = SimpleNamespace(service=CuttingService(8, None))
     file = tmp_path / "keys"
     file.write_text(sha256(b"secret").hexdigest())
-    desk = Desk(node, KeyRing(file))  # pyright: ignore
+    desk = Desk(node, KeyRing(file), 0.0)  # pyright: ignore
     answers = [
         (await desk.compare(key, "q", "p"))[0],
         await desk.weigh(key, "text"),
         await desk.align(key, "q", "p"),
         await desk.status(key),
+        await desk.rank(key, SCORED, 1, 1, 1),
     ]
     assert all("needs a key" in answer for answer in answers)
     assert "MaxSim" in await desk.align("secret", "q", "p")
@@ -316,17 +318,26 @@ async def test_without_a_known_key_nothing_is_answered(key, tmp_path):
         {"passages": ["a"], "scores": []},
         {"passages": ["a"], "scores": [[1, 2]]},
         {"passages": ["a"], "scores": [[1, 2, float("nan")]]},
+        {"passages": ["a"] * (MAX_PASSAGES + 1), "scores": [[1, 2, 3]] * (MAX_PASSAGES + 1)},
+        {"passages": ["a" * (MAX_TEXT + 1)], "scores": [[1, 2, 3]]},
     ],
 )
 async def test_scores_that_a_browser_made_up_are_refused(scored):
-    assert "compare again" in await desk_of(AssertionError()).rank(scored, 1, 1, 1)
+    assert "compare again" in await desk_of(AssertionError()).rank("", scored, 1, 1, 1)
 
 
 @pytest.mark.anyio
 async def test_weights_that_are_all_zero_are_refused():
-    scored = {"passages": ["a"], "scores": [[0.1, 0.2, 0.3]]}
-    assert "at least one weight" in await desk_of(AssertionError()).rank(scored, 0, 0, 0)
-    assert "0.2000" in await desk_of(AssertionError()).rank(scored, 0, 1, 0)
+    desk = desk_of(AssertionError())
+    assert "at least one weight" in await desk.rank("", SCORED, 0, 0, 0)
+    assert "0.2000" in await desk.rank("", SCORED, 0, 1, 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("weight", [None, -0.1, 7])
+async def test_a_weight_that_a_slider_does_not_have_is_told(weight):
+    told = await desk_of(AssertionError()).rank("", SCORED, 1, weight, 1)
+    assert "a weight is a number from 0 to 1" in told
 
 
 async def home_of(settings: Settings | None = None) -> httpx.Response:
