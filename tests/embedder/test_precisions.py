@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from embedder.encoders import arithmetic
 from embedder.encoders.arithmetic import Arithmetic
@@ -69,6 +70,19 @@ def on_cpu(checkpoint: Checkpoint, precision: Precision) -> Encoder:
 
 def vectors(batch: EmbeddingBatch) -> F32:
     return decode_tokens(batch.codes, batch.codec)
+
+
+class Written(TorchDispatchMode):
+    """Every tensor that an operation gives back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensors: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.tensors.append(result)
+        return result
 
 
 def neighbours(batch: EmbeddingBatch) -> list[int]:
@@ -192,12 +206,24 @@ def test_fp8_multiplies_what_its_scales_say():
     x = torch.randn(7, 64) * torch.logspace(-4, 3, 7)[:, None]
     layer = Fp8.of(weight, bias)
     assert layer.weight.dtype is E4M3
-    values, scales = to_e4m3(x.bfloat16().float())
+    values, scales = to_e4m3(x.bfloat16())
     by_hand = (values.float() @ layer.weight.float().t()) * scales * layer.scales
     by_hand += bias.bfloat16().float()
     torch.testing.assert_close(layer(x.bfloat16()).float(), by_hand, rtol=1e-2, atol=1e-2)
     exact = x @ weight.t() + bias
     assert torch.nn.functional.cosine_similarity(layer(x.bfloat16()).float(), exact).min() > 0.995
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_e4m3_is_a_row_by_its_scale_and_nothing_larger_is_written(dtype):
+    torch.manual_seed(0)
+    rows = (torch.randn(9, 64) * torch.logspace(-4, 3, 9)[:, None]).to(dtype)
+    with Written() as written:
+        values, scales = to_e4m3(rows)
+    assert {made.dtype for made in written.tensors if made.shape == rows.shape} == {E4M3}
+    expected = rows.float().abs().amax(dim=1, keepdim=True) / torch.finfo(E4M3).max
+    assert torch.equal(scales, expected)
+    assert torch.equal(values.float(), (rows.float() / expected).to(E4M3).float())
 
 
 def test_e4m3_keeps_the_largest_zeros_and_what_is_not_finite():
