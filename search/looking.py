@@ -58,6 +58,9 @@ class Question:
         """Weights, and how many candidates get a ColBERT score, None for all.
 
         Each is the request's own, or the collection's as it is now, or the method's.
+
+        Raises:
+            InvalidInput: the collection ranks fewer than are asked for.
         """
         request = self.request
         # Others need no look at the record.

@@ -121,10 +121,13 @@ class SearchRequest:
                 "rerank_depth is for searches that ColBERT scores rank: fusion, colbert, or "
                 "weights with colbert; leave it out"
             )
-        if self.offset + self.top_k > self.rerank_depth:
+        self._check_ranked(self.rerank_depth)
+
+    def _check_ranked(self, depth: int) -> None:
+        if self.offset + self.top_k > depth:
             raise InvalidInput(
-                f"offset + top_k is {self.offset + self.top_k}, but only {self.rerank_depth} "
-                "candidates are ranked: set rerank_depth higher, or to 0 for all"
+                f"offset + top_k is {self.offset + self.top_k}, but only {depth} candidates are "
+                "ranked: set rerank_depth higher, or to 0 for all, the same on every page"
             )
 
     @property
@@ -173,8 +176,11 @@ class SearchRequest:
     def stage(self, saved: int | None, weights: Weights) -> int | None:
         """How many candidates get a ColBERT score, of a search by these weights; None: all.
 
-        A page has what its search began with. What is saved is no limit to the hits that are asked
-        for, and nothing to a search that ColBERT does not rank.
+        A page has what its search began with. What is saved is no limit to top_k, and nothing to a
+        search that ColBERT does not rank.
+
+        Raises:
+            InvalidInput: offset + top_k are more: pages of other depths would not fit together.
         """
         if self.page is not None:
             return self.page.stage or None
@@ -182,7 +188,9 @@ class SearchRequest:
             return self.rerank_depth or None
         if saved is None or self.rank is Rank.RRF or not weights.colbert:
             return None
-        return min(max(saved, self.offset + self.top_k), MAX_RERANKED)
+        depth = min(max(saved, self.top_k), MAX_RERANKED)
+        self._check_ranked(depth)
+        return depth
 
     def scoring_weights(self, saved: Mapping[Method, Weights]) -> Weights:
         """Its own, or those saved for its method, or the method's."""

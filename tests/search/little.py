@@ -165,7 +165,7 @@ def little_app(
         made = store.create(name, spec(fields=FIELDS, stand_in=name != LAME))
         made.replace([rows_of(model, document, texts) for document, texts in documents])
         if name == LAME:
-            made.save_defaults(Defaults({Method.FUSION: TUNED}), made.spec)
+            made.save_defaults(Defaults({Method.FUSION: TUNED}, rerank_depth=3), made.spec)
 
     @asynccontextmanager
     async def parts() -> AsyncGenerator[Parts]:

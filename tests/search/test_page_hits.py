@@ -96,6 +96,15 @@ def test_a_collection_that_was_tuned_has_weights_of_its_own(reader: Reader) -> N
     assert weights_shown(reader) == [1, 0.3, 1]
 
 
+def test_all_that_a_page_ranks_can_be_asked_for_again(reader: Reader) -> None:
+    """It shows more hits than its collection's own depth, and no page comes after it."""
+    hits = reader.look(collection=LAME, top_k=6)
+    assert len(hits) == 6
+    for hit in (hits[1], hits[5]):
+        hit.get_by_role("button", name="Neighbours").click()
+        hit.locator(".panel.neighbours").wait_for()
+
+
 def test_a_slider_that_is_dragged_searches_once_it_rests(reader: Reader) -> None:
     reader.look()
     length = reader.page.evaluate("history.length")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from m3.errors import PageExpired
+from m3.errors import InvalidInput, PageExpired
 from m3.types import Codec
 from scoring.fusion import METHOD_WEIGHTS, Method, Weights
 from search.bodies import search_request
@@ -112,6 +112,24 @@ def test_searches_without_a_depth_use_the_one_that_is_saved(
     assert ask(service, by_all).staged == found.staged
     # As many hits as are asked for are ranked.
     assert ask(service, replace(REQUEST, top_k=20)).staged == Staged(found=40, reranked=20)
+
+
+@pytest.mark.parametrize("top_k", [3, 12, 20])
+def test_pages_by_offset_are_of_one_ranking(
+    store: MemoryStore, service: SearchService, top_k: int
+) -> None:
+    store.open(COLLECTION).save_defaults(Defaults(rerank_depth=12), spec())
+    ranked = max(12, top_k)
+    whole = ask(service, replace(REQUEST, rerank_depth=ranked, top_k=ranked)).hits
+    pages = [
+        ask(service, replace(REQUEST, top_k=top_k, offset=offset)).hits
+        for offset in range(0, ranked, top_k)
+    ]
+    assert [hit for page in pages for hit in page] == list(whole)
+    beyond = replace(REQUEST, top_k=top_k, offset=ranked)
+    with pytest.raises(InvalidInput, match=f"only {ranked} candidates are ranked"):
+        ask(service, beyond)
+    assert len(ask(service, replace(beyond, rerank_depth=0)).hits) == top_k
 
 
 def test_a_depth_goes_by_the_weights_that_are_saved(

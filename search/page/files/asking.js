@@ -7,13 +7,15 @@ export const ask = (state, signal) => call(path(state), { body: body(state), sig
 /**
  * One hit again, with more to it than its page had.
  *
- * `number`: its place in the whole ranking, from 0. `token`: of any page of the same search.
+ * `number`: its place in the whole ranking, from 0. `page`, `staged`: of the answer that it was in.
  */
-export async function askOne(state, number, token, more) {
-  const page = token ? { token, offset: number } : null;
-  const one = { ...state, page };
+export async function askOne(state, number, { page, staged }, more) {
+  const token = page ?? state.page?.token;
+  const one = { ...state, page: token ? { token, offset: number } : null };
+  // Without a token: how many are ranked would go by top_k.
+  const ranked = !token && staged ? { rerank_depth: staged.reranked } : {};
   const answer = await call(path(state), {
-    body: { ...body(one), offset: number, top_k: 1, ...more },
+    body: { ...body(one), ...ranked, offset: number, top_k: 1, ...more },
   });
   return answer.hits[0];
 }

@@ -11,12 +11,12 @@ import { fromAddress, toAddress } from "./state.js";
 const TITLE = document.title;
 let state = fromAddress(location.search);
 let collections = [];
-let token = null;
+let answered = {};
 let running = new AbortController();
 
 const form = new Form(search, choose);
 const results = new Results({
-  more: (number, what) => askOne(state, number, token, what),
+  more: (number, what) => askOne(state, number, answered, what),
   similar: ({ document_id: id, source }) =>
     search({ ...state, similar: { id, source }, page: null }, "push"),
   page: async (page) => {
@@ -43,7 +43,7 @@ async function search(asked, remember) {
   try {
     const answer = await ask(asked, signal);
     if (signal.aborted) return;
-    token = answer.page ?? asked.page?.token ?? null;
+    answered = answer;
     results.show(asked, answer);
   } catch (error) {
     if (signal.aborted) return;
