@@ -46,7 +46,7 @@ class EmbedderClient:
             api_key: sent as `Authorization: Bearer`.
 
         Raises:
-            InvalidInput: no URL; InvalidConfiguration: what is no URL.
+            InvalidInput: no URL, or what is no key; InvalidConfiguration: what is no URL.
         """
         if not urls:
             raise InvalidInput("an embedder client needs at least one URL (M3_EMBEDDER_URL)")

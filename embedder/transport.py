@@ -66,7 +66,7 @@ class Transport:
     """An HTTP client for nodes. Safe for many tasks of one event loop."""
 
     def __init__(self, urls: Sequence[str], *, timeout: float, api_key: str | None) -> None:
-        """Raises InvalidConfiguration for what is no URL."""
+        """Raises InvalidConfiguration for what is no URL, InvalidInput for what is no key."""
         for url in urls:
             if not url.startswith(("http://", "https://")):
                 raise InvalidConfiguration(

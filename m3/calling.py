@@ -9,10 +9,25 @@ from typing import Any, cast
 
 import orjson
 
+from m3.errors import InvalidInput
+
+
+def as_sent(api_key: str) -> str:
+    """A key without the white space around it, with which files of secrets often end.
+
+    Raises:
+        InvalidInput: no header carries it. The message does not show it.
+    """
+    key = api_key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidInput("an API key is printable ASCII, and this one is not: paste it anew")
+    return key
+
 
 def bearer(api_key: str | None) -> dict[str, str]:
-    """The headers that carry a key; none without one."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    """The headers that carry a key; none without one. Raises InvalidInput as `as_sent` does."""
+    key = as_sent(api_key or "")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def members(content: bytes) -> dict[str, Any]:

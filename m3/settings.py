@@ -9,7 +9,8 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from m3.errors import InvalidConfiguration
+from m3.calling import as_sent
+from m3.errors import InvalidConfiguration, InvalidInput
 from m3.types import Codec
 
 _MILVUS_SCHEMES = ("http://", "https://", "tcp://", "unix:")
@@ -20,7 +21,12 @@ class Settings(BaseSettings):
     """Every knob of the system, read once at start. `docs/settings.md` lists them."""
 
     model_config = SettingsConfigDict(
-        env_prefix="M3_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="M3_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # It may be a secret.
     )
 
     home: Path = Field(
@@ -169,6 +175,14 @@ class Settings(BaseSettings):
         if value and not value.startswith(_MILVUS_SCHEMES):
             raise ValueError(f"{value!r} must begin with http:// or https://")
         return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _as_sent(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            return SecretStr(as_sent(value.get_secret_value())) if value else None
+        except InvalidInput as error:
+            raise ValueError(error.message) from error
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

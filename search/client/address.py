@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from m3.calling import bearer
 from m3.errors import InvalidInput
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -27,11 +28,7 @@ class Address:
     def of(cls, url: str, api_key: str | None, tenant: str | None) -> Address:
         if not url.startswith(("http://", "https://")):
             raise InvalidInput(f"{url!r} is no address of a search API: begin with http://")
-        headers: dict[str, str] = {}
-        if api_key is not None:
-            if not api_key.isascii():
-                raise InvalidInput("api_key holds what no key holds: paste it anew")
-            headers["Authorization"] = f"Bearer {api_key}"
+        headers = bearer(api_key)
         if tenant is not None:
             headers["X-Tenant"] = quote(tenant, safe="")
         return cls(url.rstrip("/"), {**headers, "Content-Type": "application/json"})

@@ -383,10 +383,17 @@ async def test_a_node_that_is_down_does_not_keep_others_from_answering():
 async def test_a_key_is_sent_and_proxies_are_not_used(scripted, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    settings = Settings(embedder_url=(scripted.url,), api_key="secret")
+    settings = Settings(embedder_url=(scripted.url,), api_key="secret\n")
     async with EmbedderClient.from_settings(settings) as client:
         await client.encode(["1"], "query", outputs=["dense"])
     assert "authorization: bearer secret" in scripted.headers[-1].lower()
+
+
+async def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(scripted):
+    for key in ("sec\nret", "sécret"):
+        with pytest.raises(InvalidInput, match="API key") as caught:
+            EmbedderClient([scripted.url], api_key=key)
+        assert key not in caught.value.message
 
 
 async def test_a_real_node_with_keys_lets_only_their_holders_in(stand_in, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,26 @@ def test_a_bad_value_is_named(name: str, value: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(name, value)
     with pytest.raises(InvalidConfiguration, match=name):
         load_settings()
+
+
+@pytest.mark.parametrize("key", ["s3cret\n", " s3cret\r\n", "s3cret"])
+def test_a_key_is_without_the_line_end_of_its_file(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M3_API_KEY", key)
+    assert load_settings().client_key == "s3cret"
+    monkeypatch.setenv("M3_API_KEY", "\n")
+    assert load_settings().client_key is None
+
+
+@pytest.mark.parametrize("key", ["s3cret\nmore", "s3cret-schlüssel", "s3cret\x7f"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M3_API_KEY", key)
+    with pytest.raises(InvalidConfiguration, match=r"M3_API_KEY: .* paste it anew") as caught:
+        load_settings()
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_secrets_are_not_shown() -> None:

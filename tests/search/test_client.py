@@ -206,8 +206,11 @@ def test_keys_and_tenants_are_sent(make: Callable[..., SearchClient], keyed: str
         with pytest.raises(Unauthorized, match="wants a key that it knows") as caught:
             texts(**wrong)
         assert caught.value.request_id
-    with pytest.raises(InvalidInput, match="api_key"):
-        texts(api_key="schlüssel")
+    assert texts(api_key="acme\n") == {"acme"}
+    for wrong in ("schlüssel", "schl\nssel"):
+        with pytest.raises(InvalidInput, match="API key") as refused:
+            texts(api_key=wrong)
+        assert wrong not in refused.value.message
 
 
 def test_what_is_ready_says_so(make: Callable[..., SearchClient], keyed: str) -> None:
