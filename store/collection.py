@@ -184,7 +184,7 @@ class StoredCollection:
         check_tenants(self.name, generation.spec, [tenant])
         latest = self._generations.table(generation).latest()
         columns = [*TEXT_COLUMNS, *embedding_columns(generation.spec)]
-        for rows in latest.scan(columns, _of_source(tenant, source)):
+        for rows in latest.scan(columns, _of_source(tenant, source), at_once=latest.at_once):
             if len(rows):
                 yield Rows(to_chunks(rows), to_embeddings(rows, generation.spec))
 

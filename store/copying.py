@@ -24,11 +24,6 @@ from store.table.rows import INDEX_COLUMNS, KEY_COLUMNS, corrupt, document_key, 
 from store.table.table import Table
 from store.table.version import Version
 
-BATCH_BYTES = 16 * 2**20
-"""About so much is read at once, and a few times that held."""
-
-_BATCH_ROWS = 1_024
-
 OnRows = Callable[[int], None]
 """Told of so many rows more that a step is done with."""
 
@@ -129,7 +124,7 @@ def _copy_rows(published: Published, table: Table, on_rows: OnRows) -> int:
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            for rows in published.version.scan(columns, at_once=_rows_at_once(published)):
+            for rows in published.version.scan(columns, at_once=published.version.at_once):
                 _check(rows, published.spec)
                 yield from rows.select(columns).cast(kept).to_batches()
                 on_rows(len(rows))
@@ -147,12 +142,6 @@ def _copy_rows(published: Published, table: Table, on_rows: OnRows) -> int:
     if table.at(version).count() != published.chunks:
         raise Corrupt(f"the copy of {published.name!r} lacks rows: copy it again")
     return version
-
-
-def _rows_at_once(published: Published) -> int:
-    """As many as are about `BATCH_BYTES`: a long document's row has megabytes."""
-    size = published.version.bytes() / max(1, published.chunks)
-    return max(1, min(_BATCH_ROWS, int(BATCH_BYTES / max(1.0, size))))
 
 
 def _check(rows: pa.Table, spec: CollectionSpec) -> None:

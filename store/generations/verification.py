@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
+from m3.errors import StoredDataError
 from store.contract import CollectionSpec, Verification
 from store.generations.generation import Generations
 from store.generations.publication import Publisher, write_rows
@@ -23,7 +26,7 @@ def verify(generations: Generations, publisher: Publisher, *, repair: bool) -> V
         publisher.sweep()
     with generations.publishing() as lease:
         found = _compare(generations, lease, repair=repair)
-    return replace(found, missing=found.missing + moved)
+    return replace(found, missing=found.missing + moved, corrupt=_corrupt_rows(generations))
 
 
 def _bring_here(generations: Generations) -> int:
@@ -62,15 +65,26 @@ def _compare(generations: Generations, lease: Lease, *, repair: bool) -> Verific
         chunks=len(version.row_ids),
         missing=len(lacking),
         stale=len(stale),
-        corrupt=_corrupt_rows(version, generation.spec),
+        corrupt=[],
         repaired=repair,
     )
 
 
-def _corrupt_rows(version: Version, spec: CollectionSpec) -> list[int]:
-    """Ids of rows whose representations do not match their checksum."""
-    found: list[int] = []
-    for rows in version.scan([*embedding_columns(spec), "checksum"]):
+def _corrupt_rows(generations: Generations, again: int = 2) -> list[int]:
+    """Ids of rows whose representations do not match their checksum, while writers go on."""
+    generation = generations.current()
+    try:
+        version = generations.table(generation).at(generation.published)
+        return list(chain.from_iterable(_scanned(version, generation.spec)))
+    except StoredDataError:
+        # A purge may have taken away what was published when this began.
+        if not again or generations.current().published == generation.published:
+            raise
+        return _corrupt_rows(generations, again - 1)
+
+
+def _scanned(version: Version, spec: CollectionSpec) -> Iterator[list[int]]:
+    columns = [*embedding_columns(spec), "checksum"]
+    for rows in version.scan(columns, at_once=version.at_once):
         ids = values(rows, ROW_ID)
-        found += [ids[i] for i in corrupt(rows, spec)]
-    return found
+        yield [ids[i] for i in corrupt(rows, spec)]

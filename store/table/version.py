@@ -17,6 +17,9 @@ from store.table.sql import joined, quoted
 
 _IDS_PER_FILTER = 5_000
 _READ_AHEAD_BYTES = 64 * 2**20
+READ_BYTES = 16 * 2**20
+"""About so much is read at once where whole rows are, and a few times that held."""
+_READ_ROWS = 1_024
 
 
 class Version:
@@ -86,7 +89,7 @@ class Version:
         condition: str | None = None,
         *,
         part: tuple[int, int] | None = None,
-        at_once: int = 1_024,
+        at_once: int = _READ_ROWS,
     ) -> Iterator[pa.Table]:
         """All rows that meet an SQL condition, with their ids, `at_once` of them at a time.
 
@@ -145,6 +148,12 @@ class Version:
         """Rows that meet an SQL condition, or all."""
         with lance_errors():
             return self._dataset.count_rows(condition)
+
+    @property
+    def at_once(self) -> int:
+        """As many whole rows as are about `READ_BYTES`: a long document's has megabytes."""
+        size = self.bytes() / max(1, self.count())
+        return max(1, min(_READ_ROWS, int(READ_BYTES / max(1.0, size))))
 
     def bytes(self) -> int:
         """Bytes on disk of the files of this version."""

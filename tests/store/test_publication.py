@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3.errors import IndexMissing, Overtaken
+from m3.errors import IndexMissing, Overtaken, StoredDataError
 from store.collection import StoredCollection
 from store.contract import Collection, Store
 from store.generations import publication
 from store.index.index import Index
-from store.table.rows import to_arrow
+from store.table.rows import corrupt, to_arrow
 from tests.damage import flip_a_bit
 from tests.store.examples import SPEC, chunks_of, document_rows, key, query
 
@@ -214,6 +214,53 @@ def test_flipped_bits_are_found(collection, rng):
     verification = collection.verify()
     assert len(verification.corrupt) == 1
     assert not verification.consistent
+
+
+def test_writers_go_on_while_checksums_are_read(store, collection, rng, monkeypatch):
+    """What was published when they began may be purged meanwhile: then they begin again."""
+    collection.replace([document_rows(rng, "a", word="old")])
+    reads = 0
+
+    def corrupt_after_a_write(rows, spec):
+        nonlocal reads
+        reads += 1
+        if reads > 1:
+            return corrupt(rows, spec)
+        writer = threading.Thread(
+            target=store.open("docs").replace, args=([document_rows(rng, "a", word="new")],)
+        )
+        writer.start()
+        writer.join(30)
+        assert not writer.is_alive(), "it waits for the lock"
+        raise StoredDataError("gone")
+
+    monkeypatch.setattr("store.generations.verification.corrupt", corrupt_after_a_write)
+    assert collection.verify().consistent
+    assert reads == 2
+    assert found_texts(collection, rng) == ["new-0"]
+
+
+def test_a_table_that_cannot_be_read_is_told(collection, rng, monkeypatch):
+    collection.replace([document_rows(rng, "a")])
+
+    def unreadable(rows, spec):
+        raise StoredDataError("gone")
+
+    monkeypatch.setattr("store.generations.verification.corrupt", unreadable)
+    with pytest.raises(StoredDataError, match="gone"):
+        collection.verify()
+
+
+def test_whole_rows_are_read_by_their_size(collection, rng, monkeypatch):
+    collection.replace([document_rows(rng, f"d{i}", chunks=3) for i in range(5)])
+    monkeypatch.setattr("store.table.version.READ_BYTES", 1)
+    sizes: list[int] = []
+    monkeypatch.setattr(
+        "store.generations.verification.corrupt", lambda rows, _: sizes.append(len(rows)) or []
+    )
+    assert collection.verify().consistent
+    assert sizes == [1] * 15
+    assert [len(rows.chunks) for rows in collection.scan("default", "default")] == [1] * 15
 
 
 READER = """

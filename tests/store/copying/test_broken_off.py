@@ -66,7 +66,7 @@ def test_what_is_interrupted_leaves_nothing(
     after: int,
 ):
     """While rows are copied, and while they are indexed."""
-    monkeypatch.setattr("store.copying.BATCH_BYTES", 4_000)
+    monkeypatch.setattr("store.table.version.READ_BYTES", 4_000)
     told: list[int] = []
     indexes: list[Index] = []
     create = Index.create

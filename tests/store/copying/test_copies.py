@@ -81,7 +81,7 @@ def test_writers_go_on_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ):
     before = answers(docs)
-    monkeypatch.setattr("store.copying.BATCH_BYTES", 4_000)
+    monkeypatch.setattr("store.table.version.READ_BYTES", 4_000)
     writes = itertools.count()
 
     def write(_: int) -> None:
