@@ -55,19 +55,24 @@ class ScoredCandidates:
         }
         found = set[int]().union(*legs.values())
         kept = [i for i, chunk in enumerate(self.rows.chunks) if chunk.row in found]
-        left = weights.without(self.degraded)
-        if left is None:
-            raise next(self.dropped[part] for part in self.degraded if getattr(weights, part))
+        if request.rank is Rank.WEIGHTED:
+            weights = self._left(weights)
         if not kept:
             return []
         chunks, scores = [self.rows.chunks[i] for i in kept], self.scores[kept]
         if request.rank is Rank.RRF:
             fused, shares = _by_ranks(chunks, scores, legs)
         else:
-            fused, shares = weighted(scores, left)
+            fused, shares = weighted(scores, weights)
         lacking = [PARTS.index(part) for part in self.degraded]
         ordered = places(chunks, scores, fused, shares, least=request.min_score, lacking=lacking)
         return by_document(ordered) if request.group_by else ordered
+
+    def _left(self, weights: Weights) -> Weights:
+        left = weights.without(self.degraded)
+        if left is None:
+            raise next(self.dropped[part] for part in self.degraded if getattr(weights, part))
+        return left
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from search.paging import Page
 from search.ranking import RRF_K, Rank
 from search.request import SearchRequest
 from search.service import SearchService
-from store.contract import Candidates, Leg
+from store.contract import Candidates, Defaults, Leg
 from store.memory import MemoryCollection
 from tests.search.library import (
     COLLECTION,
@@ -168,6 +168,23 @@ def test_ranks_are_of_the_legs_that_answered(broken: Leg) -> None:
     assert [hit.score for hit in answer.hits] == [1 / (RRF_K + 1 + i) for i in range(10)]
     assert all(getattr(hit.scores, broken) is None for hit in answer.hits)
     assert all(hit.scores.colbert is not None for hit in answer.hits)
+
+
+@pytest.mark.usefixtures("late")
+def test_ranks_need_no_colbert() -> None:
+    service, _ = service_with()
+    request = replace(REQUEST, method=Method.COLBERT, rank=Rank.RRF)
+    answer = ask(service, replace(request, timeout_ms=600_000))
+    assert answer.degraded == ("colbert",)
+    assert [hit.id for hit in answer.hits] == [hit.id for hit in ask(service, request).hits]
+
+
+def test_ranks_need_no_weights() -> None:
+    service, collection = service_with("dense")
+    collection.save_defaults(Defaults({Method.FUSION: Weights(1, 0, 0)}), collection.spec)
+    answer = ask(service, replace(REQUEST, rank=Rank.RRF, explain=True))
+    assert answer.degraded == ("dense",)
+    assert [hit.score for hit in answer.hits] == [1 / (RRF_K + 1 + i) for i in range(10)]
 
 
 def test_a_method_without_its_only_leg_is_an_error() -> None:
