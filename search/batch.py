@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, ValidationError
+from pydantic import FailFast, Field, ValidationError
 
-from search.bodies import Body, SearchBody
+from search.bodies import SearchBody
 from search.metrics import SearchMetrics
 from search.response import as_json
 from search.service import SearchService
 from serving import problems
+from serving.bodies import Body
 
 MOST_SEARCHES = 32
 _SIDE_BY_SIDE = 4
@@ -24,7 +25,7 @@ _SIDE_BY_SIDE = 4
 class BatchBody(Body):
     """Searches, each as `POST /v1/search` takes it."""
 
-    searches: list[dict[str, Any]] = Field(
+    searches: Annotated[list[dict[str, Any]], FailFast()] = Field(
         min_length=1,
         max_length=MOST_SEARCHES,
         description="A `SearchBody` each; one that is none has a problem for its answer.",

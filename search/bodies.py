@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     Tag,
     ValidationError,
@@ -27,21 +26,13 @@ from search.request import (
     MAX_TIMEOUT_MS,
     SearchRequest,
 )
+from serving.bodies import Body, whole_number
 from store.words import MAX_CHARACTERS, MAX_WORDS
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 def _bounds(least: int, most: int) -> dict[str, Any]:
     """For the reader of the API's description; `SearchRequest` is what holds them."""
     return {"minimum": least, "maximum": most}
-
-
-def whole_number(value: Any) -> Any:
-    # JSON Schema, and some languages' writers, count 5.0 among the integers.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Whole = Annotated[int, Field(strict=True), BeforeValidator(whole_number)]
@@ -50,6 +41,7 @@ Weight = Annotated[float, Field(strict=True, json_schema_extra={"minimum": 0})]
 """`Weights` is what holds it."""
 Phrases = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]],
+    FailFast(),
     Field(max_length=MAX_WORDS),
 ]
 

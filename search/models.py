@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from m3.errors import InvalidInput
 from m3.types import Codec, Context, ModelInfo, Tenancy
-from search.bodies import Body, whole_number
+from serving.bodies import FEW_MEMBERS, Body, whole_number
 from store.checks import MAX_FIELDS, MAX_POOLING
 from store.contract import Chunking, CollectionSpec
 from store.filters import FieldType
@@ -38,7 +38,7 @@ class CollectionBody(Body):
         description="Letters, digits, '-' and '_', up to 64.",
         json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"},
     )
-    fields: dict[str, FieldType] = Field(
+    fields: Annotated[dict[str, FieldType], FEW_MEMBERS] = Field(
         default_factory=dict[str, FieldType],
         description="Metadata fields that may be filtered on, by name.",
         json_schema_extra={

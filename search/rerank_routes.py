@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from search.parts import Parts, parts_of
 from serving import strict
@@ -26,7 +26,7 @@ class RerankBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     query: str = Field(json_schema_extra={"pattern": r"\S"})
-    documents: list[str | dict[str, Any]] = Field(
+    documents: Annotated[list[str | dict[str, Any]], FailFast()] = Field(
         min_length=1, description='Texts, or `{"text": …}` each.'
     )
 

@@ -134,7 +134,7 @@ def _refused(error: Mapping[str, Any]) -> dict[str, str]:
     place: Sequence[str | int] = error["loc"]
     if error["type"] == "json_invalid":
         return {"item": "", "reason": f"the body is not JSON we accept: {error['ctx']['error']}"}
-    if tuple(place) == ("body",):
+    if tuple(place) == ("body",) and error["type"] != "value_error":
         return {"item": "", "reason": "the body must be an object, sent as application/json"}
     item = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[1:])
     return {"item": item.removeprefix("."), "reason": error["msg"].removeprefix("Value error, ")}

@@ -30,6 +30,7 @@ from m3.types import EmbeddingBatch
 from scoring.exact import all_scores
 from scoring.fusion import METHOD_WEIGHTS, PRESETS, Method, Weights, fuse, preset_named
 from serving.abandon import unless_abandoned
+from serving.bodies import Body
 from serving.cohere import RerankAnswer, RerankError
 from serving.strict import router
 
@@ -45,10 +46,10 @@ _ONE_COUNTS: dict[str, Any] = {
 }
 
 
-class WeightsBody(BaseModel):
+class WeightsBody(Body):
     """How much each score counts; one that is left out counts as 0. Only ratios matter."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_ONE_COUNTS)
+    model_config = ConfigDict(json_schema_extra=_ONE_COUNTS)
 
     dense: StrictFloat = Field(default=0.0, ge=0, le=1e6)
     sparse: StrictFloat = Field(default=0.0, ge=0, le=1e6)
@@ -101,7 +102,10 @@ class RerankRequest(BaseModel):
         description="Tokens to read of each document; never more than the model's limit.",
     )
     rank_fields: list[Literal["text"]] | None = Field(
-        default=None, description="Documents are ranked by their text alone."
+        default=None,
+        max_length=1,
+        fail_fast=True,
+        description="Documents are ranked by their text alone.",
     )
     method: Method = Field(default=Method.FUSION, description="Which scores count, and how much.")
     weights: AnyWeights | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from m3.types import OUTPUTS, Kind, Output
+from serving.bodies import Body, whole_number
 
 
 def _not_blank(text: str) -> str:
@@ -31,26 +32,22 @@ MOST_TEXTS = 65_536
 LARGEST = 2**31 - 1
 
 
-def _whole(value: Any) -> Any:
-    # JSON Schema, and some languages' writers, count 5.0 among the integers.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST), BeforeValidator(_whole)]
-Length = Annotated[int, Field(strict=True, ge=3, le=LARGEST), BeforeValidator(_whole)]
+Count = Annotated[int, Field(strict=True, ge=1, le=LARGEST), BeforeValidator(whole_number)]
+Length = Annotated[int, Field(strict=True, ge=3, le=LARGEST), BeforeValidator(whole_number)]
 """Tokens to read of a text, its two special ones and one more at least."""
 Texts = Annotated[
     list[Text],
-    # One fault is enough: a million of them would take seconds to write down.
     FailFast(),
     Field(min_length=1, max_length=MOST_TEXTS, description="The texts, none of them empty."),
 ]
-
+Outputs: TypeAlias = Annotated[
+    list[Output], FailFast(), Field(min_length=1, max_length=len(OUTPUTS))
+]
 Encoding: TypeAlias = Literal["float", "base64", "base64-fp16"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _Strict(Body):
+    model_config = ConfigDict(strict=True)
 
 
 class EncodeRequest(_Strict):
@@ -58,7 +55,7 @@ class EncodeRequest(_Strict):
 
     input: Texts
     kind: Kind = Field(default="passage", description="Queries go before passages.")
-    outputs: Annotated[list[Output], Field(min_length=1)] = list(OUTPUTS)
+    outputs: Outputs = Field(default=list(OUTPUTS))
     encoding: Encoding = Field(
         default="float",
         description="How vectors are written in JSON: lists of numbers, or base64 of their "

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from m3.types import DEFAULT_SOURCE, Metadata
-from search.bodies import Body, read
+from search.bodies import read
 from search.mcp.library import Library
 from search.mcp.tool import Answer, Tool
 from search.views import ChunkView
+from serving.bodies import Body
 
 _MOST_CHUNKS = 200
 _CHUNKS = 50

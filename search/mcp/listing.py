@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search.bodies import Body, read
+from search.bodies import read
 from search.mcp.library import Library
 from search.mcp.tool import Answer, Tool
 from search.views import StatusView
+from serving.bodies import Body
 from store.filters import FieldType
 
 

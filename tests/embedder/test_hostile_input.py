@@ -89,6 +89,29 @@ def test_many_faults_are_told_by_the_first(http, path, faults):
     assert len(answer.json().get("errors", [])) <= 1
 
 
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/encode", {"outputs": [0] * MANY}),
+        ("/v1/encode", {"outputs": ["dense"] * MANY}),
+        ("/v1/encode", {str(i): 0 for i in range(MANY)}),
+        ("/v1/tokenize", {str(i): 0 for i in range(MANY)}),
+        ("/v1/rerank", {"rank_fields": [0] * MANY}),
+        ("/v1/rerank", {"weights": {str(i): 0 for i in range(MANY)}}),
+    ],
+    ids=["outputs", "repeated", "members", "tokenize", "rank_fields", "weights"],
+)
+def test_many_faults_beside_the_texts_are_told_by_the_first(http, path, more):
+    texts = {"query": "q", "documents": ["a"]} if path == "/v1/rerank" else {"input": ["a"]}
+    answer = http.post(path, json={**texts, **more})
+    assert answer.status_code == 400
+    assert any(word in message(answer) for word in ("Input should be", "at most 3", "it may have"))
+    assert len(answer.json().get("errors", [])) <= 1
+
+
 def chunks(total: int, content: bytes = b"") -> Iterator[bytes]:
     """A body of `total` bytes whose length nobody announces."""
     yield content

@@ -130,6 +130,34 @@ async def test_bad_input_is_refused_with_what_to_change(api, fields, status, wor
     assert answer.json()["code"] == {400: "invalid_input", 404: "not_found"}[status]
 
 
+NOTHINGS = dict.fromkeys(map(str, range(30_000)), 0)
+"""Thirty thousand faults, wherever they stand."""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/search", {"query": "q", "collection": "library", **NOTHINGS}),
+        ("/v1/search", {"query": "q", "collection": "library", "weights": NOTHINGS}),
+        ("/v1/search", {"query": "q", "collection": "library", "must": [0] * 30_000}),
+        ("/v1/search/batch", {"searches": [0] * 30_000}),
+        ("/v1/rerank", {"query": "q", "documents": [0] * 30_000}),
+        ("/v1/collections", {"name": "new", "fields": NOTHINGS}),
+        ("/v1/collections", {"name": "new", "chunking": NOTHINGS}),
+    ],
+)
+async def test_of_many_faults_few_are_told(api, path, body):
+    answer = await api.post(path, json=body)
+    assert answer.status_code == 400
+    assert len(answer.json().get("errors", [])) <= 2
+
+
+async def test_of_many_faults_in_a_batch_few_are_told(api):
+    answer = await api.post("/v1/search/batch", json={"searches": [NOTHINGS]})
+    (problem,) = answer.json()["results"]
+    assert "it may have 64" in problem["detail"]
+
+
 async def test_the_limits_themselves_are_fine(api):
     for fields in (
         {"query": "q", "top_k": 10.0, "candidates": 1000, "offset": 990},
