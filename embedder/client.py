@@ -105,6 +105,7 @@ class EmbedderClient:
         Raises:
             InvalidInput: no text, an empty one, or a length the model does not have.
             ModelMismatch: no node serves that model.
+            InvalidConfiguration: a node does not know the key.
             EmbedderUnreachable: no node answers.
             Overloaded: the nodes stayed full for as long as the timeout.
         """

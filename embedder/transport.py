@@ -99,6 +99,7 @@ class Transport:
 
         Raises:
             M3Error: the class that the node's problem document names.
+            InvalidConfiguration: a node does not know our key.
             EmbedderUnreachable: no node answers.
         """
         deadline = time.monotonic() + self._timeout
@@ -171,7 +172,11 @@ def _error_of(url: str, answer: httpx.Response) -> M3Error:
         retry_after = seconds_of(answer.headers.get("retry-after", ""))
         return Overloaded(f"the embedder at {url} is full: {detail}", retry_after)
     if answer.status_code == Unauthorized.status:
-        return Unauthorized(f"the embedder at {url} wants a key that it knows: set M3_API_KEY")
+        # Not Unauthorized: whoever asks the search API has shown it a key that is good.
+        return InvalidConfiguration(
+            f"the embedder at {url} does not know the key that it was sent: "
+            "set M3_API_KEY, where it is called from, to one that it knows"
+        )
     kind = kind_of(str(problem.get("code")))
     # The root's own code says only that something broke over there.
     return _unreachable(url, detail) if kind in (None, M3Error) else kind(detail)
