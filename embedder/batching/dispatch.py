@@ -153,6 +153,8 @@ class Dispatcher:
     def _hung(self, station: Station, batch: Batch) -> None:
         seconds = round(time.monotonic() - batch.began, 1)
         _log.error("a worker hangs", seconds=seconds, requests=batch.request_ids)
+        # Not when it ends: a process that waits for its driver ends late, or never.
+        self.lost(station.runner, "hung")
         station.runner.kill()
 
     # What runners tell.

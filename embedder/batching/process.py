@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from embedder.batching import relay
 from embedder.batching.runner import Hello, Listener, Took
 from embedder.batching.wire import Head, pack, read, receive, unpack_columns
@@ -28,9 +30,10 @@ from m3.types import Codec, Kind, ModelInfo, Output
 WORKER = (sys.executable, "-m", "embedder.batching.worker")
 _SECRETS = {"api_key", "milvus_token"}
 _ENDS_WITHIN = 5.0
-"""Seconds a worker has to end after its sockets were closed."""
+"""Seconds a worker has to end after its sockets were closed, and again after it was killed."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What a terminal or a supervisor sends the whole group: the server drains, and needs workers."""
+_log = structlog.stdlib.get_logger("m3.embedder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +147,13 @@ class WorkerProcess:
         self._process.kill()
 
     async def stop(self) -> None:
-        """End it, and wait for its end."""
-        self.close()
-        try:
-            async with asyncio.timeout(_ENDS_WITHIN):
-                await asyncio.shield(self.ended)
-        except TimeoutError:
-            self.kill()
-            await asyncio.shield(self.ended)
+        """End it, and wait for its end, but not for ever."""
+        for end in (self.close, self.kill):
+            end()
+            done, _ = await asyncio.wait([self.ended], timeout=_ENDS_WITHIN)
+            if done:
+                return
+        _log.error("a worker does not end", pid=self.pid)
 
     def _write(self, head: Head, body: bytes = b"") -> None:
         if not self._writer.is_closing():

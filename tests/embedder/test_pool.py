@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
-from embedder.batching import pool
+from embedder.batching import pool, process
 from embedder.batching.pool import Pool
 from embedder.batching.process import Order
 from embedder.batching.queue import Batcher
@@ -141,6 +142,20 @@ async def test_a_worker_that_hangs_is_replaced(tmp_path):
         answer = await workers.ask(20)
         assert answer.dense[0, 1] != pid
         assert not psutil.pid_exists(pid)
+
+
+async def test_a_worker_that_cannot_be_ended_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_ENDS_WITHIN", 0.05)
+    async with started(tmp_path) as workers:
+        (pid,) = workers.pool.pids
+        # As with one that waits for a driver: nothing reaches it.
+        for name in ("close", "kill"):
+            monkeypatch.setattr(process.WorkerProcess, name, lambda _: None)
+        with capture_logs() as lines:
+            async with asyncio.timeout(10):
+                await workers.pool.stop()
+        assert [line["pid"] for line in lines if line["event"] == "a worker does not end"] == [pid]
+        os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_text_that_kills_its_worker_fails_and_its_batch_mates_do_not(tmp_path):

@@ -19,6 +19,7 @@ from tests.embedder.batching.fake_runner import (
     POISON,
     UNFIT,
     FakeRunner,
+    HandRunner,
     batcher_of,
     blocked,
     text,
@@ -131,13 +132,29 @@ async def test_a_text_that_ends_runners_fails_alone(encoder):
     assert successors[1].firsts == [[6]]
 
 
-async def test_a_runner_that_hangs_is_killed(encoder):
+async def test_a_runner_that_hangs_is_killed_and_not_waited_for():
+    hung, successor = HandRunner(), HandRunner()
     killed = asyncio.Event()
-    encoder.kill = killed.set
-    async with batcher_of(encoder) as batcher:
+    # It does not end, as a process does not while a driver keeps it.
+    hung.kill = killed.set
+    async with batcher_of(hung) as batcher:
         batcher._dispatcher._hung_seconds = 0.1
-        hung = await blocked(encoder, batcher)
-        async with asyncio.timeout(2):
+        asked = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS))
+        async with asyncio.timeout(10):
             await killed.wait()
-        encoder.open.set()
-        await hung
+        assert batcher.workers == 0
+        successor.attach(batcher.listener)
+        (again,) = successor.given
+        # What it still tells is heard by nobody.
+        hung.finish(hung.given[0])
+        assert not asked.done()
+        successor.finish(again)
+        assert (await asked).dense[0, 0] == 4
+
+
+async def test_a_text_that_hangs_two_runners_fails():
+    async with batcher_of(HandRunner()) as batcher:
+        batcher._dispatcher._hung_seconds = 0.05
+        HandRunner().attach(batcher.listener)
+        with pytest.raises(WorkerLost, match=r"input\[0\]: .* hung, twice"):
+            await batcher.submit([text(4)], "query", OUTPUTS, timeout=10)
