@@ -2,13 +2,20 @@
 # Start, stop and look after an embedder node in the background: see `start_server.sh help`.
 set -euo pipefail
 
+# Where the node keeps its state unless M3_HOME says so.
+data_home() {
+  local base="$HOME/.local/share"
+  [[ "$OSTYPE" != darwin* ]] || base="$HOME/Library/Application Support"
+  echo "${XDG_DATA_HOME:-$base}/m3-retrieval"
+}
+
 PORT="${PORT:-7860}"
 HOST="${HOST:-127.0.0.1}"
 MODEL="${MODEL:-${M3_MODEL:-}}"
 PRECISION="${PRECISION:-}"
-LOG_DIR="${LOG_DIR:-${M3_HOME:-$HOME/.local/share/m3-retrieval}/logs}"
+LOG_DIR="${LOG_DIR:-${M3_HOME:-$(data_home)}/logs}"
 START_TIMEOUT="${START_TIMEOUT:-600}"
-STOP_TIMEOUT="${STOP_TIMEOUT:-90}"
+STOP_TIMEOUT="${STOP_TIMEOUT:-120}"
 SERVE_OPTIONS=()
 
 usage() {
@@ -22,7 +29,7 @@ usage: start_server.sh [start|stop|restart|status|trouble|help] [options] [-- op
   --precision P     PRECISION       M3_PRECISION, else auto
   --log-dir DIR     LOG_DIR         the state directory's logs/
   --timeout S       START_TIMEOUT   600 seconds until it must be ready
-                    STOP_TIMEOUT    90 seconds for requests under way before it is killed
+                    STOP_TIMEOUT    120 seconds for requests under way before it is killed
                     M3_EMBEDDER     the command, where it is neither in .venv nor on the PATH
 
 The log rotates at M3_LOG_FILE_BYTES and keeps M3_LOG_FILE_BACKUPS files; docs/settings.md has the
@@ -93,7 +100,7 @@ running() {
   if [[ -r "/proc/$pid/cmdline" ]]; then
     words="$(tr '\0' ' ' <"/proc/$pid/cmdline")"
   else
-    words="$(ps -p "$pid" -o args=)"
+    words="$(ps -ww -p "$pid" -o args=)"
   fi
   [[ "$words" == *serve* && "$words" == *"${SERVED_BY##*/}"* ]] && echo "$pid"
 }
@@ -126,12 +133,22 @@ explain() {
 }
 
 start() {
-  local pid options
   command -v curl >/dev/null || fail "curl is missing: install it" 2
+  # One start at a time looks for a node, and writes what says that there is one.
+  mkdir "$LOCK" 2>/dev/null \
+    || fail "another start is under way: see start_server.sh status; if none is, rmdir $LOCK"
+  trap 'rmdir "$LOCK"' EXIT
+  launch
+  rmdir "$LOCK"
+  trap - EXIT
+  await "$(cat "$PID_FILE")"
+}
+
+launch() {
+  local pid options
   if pid="$(running)"; then
     fail "a node runs already under pid $pid at $(address): stop it, or choose another --port"
   fi
-  rm -f "$PID_FILE"
   [[ ! -e "$OUT" ]] || mv -f "$OUT" "$OUT.1"
   options=(--host "$HOST" --port "$PORT")
   [[ -z "$MODEL" ]] || options+=(--model "$MODEL")
@@ -140,20 +157,14 @@ start() {
   set -m
   M3_LOG_FILE="$LOG" nohup "$SERVED_BY" serve "${options[@]}" ${SERVE_OPTIONS[@]+"${SERVE_OPTIONS[@]}"} \
     >"$OUT" 2>&1 </dev/null &
-  pid=$!
+  echo "$!" >"$PID_FILE"
   set +m
-  if ! (set -o noclobber && echo "$pid" >"$PID_FILE") 2>/dev/null; then
-    kill "$pid"
-    fail "another start is under way: see start_server.sh status"
-  fi
-  await "$pid"
 }
 
 await() {
   local pid="$1" deadline=$((SECONDS + START_TIMEOUT)) reached=""
   while ((SECONDS < deadline)); do
     if ! kill -0 "$pid" 2>/dev/null; then
-      rm -f "$PID_FILE"
       explain >&2
       fail "the node ended before it was ready"
     fi
@@ -172,24 +183,31 @@ await() {
   fail "not ready within $START_TIMEOUT s; it goes on under pid $pid: see status, or stop it"
 }
 
+# Whether the node ends within so many seconds.
+ends() {
+  local deadline=$((SECONDS + $1))
+  while running >/dev/null; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+# End the node; 1 where it had to be killed.
 stop() {
-  local pid deadline=$((SECONDS + STOP_TIMEOUT))
+  local pid
   if ! pid="$(running)"; then
-    rm -f "$PID_FILE"
     echo "no node runs for port $PORT"
     return
   fi
   kill -TERM "$pid"
-  while running >/dev/null; do
-    if ((SECONDS >= deadline)); then
-      kill -KILL "$pid"
-      rm -f "$PID_FILE"
-      fail "the node did not end within $STOP_TIMEOUT s and was killed"
-    fi
-    sleep 0.1
-  done
-  rm -f "$PID_FILE"
-  echo "the node under pid $pid has ended"
+  if ends "$STOP_TIMEOUT"; then
+    echo "the node under pid $pid has ended"
+    return
+  fi
+  kill -KILL "$pid"
+  ends 10 || fail "the node under pid $pid cannot be killed"
+  printf 'error: the node did not end within %s s and was killed\n' "$STOP_TIMEOUT" >&2
+  return 1
 }
 
 status() {
@@ -231,11 +249,12 @@ LOG_DIR="$(cd "$LOG_DIR" && pwd)"
 LOG="$LOG_DIR/m3-embedder-$PORT.log"
 OUT="$LOG_DIR/m3-embedder-$PORT.out"
 PID_FILE="$LOG_DIR/m3-embedder-$PORT.pid"
+LOCK="$LOG_DIR/m3-embedder-$PORT.starting"
 SERVED_BY="$(embedder)"
 
 case "$VERB" in
   restart)
-    stop
+    stop || true
     start
     ;;
   *) "$VERB" ;;

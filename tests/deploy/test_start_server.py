@@ -15,6 +15,8 @@ import httpx
 import psutil
 import pytest
 
+from m3.settings import Settings
+from serving import server
 from tests.processes import COMMANDS
 
 SCRIPT = Path(__file__).parents[2] / "deploy/start_server.sh"
@@ -93,10 +95,16 @@ def test_a_node_is_started_looked_after_and_stopped(script):
     assert script.run("status")[0] == 0
 
     # One that hangs is not ready, and is killed in the end.
-    os.kill(script.pid, signal.SIGSTOP)
+    pid = script.pid
+    os.kill(pid, signal.SIGSTOP)
     status, output = script.run("status")
     assert status == 4
     assert "not ready" in output
+    status, output = script.run("restart", STOP_TIMEOUT="1")
+    assert status == 0, output
+    assert "was killed" in output
+    assert script.pid != pid
+    os.kill(script.pid, signal.SIGSTOP)
     status, output = script.run("stop", STOP_TIMEOUT="1")
     assert status == 1
     assert "was killed" in output
@@ -123,7 +131,7 @@ def test_a_start_that_fails_says_why_and_where_to_look(script):
     for word in ("nvidia-smi", "M3_EMBEDDER_TIMEOUT", "M3_MAX_BATCH_TOKENS"):
         assert word in output
     assert output.endswith("error: the node ended before it was ready\n")
-    assert not (script.folder / "m3-embedder-0.pid").exists()
+    assert script.run("status")[0] == 3
 
 
 def test_a_start_that_takes_too_long_is_told_and_goes_on(script):
@@ -138,6 +146,39 @@ def test_a_pid_file_that_outlived_its_process_is_no_node(script):
     (script.folder / "m3-embedder-0.pid").write_text(f"{os.getpid()}\n")
     assert script.run("status")[0] == 3
     assert script.run("stop") == (0, "no node runs for port 0\n")
+
+
+def test_a_start_leaves_another_that_is_under_way_alone(script):
+    (script.folder / "m3-embedder-0.starting").mkdir(parents=True)
+    (script.folder / "m3-embedder-0.out").write_text("of the other")
+    status, output = script.run("start")
+    assert status == 1
+    assert "another start is under way" in output
+    assert (script.folder / "m3-embedder-0.out").read_text() == "of the other"
+    (script.folder / "m3-embedder-0.starting").rmdir()
+    assert script.run("start", "--model", "/no/such/folder")[0] == 1
+    assert not (script.folder / "m3-embedder-0.starting").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "folder"),
+    [
+        ({"OSTYPE": "linux-gnu"}, ".local/share"),
+        ({"OSTYPE": "darwin24"}, "Library/Application Support"),
+        ({"XDG_DATA_HOME": "{}/data"}, "data"),
+    ],
+)
+def test_logs_are_in_the_state_directory(script, tmp_path, env, folder):
+    given = {name: value.format(tmp_path) for name, value in env.items()}
+    unset = {"LOG_DIR": "", "M3_HOME": "", "XDG_DATA_HOME": ""}
+    script.run("status", **{**unset, "HOME": str(tmp_path), **given})
+    assert (tmp_path / folder / "m3-retrieval/logs").is_dir()
+
+
+def test_a_node_is_given_longer_than_it_takes_to_end():
+    found = re.search(r"STOP_TIMEOUT:-(\d+)", SCRIPT.read_text())
+    assert found
+    assert int(found[1]) > Settings().drain_seconds + server.GRACE
 
 
 @pytest.mark.parametrize(
