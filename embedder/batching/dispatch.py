@@ -45,6 +45,8 @@ class Dispatcher:
         self._pace = Pace()
         self._stations: dict[Runner, Station] = {}
         self._known: dict[Key, Job] = {}
+        # Whether one that retired is yet to have a successor.
+        self._replacing = False
         self._numbers = count(1)
 
     @property
@@ -163,6 +165,7 @@ class Dispatcher:
         """See `Listener`."""
         self._pace.begin(rate)
         self._stations[runner] = Station(runner)
+        self._replacing = False
         self._metrics.workers.set(len(self._stations))
         self.dispatch()
 
@@ -217,10 +220,11 @@ class Dispatcher:
         self.dispatch()
 
     def retire(self, runner: Runner) -> None:
-        """See `Listener`."""
+        """See `Listener`. One at a time: workers that had equal work wear out together."""
         station = self._stations.get(runner)
-        if station is not None and not station.retiring:
+        if station is not None and not self._replacing:
             _log.info("a worker retires", batches=len(station.batches))
+            self._replacing = True
             station.retire()
 
     def lost(self, runner: Runner, reason: str) -> None:

@@ -111,7 +111,10 @@ class Listener(Protocol):
         ...
 
     def retire(self, runner: Runner) -> None:
-        """It is worn out: no more batches, and an end when its last is done."""
+        """It is worn out: no more batches, and an end when its last is done.
+
+        Told with each of its results, as it may have to wait until another's successor is ready.
+        """
         ...
 
     def lost(self, runner: Runner, reason: str) -> None:

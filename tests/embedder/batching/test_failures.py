@@ -1,4 +1,4 @@
-"""A text that fails, a runner that dies or hangs: no other request is harmed."""
+"""A text that fails, a runner that dies, hangs or retires: no other request is harmed."""
 
 from __future__ import annotations
 
@@ -158,3 +158,19 @@ async def test_a_text_that_hangs_two_runners_fails():
         HandRunner().attach(batcher.listener)
         with pytest.raises(WorkerLost, match=r"input\[0\]: .* hung, twice"):
             await batcher.submit([text(4)], "query", OUTPUTS, timeout=10)
+
+
+async def test_runners_retire_one_at_a_time():
+    first, second, successor = HandRunner(), HandRunner(), HandRunner()
+    async with batcher_of(first) as batcher:
+        second.attach(batcher.listener)
+        batcher.listener.retire(first)
+        batcher.listener.retire(second)
+        assert (first.closed, second.closed) == (True, False)
+        # Its successor is yet to load the model.
+        batcher.listener.lost(first, "ended")
+        batcher.listener.retire(second)
+        assert not second.closed
+        successor.attach(batcher.listener)
+        batcher.listener.retire(second)
+        assert second.closed
