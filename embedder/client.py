@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 import orjson
 
-from embedder.transport import Load, OnLoad, Transport
+from embedder.transport import Load, OnLoad, Transport, unreachable
+from m3.calling import members
 from m3.codec import MEDIA_TYPE, from_bytes
 from m3.errors import EmbedderUnreachable, InvalidInput, ModelMismatch
 from m3.settings import Settings
@@ -234,8 +235,11 @@ class EmbedderClient:
 
     async def _ask(self, url: str) -> ModelInfo:
         answer = await self._transport.send("GET", [url], "/v1/models")
-        listed = orjson.loads(answer.content)["data"][0]
-        return ModelInfo(**{name: listed[name] for name in ModelInfo.__slots__})
+        try:
+            listed = members(answer.content)["data"][0]
+            return ModelInfo(**{name: listed[name] for name in ModelInfo.__slots__})
+        except (KeyError, IndexError, TypeError) as error:
+            raise unreachable(url, "its /v1/models is another server's") from error
 
 
 def _estimates(texts: Sequence[str]) -> list[int]:

@@ -15,12 +15,13 @@ import httpx
 import structlog
 
 from m3 import tracing
-from m3.calling import bearer, members, seconds_of
+from m3.calling import bearer, is_address, members, seconds_of
 from m3.errors import (
     DeadlineExceeded,
     EmbedderUnreachable,
     InvalidConfiguration,
     M3Error,
+    NotFound,
     Overloaded,
     Unauthorized,
     kind_of,
@@ -68,9 +69,9 @@ class Transport:
     def __init__(self, urls: Sequence[str], *, timeout: float, api_key: str | None) -> None:
         """Raises InvalidConfiguration for what is no URL, InvalidInput for what is no key."""
         for url in urls:
-            if not url.startswith(("http://", "https://")):
+            if not is_address(url):
                 raise InvalidConfiguration(
-                    f"M3_EMBEDDER_URL: {url!r} must begin with http:// or https://"
+                    f"M3_EMBEDDER_URL: {url!r} is no address of a node: write http://HOST:PORT"
                 )
         self._timeout = timeout
         # The environment's proxies are for the world outside.
@@ -143,7 +144,7 @@ class Transport:
                 "see its log, or allow more with M3_EMBEDDER_TIMEOUT"
             ) from error
         except httpx.TransportError as error:
-            raise _AgainError(_unreachable(url, str(error) or type(error).__name__)) from error
+            raise _AgainError(unreachable(url, str(error) or type(error).__name__)) from error
         span.add({"http.response.status_code": answer.status_code})
         if on_load and (load := _load_of(answer)):
             on_load(load)
@@ -157,7 +158,8 @@ class Transport:
         raise error
 
 
-def _unreachable(url: str, reason: str) -> EmbedderUnreachable:
+def unreachable(url: str, reason: str) -> EmbedderUnreachable:
+    """For a node that does not answer, or whatever answers there in its place."""
     return EmbedderUnreachable(
         f"no embedder node answers at {url} ({reason}): "
         "start one with `m3-embedder serve`, or set M3_EMBEDDER_URL"
@@ -178,8 +180,9 @@ def _error_of(url: str, answer: httpx.Response) -> M3Error:
             "set M3_API_KEY, where it is called from, to one that it knows"
         )
     kind = kind_of(str(problem.get("code")))
-    # The root's own code says only that something broke over there.
-    return _unreachable(url, detail) if kind in (None, M3Error) else kind(detail)
+    # The root's own code says only that something broke over there, and a node has all that
+    # we ask for: what has it not is another server.
+    return unreachable(url, detail) if kind in (None, M3Error, NotFound) else kind(detail)
 
 
 def _load_of(answer: httpx.Response) -> Load | None:

@@ -6,10 +6,21 @@ The other side of `serving/keys/` and `serving/problems.py`.
 from __future__ import annotations
 
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import orjson
 
 from m3.errors import InvalidInput
+
+
+def is_address(url: str) -> bool:
+    """Whether it leads to a server: one of HTTP, with a host and a port that there can be."""
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return whole and url.isprintable() and url.startswith(("http://", "https://"))
 
 
 def as_sent(api_key: str) -> str:

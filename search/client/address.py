@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from m3.calling import bearer
+from m3.calling import bearer, is_address
 from m3.errors import InvalidInput
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -26,8 +26,8 @@ class Address:
 
     @classmethod
     def of(cls, url: str, api_key: str | None, tenant: str | None) -> Address:
-        if not url.startswith(("http://", "https://")):
-            raise InvalidInput(f"{url!r} is no address of a search API: begin with http://")
+        if not is_address(url):
+            raise InvalidInput(f"{url!r} is no address of a search API: write http://HOST:PORT")
         headers = bearer(api_key)
         if tenant is not None:
             headers["X-Tenant"] = quote(tenant, safe="")

@@ -42,6 +42,7 @@ class ScriptedNode:
     """A node that answers as a test says, over real sockets. Without a model it is not up yet."""
 
     model: ModelInfo | None = FIRST
+    models: Callable[[], Answer] | None = None
     script: list[Callable[[], Answer | None]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str] = field(default_factory=list)
@@ -89,6 +90,8 @@ class ScriptedNode:
         if self.model is None:
             return 404, {}, b"<html>a proxy's page</html>"
         if path == "/v1/models":
+            if self.models is not None:
+                return self.models()
             members = {name: getattr(self.model, name) for name in ModelInfo.__slots__}
             return 200, {}, orjson.dumps({"data": [members]})
         self.requests.append(orjson.loads(body))
@@ -411,9 +414,47 @@ async def test_a_real_node_with_keys_lets_only_their_holders_in(stand_in, tmp_pa
             assert caught.value.status == 500
 
 
-def test_what_is_no_url_is_refused():
+@pytest.mark.parametrize(
+    "models",
+    [
+        b"<html>welcome</html>",
+        b"[]",
+        b'{"data": {"id": "x"}}',
+        b'{"data": []}',
+        b'{"data": ["x"]}',
+        b'{"object": "list", "data": [{"id": "llm", "owned_by": "someone"}]}',
+    ],
+)
+async def test_another_server_in_the_nodes_place_is_told(scripted, client, models):
+    scripted.models = lambda: (200, {}, models)
+    with pytest.raises(EmbedderUnreachable, match="M3_EMBEDDER_URL"):
+        await client.model()
+
+
+async def test_what_another_server_has_not_is_no_fault_of_the_callers(scripted, client):
+    scripted.models = problem(404, "not_found")
+    with pytest.raises(EmbedderUnreachable, match="M3_EMBEDDER_URL"):
+        await client.model()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:7860",
+        "http://",
+        "http:///v1",
+        "http://:7860",
+        "http://host:port",
+        "http://host:0",
+        "http://host:70000",
+        "http://[::1",
+        "http://ho\nst",
+        "ftp://host",
+    ],
+)
+def test_what_is_no_url_is_refused(url):
     with pytest.raises(InvalidConfiguration, match="M3_EMBEDDER_URL"):
-        EmbedderClient(["localhost:7860"])
+        EmbedderClient([url])
 
 
 def test_importing_the_client_imports_no_model_library():

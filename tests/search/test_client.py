@@ -216,8 +216,9 @@ def test_keys_and_tenants_are_sent(make: Callable[..., SearchClient], keyed: str
 def test_what_is_ready_says_so(make: Callable[..., SearchClient], keyed: str) -> None:
     assert make(keyed).ready()
     assert not make("http://127.0.0.1:9").ready()
-    with pytest.raises(InvalidInput, match="begin with http"):
-        make("127.0.0.1:8000")
+    for url in ("127.0.0.1:8000", "http://host:port", "http://"):
+        with pytest.raises(InvalidInput, match="is no address of a search API"):
+            make(url)
 
 
 def test_it_needs_no_model_and_no_store() -> None:
