@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ import lance
 import pyarrow as pa
 from lance.commit import CommitConflictError
 from lance.fragment import FragmentMetadata
+from lance.optimize import Compaction, CompactionOptions
 
 from m3.errors import DeadlineExceeded, StoredDataError
 from store.contract import CollectionSpec
@@ -182,13 +183,7 @@ class Table:
         for left in reversed(range(retries + 1)):
             try:
                 with lance_errors():
-                    self._open().optimize.compact_files(
-                        target_rows_per_fragment=FRAGMENT_ROWS,
-                        materialize_deletions_threshold=0.0 if every_deletion else 0.1,
-                        compaction_mode="try_binary_copy",
-                        batch_size=_COMPACTED_AT_ONCE,
-                        num_threads=1,
-                    )
+                    self._compact_once(0.0 if every_deletion else 0.1)
             except StoredDataError as error:
                 if _CONFLICT not in str(error.__cause__):
                     raise
@@ -201,6 +196,25 @@ class Table:
                 _log.debug("compacted")
                 return True
         return False
+
+    def _compact_once(self, threshold: float) -> None:
+        """Where a write of the same fragments comes first, what was rewritten is removed again."""
+        dataset = self._open()
+        options: CompactionOptions = {
+            "target_rows_per_fragment": FRAGMENT_ROWS,
+            "materialize_deletions_threshold": threshold,
+            "compaction_mode": "try_binary_copy",
+            "batch_size": _COMPACTED_AT_ONCE,
+            "num_threads": 1,
+        }
+        rewrites = [task.execute(dataset) for task in Compaction.plan(dataset, options).tasks]
+        try:
+            Compaction.commit(dataset, rewrites)
+        except OSError as error:
+            if _CONFLICT in str(error):
+                # No version names these files: cleaning would leave deleted texts in them.
+                _remove_files(dataset, [new for each in rewrites for new in each.new_fragments])
+            raise
 
     def clean(self, retention: timedelta, before: int) -> int:
         """Take away versions under `before` that are older, with what only they hold.
@@ -256,6 +270,13 @@ def _without(dataset: Any, digests: Sequence[str]) -> tuple[list[int], list[Frag
         [number for number, fragment in left.items() if fragment is None],
         [fragment for fragment in left.values() if fragment is not None],
     )
+
+
+def _remove_files(dataset: Any, fragments: Iterable[FragmentMetadata]) -> None:
+    files = dataset.new_file_session()
+    for fragment in fragments:
+        for file in fragment.files:
+            files.delete_file(f"data/{file.path}")
 
 
 def _unopposed(commit: Callable[[], int]) -> int:

@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from lance.optimize import Compaction
 
 from m3.errors import MilvusUnreachable
 from m3.settings import Settings
@@ -262,6 +264,37 @@ def test_what_is_purged_is_in_no_file(
     }
     assert collection.verify().consistent
     assert collection.status().documents == 31
+
+
+@pytest.mark.usefixtures("brief_readers")
+def test_a_compaction_that_is_overtaken_leaves_no_file_that_purging_does_not_reach(
+    settings: Settings,
+    store: Store,
+    rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    collection = store.create("docs", SPEC)
+    for i in range(3):
+        collection.replace([document_rows(rng, f"d{i}", word="SECRET-WORD")])
+
+    class Overtaken:
+        plan = Compaction.plan
+
+        @staticmethod
+        def commit(dataset: Any, rewrites: Any) -> Any:
+            collection.delete([key("d1")])
+            collection.replace([document_rows(rng, f"d{i}", word="harmless") for i in (0, 2)])
+            return Compaction.commit(dataset, rewrites)
+
+    assert isinstance(collection, StoredCollection)
+    generations = collection._generations
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "Compaction", Overtaken)
+        assert not generations.table(generations.current()).compact(retries=0)
+    assert _files_with(b"SECRET-WORD", settings)
+    collection.purge()
+    assert _files_with(b"SECRET-WORD", settings) == []
+    assert collection.verify().consistent
 
 
 def _die(_: Publisher) -> None:
