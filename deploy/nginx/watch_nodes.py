@@ -49,6 +49,8 @@ class Watch:
         self._written = written
         self._reload = reload
         self._nodes: dict[str, Node] = {}
+        self._served = ""
+        """What nginx has taken; what it had before this watch began, nobody knows."""
 
     async def turn(self) -> None:
         """Ask all once, and tell nginx if that changed something."""
@@ -64,17 +66,19 @@ class Watch:
             node.hear(ready=ready)
         # With nobody ready the last list stands: refusals of nodes say more than none at all.
         if servers := [address for address, node in self._nodes.items() if node.ready]:
-            self._write(servers)
+            self._serve(servers)
 
-    def _write(self, servers: Iterable[str]) -> None:
+    def _serve(self, servers: Iterable[str]) -> None:
         content = HEAD + "".join(SERVER.format(address) for address in sorted(servers))
-        if self._written.exists() and self._written.read_text() == content:
+        if content == self._served:
             return
         draft = self._written.with_suffix(".draft")
         draft.write_text(content)
         draft.replace(self._written)
         print(f"nodes: {', '.join(sorted(servers))}", flush=True)  # noqa: T201 - its log
-        subprocess.run(self._reload, check=False)  # noqa: S603 - the operator's own command
+        done = subprocess.run(self._reload, check=False)  # noqa: S603 - the operator's own command
+        if done.returncode == 0:
+            self._served = content
 
 
 def _resolved(listed: str) -> list[str]:

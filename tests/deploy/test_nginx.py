@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from unittest.mock import patch
+
 import httpx
 import pytest
 
 from tests.deploy.edge_contract import LONG, SHORT, EdgeContract, Fleet
 from tests.deploy.fake_nodes import FakeNode, Request, fake_nodes
-from tests.edges import free_ports, nginx
+from tests.edges import DEPLOY, free_ports, nginx
 
 
 class TestNginx(EdgeContract):
@@ -46,6 +51,27 @@ def test_only_what_is_short_is_sent_again_for_time(tmp_path, size):
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses == ([200, 200] if size == 100 else [200, 502])
     assert hung.requests
+
+
+def test_nginx_is_told_of_its_nodes_until_it_takes_them(tmp_path):
+    """A reload that fails is tried again, and one that an earlier watcher left undone is done."""
+    spec = spec_from_file_location("watch_nodes", DEPLOY / "nginx/watch_nodes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    watching = module_from_spec(spec)
+    with patch.dict(sys.modules, watch_nodes=watching):
+        spec.loader.exec_module(watching)
+    listed, served, tries = (tmp_path / name for name in ("nodes.txt", "nodes.conf", "tries"))
+    reload = ["sh", "-c", 'echo >>"$0"; test "$(wc -l <"$0")" -ge 2', str(tries)]
+    with fake_nodes(FakeNode()) as [address]:
+        listed.write_text(address)
+        watch = watching.Watch(listed, served, reload)
+        for expected in (1, 2, 2):
+            asyncio.run(watch.turn())
+            assert tries.read_text().count("\n") == expected
+        assert f"server {address} " in served.read_text()
+        asyncio.run(watching.Watch(listed, served, reload).turn())
+    assert tries.read_text().count("\n") == 3
 
 
 def test_a_list_of_nodes_is_followed(tmp_path):
