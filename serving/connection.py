@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -16,13 +16,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from serving.problems import MEDIA_TYPE, Problem
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a head that is not complete yet, besides what came with its beginning."""
+"""Of what comes without any of a body, in a head, around chunks or after them; what came together
+with a beginning is not counted."""
 FIRST_SECONDS = 75.0
-"""Until a connection says something: as long as one may rest between two requests."""
+"""Until a request begins: as long as a connection may rest between two of them."""
 HEAD_SECONDS = 20.0
 """From a head's first byte to its last."""
 BODY_SECONDS = 60.0
 """Between two parts of a body."""
+
+_Part: TypeAlias = Literal["request", "head", "body"]
 
 
 class Connection(HttpToolsProtocol):
@@ -30,8 +33,9 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._head_bytes: int | None = None
-        self._body_awaited = False
+        self._awaited: _Part = "request"
+        self._advanced = False
+        self._bare_bytes = 0
         self._limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -43,42 +47,54 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        began_before = self._head_bytes
+        self._advanced = False
         super().data_received(data)
-        if self._head_bytes is not None:
-            self._await_head(len(data) if began_before is not None else 0)
-        elif not self._body_awaited:
-            self._within(None)
-        elif self._limit is None or self._answering():
+        self._bare_bytes = 0 if self._advanced else self._bare_bytes + len(data)
+        if self._bare_bytes > MAX_HEAD_BYTES:
+            self._hang_up(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the request's line, headers or trailers are over {MAX_HEAD_BYTES} bytes: send "
+                "less",
+            )
+        elif self._awaited == "head":
+            self._within_at_most(HEAD_SECONDS)
+        elif self._awaited == "body":
+            if self._answering():
+                self._within(None)
             # An answered request's body, which nobody reads on, gets no more time than it had.
-            self._within(BODY_SECONDS)
+            self._within_at_most(BODY_SECONDS)
+        elif not self._answering():
+            # Blank lines, which uvicorn takes for the beginning of a request.
+            self._within_at_most(FIRST_SECONDS)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_bytes = 0
-        self._within(None)
+        self._await("head")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer is none of the head, which is being answered by then.
+        if self._awaited == "head":
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._head_bytes, self._body_awaited = None, True
+        self._await("body")
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._advanced = True
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._body_awaited = False
+        self._await("request")
 
     def send_400_response(self, msg: str) -> None:
         """Told in the form that every other error has."""
         self._hang_up(HTTPStatus.BAD_REQUEST, msg)
 
-    def _await_head(self, more: int) -> None:
-        self._head_bytes = (self._head_bytes or 0) + more
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._hang_up(
-                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"the request's line and headers are over {MAX_HEAD_BYTES} bytes: send less",
-            )
-        elif self._limit is None:
-            self._within(HEAD_SECONDS)
+    def _await(self, part: _Part) -> None:
+        self._awaited, self._advanced = part, True
+        self._within(None)
 
     def _within(self, seconds: float | None) -> None:
         """Hang up when so much time has passed; None: whenever it comes."""
@@ -88,20 +104,24 @@ class Connection(HttpToolsProtocol):
         if seconds is not None:
             self._limit = self.loop.call_later(seconds, self._too_slow)
 
+    def _within_at_most(self, seconds: float) -> None:
+        """As `_within`, unless there is less time already."""
+        if self._limit is None:
+            self._within(seconds)
+
     def _too_slow(self) -> None:
         if self.flow.read_paused:
             # It is the app that does not read on.
             self._within(BODY_SECONDS)
-        elif self._head_bytes is None:
-            # What is asked for, if anything, is told so by the connection's end.
-            self.transport.close()
-        else:
+        elif self._awaited == "head":
             detail = f"the request's headers did not come within {HEAD_SECONDS:g} s"
             self._hang_up(HTTPStatus.REQUEST_TIMEOUT, detail)
+        else:
+            # What is asked for, if anything, is told so by the connection's end.
+            self.transport.close()
 
     def _hang_up(self, status: HTTPStatus, detail: str) -> None:
         """Say why, unless that would come amid another request's answer."""
-        self._head_bytes = None
         self._within(None)
         if not self.transport.is_closing() and not self._answering():
             self.transport.write(_answer(status, detail))

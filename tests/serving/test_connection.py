@@ -126,6 +126,49 @@ async def test_whoever_goes_silent_is_hung_up_on(sent):
         assert not answer
 
 
+@pytest.mark.parametrize("before", [b"", HEAD + b"\r\nfour"])
+async def test_blank_lines_are_no_beginning(before):
+    async with connected() as (reader, writer):
+        writer.write(before)
+        if before:
+            async with asyncio.timeout(5):
+                await reader.readuntil(b"four")
+        writer.write(b"\r\n")
+        assert not await until_closed(reader)
+
+
+CHUNKED = b" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [(b"0\r\nX: ", b"a"), (b"0\r\n", b"X: a\r\n"), (b"4;", b"a")],
+    ids=["a trailer", "trailers", "a chunk's extension"],
+)
+async def test_what_frames_a_body_has_an_end(monkeypatch, begin, more):
+    monkeypatch.setattr(connection, "BODY_SECONDS", 60)
+    async with connected() as (reader, writer):
+        writer.write(b"POST /unread" + CHUNKED + begin)
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.write(more * (2 * MAX_HEAD_BYTES // len(more)))
+        assert problem(await until_closed(reader))[0] == 431
+
+
+async def test_a_trailer_is_no_header():
+    seen = []
+
+    async def app(scope, receive, send) -> None:
+        await echo(scope, receive, send)
+        seen.extend(name for name, _ in scope["headers"])
+
+    async with connected(app) as (reader, writer):
+        writer.write(b"POST /echo" + CHUNKED + b"4\r\nfour\r\n0\r\nX-Tenant: b\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"four")).startswith(b"HTTP/1.1 200 ")
+    assert seen == [b"host", b"transfer-encoding"]
+
+
 async def test_a_head_that_drips_is_not_waited_for():
     async with connected() as (reader, writer):
         reading = asyncio.create_task(until_closed(reader))
