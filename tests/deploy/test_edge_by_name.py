@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -108,6 +109,13 @@ def test_nodes_come_and_go_by_their_name(by_name):
     first.ready = False
     until(lambda: 'active_servers{proxy="embedder"} 1' in by_name.watch("/metrics").text)
     fleet.until_only(second)
+
+
+def test_nodes_stay_while_the_name_server_is_away():
+    """Of which HAProxy would wait 30 s before it takes all nodes out."""
+    config = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
+    holds = dict(re.findall(r"^ +hold (\w+) +(\w+)$", config, re.MULTILINE))
+    assert {holds.get(state) for state in ("timeout", "refused", "other")} == {"1h"}
 
 
 def test_prometheus_reads_the_edge(by_name):
