@@ -110,8 +110,8 @@ class Settings(BaseSettings):
     recycle_mib: int | None = Field(
         default=None,
         ge=1,
-        description="MiB in use, of the GPU or on a CPU of the process, at which it is replaced; "
-        "unset: never.",
+        description="MiB in use, of the GPU or on a CPU of the process, at which it is replaced, "
+        "after ten times what it took to load at the earliest; unset: never.",
     )
     max_batch_tokens: int = Field(
         default=4096, ge=512, description="Tokens a node computes at once."

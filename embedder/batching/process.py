@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ WORKER = (sys.executable, "-m", "embedder.batching.worker")
 _SECRETS = {"api_key", "milvus_token"}
 _ENDS_WITHIN = 5.0
 """Seconds a worker has to end after its sockets were closed, and again after it was killed."""
+_LOADS = 10
+"""Times what it took to load that a worker lives, if it is replaced for memory: where any worker
+takes more than it should, or others fill its GPU, each would else have one batch."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """What a terminal or a supervisor sends the whole group: the server drains, and needs workers."""
 _log = structlog.stdlib.get_logger("m3.embedder")
@@ -84,6 +88,7 @@ class WorkerProcess:
         self._process = process
         self._order = order
         self._texts = 0
+        self._began = self._warm = time.monotonic()
         self._reader, self._writer = control
         self._listener = listener
         self._metrics = metrics
@@ -207,9 +212,13 @@ class WorkerProcess:
     def _done(self, head: Head, encoded: Encoded) -> None:
         self._observe_memory(head["memory"])
         self._texts += len(encoded.batch)
-        if self._order.wears_out(self._texts, head["memory"][0]):
+        used = head["memory"][0] if self._was_worth_its_load() else 0
+        if self._order.wears_out(self._texts, used):
             self._listener.retire(self)
         self._listener.done(self, head["batch"], encoded, Took(*head["took"]))
+
+    def _was_worth_its_load(self) -> bool:
+        return time.monotonic() - self._warm >= _LOADS * (self._warm - self._began)
 
     def _observe_memory(self, memory: tuple[int, int]) -> None:
         device = self.hello.result().device
@@ -217,6 +226,7 @@ class WorkerProcess:
         self._metrics.memory_total.labels(device).set(memory[1])
 
     def _greet(self, hello: Hello) -> None:
+        self._warm = time.monotonic()
         self.hello.set_result(hello)
         self._listener.attach(self, hello.rate)
 

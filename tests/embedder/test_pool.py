@@ -311,6 +311,17 @@ async def test_a_worn_out_worker_is_replaced_between_batches(tmp_path):
         assert workers.count("m3_tokens_total", lane="passage") == sum(range(20, 28)) + 90
 
 
+async def test_a_worker_that_takes_much_memory_is_worth_its_load_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_LOADS", 1000)
+    async with started(tmp_path, recycle_mib=1) as workers:
+        (pid,) = workers.pool.pids
+        for mark in (20, 21):
+            assert (await workers.ask(mark)).dense[0, 1] == pid
+        monkeypatch.setattr(process, "_LOADS", 0)
+        assert (await workers.ask(22)).dense[0, 1] == pid
+        assert (await workers.ask(23)).dense[0, 1] != pid
+
+
 def test_what_wears_a_worker_out():
     endless, limited = Order(load_settings()), Order(load_settings(recycle_texts=5, recycle_mib=2))
     assert not endless.wears_out(10**9, 2**40)
