@@ -39,8 +39,8 @@ class Writer:
             on_reject=rejects.append,
             settle=False,
         )
-        if rejects:
-            raise InvalidInput(rejects[0].reason)
+        for reject in rejects:
+            raise reject.error or InvalidInput(reject.reason)
         if report.unchanged:
             return Written("unchanged", 0)
         return Written("replaced" if report.replaced else "created", report.chunks)

@@ -135,7 +135,7 @@ class Pass:
             await self._hand_on(ready, embedded)
         for text, error in answers.refused.items():
             for work in self._packer.given_up(text):
-                self._reject(work, "embed", error.message)
+                self._reject(work, "embed", error)
                 await self._budget.release(work.tokens)
 
     async def _hand_on(
@@ -171,7 +171,7 @@ class Pass:
             self._moved.set()
         except InvalidInput as error:
             if len(ready) == 1:
-                self._reject(ready[0].work, "write", error.message)
+                self._reject(ready[0].work, "write", error)
                 return
             for one in ready:
                 await self._write([one])
@@ -180,9 +180,9 @@ class Pass:
                 del self._left[id(one.work)]
             self._tally.add(sum((written_report(one.work, one.reused) for one in ready), Report()))
 
-    def _reject(self, work: Work, stage: Stage, reason: str) -> None:
+    def _reject(self, work: Work, stage: Stage, error: M3Error) -> None:
         del self._left[id(work)]
-        self._tally.reject(work.parsed.reject(stage, reason))
+        self._tally.reject(work.parsed.reject(stage, error))
 
 
 def _groups(works: Sequence[Work]) -> Iterator[list[Work]]:

@@ -68,8 +68,8 @@ class Planner:
             if isinstance(item, Reject):
                 rejects.append(item)
             elif (first := self._first_place(item)) is not None:
-                reason = f"id {item.document.id!r} was given before, at {first}"
-                rejects.append(replace(item.reject("parse", reason), first=first))
+                error = InvalidInput(f"id {item.document.id!r} was given before, at {first}")
+                rejects.append(replace(item.reject("parse", error), first=first))
             else:
                 found.append(item)
         plan = self.again(found, chunker)
@@ -96,7 +96,8 @@ def _one(item: Parsed, stored: str | None, chunker: Chunker, plan: Plan) -> None
     try:
         content_hash = item.document.content_hash()
     except TypeError as error:
-        plan.rejects.append(item.reject("parse", f"it cannot be written as JSON: {error}"))
+        unwritable = InvalidInput(f"it cannot be written as JSON: {error}")
+        plan.rejects.append(item.reject("parse", unwritable))
         return
     if stored == content_hash:
         plan.unchanged.append(item)
@@ -104,6 +105,6 @@ def _one(item: Parsed, stored: str | None, chunker: Chunker, plan: Plan) -> None
     try:
         passages = chunker.passages(item.document)
     except InvalidInput as error:
-        plan.rejects.append(item.reject("chunk", error.message))
+        plan.rejects.append(item.reject("chunk", error))
     else:
         plan.changed.append(Work(item, content_hash, passages, stored is not None))

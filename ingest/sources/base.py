@@ -10,7 +10,7 @@ from io import BufferedIOBase
 from typing import Literal, Protocol, TypeAlias
 
 from ingest.sources.fields import Fields
-from m3.errors import InvalidInput
+from m3.errors import InvalidInput, M3Error
 from m3.types import Document
 
 MAX_DOCUMENT_BYTES = 32 * 2**20
@@ -48,10 +48,16 @@ class Parsed:
     place: Place
     size: int = 0
 
-    def reject(self, stage: Stage, reason: str) -> Reject:
+    def reject(self, stage: Stage, error: M3Error) -> Reject:
         """Why this document went no further."""
         return Reject(
-            self.place, reason, stage, self.document.id, size=self.size, given=self.document
+            self.place,
+            error.message,
+            stage,
+            self.document.id,
+            size=self.size,
+            given=self.document,
+            error=error,
         )
 
 
@@ -64,6 +70,7 @@ class Reject:
         raw: the row as it stood, where it is small enough to keep.
         given: the document, where it could be read.
         first: where the run met another document of its id before.
+        error: what it was refused with, where it could be read.
     """
 
     place: Place
@@ -74,6 +81,7 @@ class Reject:
     size: int = 0
     given: Document | None = None
     first: Place | None = None
+    error: M3Error | None = None
 
 
 class Format(Protocol):

@@ -8,6 +8,7 @@ import pytest
 from ingest.deadletters import DeadLetters, Letter, Origin, read_letters
 from ingest.retrying import Origins, again
 from ingest.sources import Fields, Parsed, Place, Reject, discover, read
+from m3.errors import InvalidInput
 from m3.types import Document
 
 GOOD = b'{"_id": "b", "text": "fine"}\n'
@@ -123,7 +124,8 @@ def test_what_had_another_documents_id_is_not_written_over_it(tmp_path: Path):
     first, second = read(discover([str(path)]).files, Fields("web"))
     assert isinstance(first, Parsed)
     assert isinstance(second, Parsed)
-    reject = replace(second.reject("parse", "id 'b' was given before"), first=first.place)
+    error = InvalidInput("id 'b' was given before")
+    reject = replace(second.reject("parse", error), first=first.place)
     with DeadLetters(tmp_path, "docs") as letters:
         letters.add(reject, Origin((str(path),), fields=Fields("web")))
         assert letters.path is not None
