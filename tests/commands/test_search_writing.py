@@ -1,0 +1,38 @@
+"""A document that is written through the search API: what becomes of one that is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from commands.search.serving import Writer
+from m3.errors import InvalidInput, M3Error, NotFinite, WorkerLost
+from m3.types import Document
+from search.collections import Collections
+from store.contract import Chunking
+from store.memory import MemoryStore
+from tests.ingest.fakes import CountingClient, spec
+
+
+class Refusing(CountingClient):
+    """Its node computes no text."""
+
+    error: M3Error
+
+    async def encode(self, *args: Any, **options: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "error", [WorkerLost("it ended a worker"), NotFinite("no numbers"), InvalidInput("too odd")]
+)
+async def test_it_is_told_as_what_it_is(stand_in: Any, error: M3Error) -> None:
+    store = MemoryStore()
+    store.create("docs", spec(Chunking(64, 0)))
+    client: Any = Refusing((stand_in / "tokenizer.json").read_text())
+    client.error = error
+    with pytest.raises(M3Error) as raised:
+        await Writer(Collections(store), client).write("docs", Document("a", "some words"))
+    assert raised.value is error
