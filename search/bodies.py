@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 from pydantic import (
     BeforeValidator,
     Discriminator,
-    FailFast,
     Field,
     Tag,
     ValidationError,
@@ -41,7 +40,6 @@ Weight = Annotated[float, Field(strict=True, json_schema_extra={"minimum": 0})]
 """`Weights` is what holds it."""
 Phrases = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]],
-    FailFast(),
     Field(max_length=MAX_WORDS),
 ]
 

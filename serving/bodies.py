@@ -1,7 +1,8 @@
 """What the bodies of both HTTP faces are made of: however wrong one is, it has few faults.
 
 Pydantic writes every fault down before the first is told: 100,000 of them take a second and over
-a hundred megabytes. So a list of many, or of anything, stops at its first (`FailFast`).
+a hundred megabytes. So a list that may be long stops at its first (`FailFast`); others have a
+`max_length`, beyond which none is looked at.
 """
 
 from __future__ import annotations

@@ -104,7 +104,6 @@ class RerankRequest(BaseModel):
     rank_fields: list[Literal["text"]] | None = Field(
         default=None,
         max_length=1,
-        fail_fast=True,
         description="Documents are ranked by their text alone.",
     )
     method: Method = Field(default=Method.FUSION, description="Which scores count, and how much.")

@@ -40,9 +40,6 @@ Texts = Annotated[
     FailFast(),
     Field(min_length=1, max_length=MOST_TEXTS, description="The texts, none of them empty."),
 ]
-Outputs: TypeAlias = Annotated[
-    list[Output], FailFast(), Field(min_length=1, max_length=len(OUTPUTS))
-]
 Encoding: TypeAlias = Literal["float", "base64", "base64-fp16"]
 
 
@@ -55,7 +52,7 @@ class EncodeRequest(_Strict):
 
     input: Texts
     kind: Kind = Field(default="passage", description="Queries go before passages.")
-    outputs: Outputs = Field(default=list(OUTPUTS))
+    outputs: list[Output] = Field(default=list(OUTPUTS), min_length=1, max_length=len(OUTPUTS))
     encoding: Encoding = Field(
         default="float",
         description="How vectors are written in JSON: lists of numbers, or base64 of their "
