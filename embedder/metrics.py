@@ -61,6 +61,9 @@ class NodeMetrics:
         self.errors = self._counter("errors", "Requests that got no embeddings.", "code")
         self.workers = self._gauge("workers_up", "Worker processes that are ready.")
         self.restarts = self._counter("worker_restarts", "Worker processes that were replaced.")
+        self.retired = self._counter(
+            "workers_retired", "Of those replaced, the ones that were worn out by our settings."
+        )
         self.memory_used = self._gauge(
             "device_memory_used_bytes",
             "Memory in use on a worker's device; on the CPU the worker's resident memory.",

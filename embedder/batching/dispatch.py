@@ -224,6 +224,7 @@ class Dispatcher:
         station = self._stations.get(runner)
         if station is not None and not self._replacing:
             _log.info("a worker retires", batches=len(station.batches))
+            self._metrics.retired.inc()
             self._replacing = True
             station.retire()
 

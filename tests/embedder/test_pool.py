@@ -308,6 +308,9 @@ async def test_a_worn_out_worker_is_replaced_between_batches(tmp_path):
         later = await workers.ask(5, size=90)
         assert int(later.dense[0, 1]) != first
         assert not workers.failures
+        # None retires before the one before it has a successor.
+        retired = workers.count("m3_workers_retired_total")
+        assert 1 <= retired <= workers.count("m3_worker_restarts_total") + 1
         assert workers.count("m3_tokens_total", lane="passage") == sum(range(20, 28)) + 90
 
 
