@@ -20,6 +20,8 @@ from tests.processes import running, wait_until
 
 SHIPPED = Path(__file__).parents[2] / "deploy/prometheus"
 RULES = SHIPPED / "rules"
+CONFIGS = ("compose", "prometheus")
+"""Of which a later one's jobs count; the first has a Milvus server's."""
 WINDOWS = {"5m": "10s", "1h": "2m", "6h": "2m"}
 LAG = "m3_collection_lag_seconds > 600"
 
@@ -136,9 +138,10 @@ def prometheus(folder: Path, targets: Targets, *, prober: str = "") -> Iterator[
 
 
 def _jobs(targets: Targets, prober: str) -> list[dict[str, Any]]:
-    """The shipped configuration's, asked elsewhere."""
-    shipped = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())["scrape_configs"]
-    jobs = [job for job in shipped if job["job_name"] in targets]
+    """The shipped configurations', asked elsewhere."""
+    configs = [yaml.safe_load((SHIPPED / f"{name}.yml").read_text()) for name in CONFIGS]
+    shipped = {job["job_name"]: job for config in configs for job in config["scrape_configs"]}
+    jobs = [job for name, job in shipped.items() if name in targets]
     assert len(jobs) == len(targets), targets
     for job in jobs:
         given = targets[job["job_name"]]
