@@ -54,6 +54,13 @@ def named(stack: str, kind: str, name: str) -> Manifest:
     )
 
 
+def settings(stack: str) -> dict[str, str]:
+    """What its nodes read from a ConfigMap."""
+    pod = named(stack, "Deployment", "embedder")["spec"]["template"]["spec"]
+    [given] = pod["containers"][0]["envFrom"]
+    return named(stack, "ConfigMap", given["configMapRef"]["name"])["data"]
+
+
 def pods(manifests: tuple[Manifest, ...]) -> Iterator[tuple[str, Manifest]]:
     """Pod templates, by the name of what makes pods of them."""
     for each in manifests:
@@ -97,12 +104,30 @@ def test_images_are_named_and_of_a_version():
 
 
 def test_every_variable_is_a_setting():
-    given = set(named(STACKS[0], "ConfigMap", "m3")["data"])
+    given = set(settings(STACKS[0]))
     for _, _, container in containers():
         given |= {each["name"] for each in container.get("env", [])}
     assert known.unknown_variables(given - {"PART"} - known.EDGE_VARIABLES) == []
     assert given >= known.EDGE_VARIABLES
     assert {"M3_API_KEYS_FILE", "M3_EMBEDDER_URL", "HF_HUB_OFFLINE"} <= given
+
+
+def test_a_change_of_settings_rolls_out_whoever_reads_them():
+    for name in BUILDS:
+        made = {each["metadata"]["name"] for each in built(name) if each["kind"] == "ConfigMap"}
+        for _, pod in pods(built(name)):
+            for container in pod["spec"]["containers"]:
+                for given in container.get("envFrom", []):
+                    if "configMapRef" in given:
+                        assert re.fullmatch(r"m3-\w{10}", given["configMapRef"]["name"])
+                        assert given["configMapRef"]["name"] in made
+
+
+def test_a_job_that_is_done_makes_room_for_the_next_version():
+    for stack in STACKS:
+        jobs = [each["spec"] for each in built(stack) if each["kind"] == "Job"]
+        assert jobs
+        assert all(job["ttlSecondsAfterFinished"] <= 300 for job in jobs)
 
 
 def test_every_argument_is_an_option_of_its_command():
@@ -131,7 +156,7 @@ def test_ports_are_those_that_programs_listen_on():
             selected = named(stack, "Service", name)["spec"]["selector"]
             assert selected.items() <= pod["metadata"]["labels"].items()
             assert pod["metadata"]["annotations"]["prometheus.io/port"] == str(port)
-    config = named(STACKS[0], "ConfigMap", "m3")["data"]
+    config = settings(STACKS[0])
     assert config["M3_EMBEDDER_URL"] == f"http://edge:{known.EDGE_PORT}"
     assert config["M3_TRACING"] == "false"
     assert config["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith(f":{known.OTLP_PORT}")
