@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -46,6 +47,14 @@ def test_milvus_waits_for_what_it_needs(compose):
 def test_every_port_is_bound_to_loopback(compose):
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert {"127.0.0.1:19530:19530", "127.0.0.1:9091:9091"} == set(ports)
+
+
+def test_its_head_gives_the_token_that_milvus_is_started_with(text, tmp_path):
+    [export] = re.findall(r"^# +(export .*)$", text, re.MULTILINE)
+    (tmp_path / ".env.milvus").write_text("MINIO_ROOT_PASSWORD=a\nMILVUS_ROOT_PASSWORD=s3cr=t\n")
+    script = f'{export}; echo "$M3_MILVUS_TOKEN"'
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    assert done.stdout == b"root:s3cr=t\n"
 
 
 def test_no_secret_has_a_default(text):
