@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.codes import encode_tokens
 from embedder.encoders.columns import Raw
+from embedder.encoders.linear import Linear, prepare
 from embedder.encoders.transfer import Bus
-from embedder.model.checkpoint import Checkpoint
+from embedder.model.checkpoint import Checkpoint, Heads
 from m3.types import I32, Codec, Output
 
 _SMALLEST_NORM = 1e-12
@@ -36,9 +37,7 @@ class OutputHeads:
         self._pooling = checkpoint.pooling
         self._sparse_weight = heads.sparse_weight.to(device)
         self._sparse_bias = heads.sparse_bias.to(device)
-        working = torch.float32 if device.type == "cpu" else dtype
-        self._colbert_weight = heads.colbert_weight.to(device, working)
-        self._colbert_bias = heads.colbert_bias.to(device)
+        self._project = _projection(heads, dtype, device)
 
     def launch(
         self,
@@ -64,11 +63,14 @@ class OutputHeads:
             made["dense"] = vectors if codec is Codec.FP32 else vectors.half()
             finite[first.long()] &= torch.isfinite(norms)
         if "sparse" in outputs:
-            weights = F.linear(hidden.float(), self._sparse_weight, self._sparse_bias).squeeze(1)
+            # No product of matrices, whose sums of one column go in an order that depends on how
+            # many rows there are.
+            weights = (hidden.float() * self._sparse_weight).sum(dim=1) + self._sparse_bias
             made["weights"] = weights.relu()
             finite &= torch.isfinite(weights)
         if "colbert" in outputs:
-            norms, vectors = _normalised(self._project(hidden.index_select(0, rest)))
+            # Of all tokens, as a text has two at least: a lone row's sums go in another order.
+            norms, vectors = _normalised(self._project(hidden).index_select(0, rest))
             made["codes"] = encode_tokens(vectors, codec)
             finite[rest.long()] &= torch.isfinite(norms)
         made["finite"] = finite
@@ -87,12 +89,15 @@ class OutputHeads:
         # Unchecked: to look at the lengths, the host would have to wait for the device.
         return torch.segment_reduce(hidden.float(), "mean", lengths=sizes, axis=0, unsafe=True)
 
-    def _project(self, tokens: Tensor) -> Tensor:
-        """[t, d] -> [t, d] fp32."""
-        weight, bias = self._colbert_weight, self._colbert_bias
-        if tokens.device.type == "cpu" or weight.dtype is torch.float32:
-            return F.linear(tokens.to(weight.dtype), weight, bias)
-        return torch.mm(tokens, weight.t(), out_dtype=torch.float32).add_(bias)
+
+def _projection(heads: Heads, dtype: torch.dtype, device: torch.device) -> Linear:
+    """The ColBERT head: [t, d] of `dtype` -> [t, d] fp32."""
+    if device.type == "cpu" or dtype is torch.float32:
+        exact = Arithmetic("fp32", torch.float32)
+        linear = prepare(heads.colbert_weight, heads.colbert_bias, exact, device)
+        return lambda tokens: linear(tokens.float())
+    weight, bias = heads.colbert_weight.to(device, dtype), heads.colbert_bias.to(device)
+    return lambda tokens: torch.mm(tokens, weight.t(), out_dtype=torch.float32).add_(bias)
 
 
 def _rows(lengths: Sequence[int]) -> tuple[I32, I32, I32]:

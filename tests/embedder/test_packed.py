@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +106,17 @@ def test_a_text_alone_is_the_text_in_any_batch(packed, data):
         alone = encode(packed, [texts[i]]).row(0)
         assert_same(together.row(i), alone)
         assert_same(backwards.row(len(texts) - 1 - i), alone)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
+def test_a_text_has_the_same_bits_in_any_batch(packed):
+    lengths = [2, 3, 4, 5, 7, 12, 17, 31, 40, 65, 120]
+    ids = [[101, *range(2000, 2000 + length - 2), 102] for length in lengths]
+    for text, together in zip(ids, encode_ids(packed, ids, OUTPUTS), strict=True):
+        alone = encode_ids(packed, [text], OUTPUTS).row(0)
+        assert np.array_equal(together.dense, alone.dense)
+        assert np.array_equal(together.sparse_weights, alone.sparse_weights)
+        assert np.array_equal(together.codes, alone.codes)
 
 
 @settings(max_examples=12, deadline=None)
