@@ -86,7 +86,8 @@ def varlen_kernel(device: torch.device, dtype: torch.dtype, head: int) -> Kernel
         return None
 
     def kernel(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, longest: int) -> Tensor:
-        # Keys that are split are added up in an order that depends on the batch.
+        # Keys that are split are added up in an order that depends on the batch; as products are
+        # anyway, where cuBLAS chooses its kernel by the number of tokens.
         result = varlen_attn(q, k, v, offsets, offsets, longest, longest, num_splits=1)
         assert isinstance(result, Tensor)  # noqa: S101 - more comes only where it is asked for
         return result

@@ -60,8 +60,9 @@ class Encoder(Protocol):
     ) -> Launched:
         """Begin with n ≥ 1 texts, each at most `info.max_tokens` long.
 
-        A text's result does not depend on what else is in the call. When this returns, the next
-        launch may begin; what is left to the result does not hold it up.
+        What else is in the call changes no bit of a text's result on a CPU; on a GPU it may change
+        how one is rounded. When this returns, the next launch may begin; what is left to the
+        result does not hold it up.
 
         Args:
             token_ids: as `TextTokenizer` gives them, special tokens included.
