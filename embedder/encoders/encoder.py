@@ -31,7 +31,10 @@ Launched: TypeAlias = Callable[[], Encoded]
 
 
 Pause: TypeAlias = Callable[[], None]
-"""A moment between layers: it may launch something else first, or raise to give the launch up."""
+"""A moment between layers: it may launch something else first, or raise to give the launch up.
+
+On a GPU, between enqueuing one and the next: the layers before may still have to be computed.
+"""
 
 
 class Encoder(Protocol):
