@@ -54,12 +54,13 @@ class QueryEmbedder:
 
     def _keep(self, key: tuple[str, str, str], embedding: Representation) -> None:
         if key not in self._kept:
-            self._bytes += _size(embedding)
+            self._bytes += bytes_of(embedding)
         self._kept[key] = embedding
         while self._bytes > _CACHE_BYTES:
             _, oldest = self._kept.popitem(last=False)
-            self._bytes -= _size(oldest)
+            self._bytes -= bytes_of(oldest)
 
 
-def _size(embedding: Representation) -> int:
+def bytes_of(embedding: Representation) -> int:
+    """What one takes in memory, nearly."""
     return embedding.codes.nbytes + embedding.dense.nbytes + 16 * len(embedding.sparse_ids)

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from m3.errors import InvalidInput
+from m3.types import Representation
 from scoring.fusion import Weights
+from search.embed import bytes_of
 from search.ranking import Place
 from search.response import Staged
 from store.contract import Snapshot
@@ -80,6 +82,8 @@ class Ranking:
         degraded: what the search went without, on all its pages.
         staged: how many of the candidates are ranked, where not all are.
         stage: how many were to be, at most, on all its pages; None: all.
+        like: the document that is the query, which may be another by now; None: the query is a
+            text, which is always embedded as it was.
     """
 
     places: Sequence[Place]
@@ -89,6 +93,12 @@ class Ranking:
     degraded: tuple[str, ...] = ()
     staged: Staged | None = None
     stage: int | None = None
+    like: Representation | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, nearly."""
+        return _CHUNK_BYTES * self.chunks + (bytes_of(self.like) if self.like else 0)
 
     def digest(self) -> bytes:
         """[12] bytes of what its pages have in common."""
@@ -100,29 +110,27 @@ class Rankings:
     """The last searches' rankings, for a while and in bounded memory; for one event loop."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[bytes, bytes, int], tuple[float, int, Ranking]]
-        self._kept = OrderedDict()
+        self._kept: OrderedDict[tuple[bytes, bytes, int], tuple[float, Ranking]] = OrderedDict()
         self._bytes = 0
 
     def of(self, page: Page) -> Ranking | None:
         """The ranking that a page is of, if it is still kept."""
         kept = self._kept.get(_key(page))
-        return kept[2] if kept and time.monotonic() - kept[0] < _SECONDS else None
+        return kept[1] if kept and time.monotonic() - kept[0] < _SECONDS else None
 
     def keep(self, page: Page, ranking: Ranking) -> None:
         """Keep what this and other pages are of, from when it was found."""
-        found, _, before = self._kept.get(_key(page), (0.0, 0, None))
+        found, before = self._kept.get(_key(page), (0.0, None))
         since = found if before is ranking else time.monotonic()
         self._forget(_key(page))
-        size = _CHUNK_BYTES * ranking.chunks
-        self._kept[_key(page)] = (since, size, ranking)
-        self._bytes += size
+        self._kept[_key(page)] = (since, ranking)
+        self._bytes += ranking.bytes
         while self._bytes > _MAX_BYTES:
             self._forget(next(iter(self._kept)))
 
     def _forget(self, key: tuple[bytes, bytes, int]) -> None:
         if key in self._kept:
-            self._bytes -= self._kept.pop(key)[1]
+            self._bytes -= self._kept.pop(key)[1].bytes
 
 
 def _key(page: Page) -> tuple[bytes, bytes, int]:

@@ -153,7 +153,7 @@ class SearchService:
         read = embedded = time.perf_counter()
         explain = None
         if request.explain:
-            query = (await self._looker.query(question)).query
+            query = ranking.like or (await self._looker.query(question)).query
             embedded = time.perf_counter()
             vectors = await asyncio.to_thread(_vectors, question, list(chunks), ranking.snapshot)
             explain = await self._explain(question, ranking, query, vectors)
@@ -240,6 +240,7 @@ def _found(look: Look) -> _Found:
         look.candidates.degraded,
         look.candidates.staged,
         look.stage,
+        None if isinstance(request.query, str) else look.query,
     )
     if request.page is not None and request.page.snapshot != ranking.digest():
         raise _expired()

@@ -118,6 +118,22 @@ def test_what_is_kept_has_bounded_memory(service, monkeypatch) -> None:
         ask(service, page=first[0].page, min_score=-1.0)
 
 
+def test_the_document_that_is_the_query_counts_too(service, monkeypatch) -> None:
+    """There is room for two rankings of 30 chunks, without their document."""
+    monkeypatch.setattr("search.paging._MAX_BYTES", 800 * 60)
+    like = SearchRequest(DocumentKey("default", "default", "b00"), COLLECTION, top_k=5)
+    requests = [replace(like, min_score=least) for least in (-1.0, -2.0)]
+    first = [asyncio.run(service.search(request)) for request in requests]
+    pages = [
+        replace(request, page=Page.read(answer.page), offset=5)
+        for request, answer in zip(requests, first, strict=True)
+    ]
+    change(service)
+    assert asyncio.run(service.search(pages[1])).hits
+    with pytest.raises(PageExpired):
+        asyncio.run(service.search(pages[0]))
+
+
 def test_a_purge_ends_pages(service) -> None:
     first = ask(service, top_k=5)
     change(service)

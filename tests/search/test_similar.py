@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import astuple, replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from m3.errors import NotFound
 from m3.types import DocumentKey, Representation
 from scoring import definition
 from scoring.fusion import Method
+from search.paging import Page
 from search.request import SearchRequest
 from search.response import SearchResponse
 from search.service import SearchService
@@ -118,6 +120,28 @@ def test_groups_and_explanations_work() -> None:
     explained = first.hits[0].explain
     assert explained is not None
     assert explained.terms
+
+
+def rewrite(service: SearchService) -> None:
+    service.collections.open(COLLECTION).replace(books({KEY.id: [example(77)]}))
+
+
+def delete(service: SearchService) -> None:
+    service.collections.open(COLLECTION).delete([KEY])
+
+
+@pytest.mark.parametrize("change", [rewrite, delete])
+def test_pages_are_explained_by_the_document_that_they_were_found_by(
+    change: Callable[[SearchService], None],
+) -> None:
+    chapters = {f"b{i}": [example(i), example(50 + i)] for i in range(9)}
+    service = SearchService(shelf(chapters), KnownQueries({}))
+    whole = ask(service, top_k=16, explain=True).hits
+    first = ask(service, top_k=3)
+    assert first.page is not None
+    change(service)
+    page = Page.read(first.page)
+    assert ask(service, page=page, offset=3, top_k=13, explain=True).hits == whole[3:]
 
 
 def test_tenants_have_their_own_documents() -> None:
