@@ -6,8 +6,9 @@ can be stopped and run again, and run once more to take in what was written mean
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from anyio import to_thread
 
@@ -15,8 +16,8 @@ from embedder.client import EmbedderClient
 from ingest.running.pipeline import OnReject, ingest
 from ingest.running.report import Progress, Report
 from m3.types import Document, DocumentKey
-from store.contract import Collection
-from store.generations.differences import unlike
+from store.contract import Collection, Snapshot
+from store.generations.differences import absent, hashes_of, unlike
 
 _DOCUMENTS = 64
 """Whose texts are read from the table at once."""
@@ -29,42 +30,49 @@ async def follow(
     *,
     on_reject: OnReject,
     on_progress: Progress | None = None,
+    since: Snapshot | None = None,
 ) -> Report:
     """Make `target` hold the documents of `source`, cut and embedded its own way.
 
     Of what is written to `source` meanwhile, some is taken in and some is not: `documents` of the
     report is 0 once there was nothing to do.
 
+    Args:
+        since: of the source, all of which the target holds; what changed after it is looked at
+            alone, which takes no longer in a large collection.
+
     Raises:
         InvalidInput: documents that were stored without their texts.
+        SnapshotGone: nothing says any more what changed since then.
         M3Error: as `ingest.running.pipeline.ingest`.
     """
+    keys = None if since is None else await to_thread.run_sync(source.changed, since)
     report = await ingest(
-        _lacking(source, target),
+        _lacking(source, target, keys),
         target,
         client,
         on_reject=on_reject,
         on_progress=on_progress,
         settle=False,
     )
-    gone = await to_thread.run_sync(_gone, source, target)
+    gone = await to_thread.run_sync(_gone, source, target, keys)
     if gone:
         await to_thread.run_sync(target.delete, gone)
     return replace(report, documents=report.documents + len(gone))
 
 
-def _lacking(source: Collection, target: Collection) -> Iterator[Document]:
+def _lacking(
+    source: Collection, target: Collection, keys: Sequence[DocumentKey] | None
+) -> Iterator[Document]:
     """Documents that the target has not, or not as the source has them."""
-    for some in source.hashes():
-        lacking = unlike(some, target)
-        for first in range(0, len(lacking), _DOCUMENTS):
-            yield from source.originals(lacking[first : first + _DOCUMENTS])
+    lacking = unlike(hashes_of(source, keys), hashes_of(target, keys))
+    while some := list(islice(lacking, _DOCUMENTS)):
+        yield from source.originals(some)
 
 
-def _gone(source: Collection, target: Collection) -> Sequence[DocumentKey]:
-    return [key for some in target.hashes() for key in _without(some, source)]
-
-
-def _without(some: Mapping[DocumentKey, str], source: Collection) -> list[DocumentKey]:
-    there = source.content_hashes(some)
-    return [key for key in some if key not in there]
+def _gone(
+    source: Collection, target: Collection, keys: Sequence[DocumentKey] | None
+) -> Sequence[DocumentKey]:
+    """Looked at again, as another rebuild may have copied what came to the source meanwhile."""
+    found = list(absent(hashes_of(target, keys), hashes_of(source, keys)))
+    return list(absent(hashes_of(target, found), hashes_of(source, found)))

@@ -140,6 +140,14 @@ class StoredCollection:
         for rows in self._firsts(["content_hash"]):
             yield dict(zip(_keys(rows), values(rows, "content_hash"), strict=True))
 
+    def changed(self, since: Snapshot) -> list[DocumentKey]:
+        generation = self._publisher.caught_up()
+        before = self._reader.pinned(since).version
+        latest = self._generations.table(generation).latest()
+        lost = before.take(before.over(latest).tolist(), KEY_COLUMNS)
+        won = latest.take(latest.over(before).tolist(), KEY_COLUMNS)
+        return list({*_keys(lost), *_keys(won)})
+
     def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
         spec = self.spec
         check_tenants(self.name, spec, [tenant])

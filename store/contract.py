@@ -383,6 +383,14 @@ class Collection(Protocol):
         """Every document's content hash, some thousand at a time, of one newest version."""
         ...
 
+    def changed(self, since: Snapshot) -> list[DocumentKey]:
+        """Documents that came, went or were replaced after a snapshot, up to the newest version.
+
+        Raises:
+            SnapshotGone: it is kept no longer, or another generation serves.
+        """
+        ...
+
     def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
         """The tenant's documents that meet a filter, in no order.
 

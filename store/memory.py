@@ -202,6 +202,11 @@ class MemoryCollection:
             kept = self._generation.documents
             yield {key: each.content_hash for key, each in kept.items()}
 
+    def changed(self, since: Snapshot) -> list[DocumentKey]:
+        with self._lock:
+            before, now = self._documents_at(since), self._generation.documents
+            return [key for key in before | now if before.get(key) is not now.get(key)]
+
     def find(self, filter: Filter, tenant: str) -> list[DocumentKey]:
         with self._lock:
             check_tenants(self.name, self.spec, [tenant])
@@ -297,12 +302,15 @@ class MemoryCollection:
         }
 
     def _at(self, snapshot: Snapshot) -> list[_Row]:
+        return [row for each in self._documents_at(snapshot).values() for row in each.rows]
+
+    def _documents_at(self, snapshot: Snapshot) -> dict[DocumentKey, _Kept]:
         with self._lock:
             generation = self._generation
             kept = {**generation.past, generation.version: generation.documents}
             if snapshot.table != generation.table or snapshot.version not in kept:
                 raise SnapshotGone(f"{self.name!r} has gone on")
-            return [row for each in kept[snapshot.version].values() for row in each.rows]
+            return kept[snapshot.version]
 
     @property
     def _number_now(self) -> int:

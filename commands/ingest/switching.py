@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
@@ -11,15 +12,18 @@ from commands.ingest.progress import display
 from commands.opened import store_and_nodes
 from embedder.client import EmbedderClient
 from ingest.rebuilding import follow
-from ingest.running.report import Report
+from ingest.running.report import Progress, Report
 from ingest.sources import Reject
-from m3.errors import InvalidInput, StoredDataError
+from m3.errors import InvalidInput, SnapshotGone, StoredDataError
 from m3.settings import Settings
 from m3.types import DEFAULT_TENANT, Context, Tenancy
-from store.contract import Chunking, Collection, CollectionSpec, Store
+from store.contract import Chunking, Collection, CollectionSpec, Snapshot, Store
 
 _FEW = 8
 """Documents that may be left until writers wait: those that never rest always leave some."""
+
+_SHORTER = 0.9
+"""Of the time that a pass took, what the next one may take at most for another to be worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ async def run_rebuild(name: str, settings: Settings, recut: Recut) -> Switch:
         await to_thread.run_sync(_refuse_foreign, serving, spec)
         number = await to_thread.run_sync(_begun, store, name, spec)
         target = await to_thread.run_sync(store.open, name, number)
-        report = await _followed(serving, target, client, few=_FEW)
+        report = await _Following(serving, target, client).nearly()
         return Switch(name, number, "is built", report)
 
 
@@ -121,39 +125,75 @@ async def run_rollback(name: str, settings: Settings) -> Switch:
 async def _switched(store: Store, client: EmbedderClient, name: str, number: int) -> Switch:
     serving = await to_thread.run_sync(store.open, name, store.generations(name).current)
     target = await to_thread.run_sync(store.open, name, number)
-    report = await _followed(serving, target, client, few=_FEW)
+    following = _Following(serving, target, client)
+    report = await following.nearly()
     began = time.monotonic()
     with store.closing(name, number):
         # Writers wait now: what is left is what they had begun.
-        left = await _followed(serving, target, client)
+        left = await following.wholly()
         await to_thread.run_sync(store.serve, name, number)
     waited = round(time.monotonic() - began, 3)
     return Switch(name, number, "serves", report + left, waited)
 
 
-async def _followed(
-    serving: Collection, target: Collection, client: EmbedderClient, few: int = 0
-) -> Report:
-    """Follow until no more than a few documents had to be copied."""
-    total = Report()
-    with display(None) as screen:
+class _Following:
+    """Passes that bring a generation up to the one that serves.
+
+    The first looks at all documents, further ones at what changed since the one before began.
+    """
+
+    def __init__(self, serving: Collection, target: Collection, client: EmbedderClient) -> None:
+        self._serving = serving
+        self._target = target
+        self._client = client
+        self._since: Snapshot | None = None
+
+    async def nearly(self) -> Report:
+        """Until a pass found little, or took as long as the one before: writers may never rest."""
+        total, before = Report(), math.inf
+        with display(None) as screen:
+            while True:
+                began = time.monotonic()
+                report = await self._pass(screen.update)
+                took = time.monotonic() - began
+                total += report
+                if report.documents <= _FEW or took > _SHORTER * before:
+                    return total
+                before = took
+
+    async def wholly(self) -> Report:
+        """Until a pass found nothing."""
+        total = Report()
+        with display(None) as screen:
+            while (report := await self._pass(screen.update)).documents:
+                total += report
+        return total + report
+
+    async def _pass(self, on_progress: Progress) -> Report:
+        began_at = await to_thread.run_sync(self._serving.snapshot)
+        try:
+            report = await self._follow(self._since, on_progress)
+        except SnapshotGone:
+            report = await self._follow(None, on_progress)
+        self._since = began_at
+        return report
+
+    async def _follow(self, since: Snapshot | None, on_progress: Progress) -> Report:
         rejected: list[Reject] = []
-        while True:
-            report = await follow(
-                serving,
-                target,
-                client,
-                on_reject=rejected.append,
-                on_progress=screen.update,
+        report = await follow(
+            self._serving,
+            self._target,
+            self._client,
+            on_reject=rejected.append,
+            on_progress=on_progress,
+            since=since,
+        )
+        if rejected:
+            raise StoredDataError(
+                f"document {rejected[0].document!r} cannot be rebuilt: {rejected[0].reason}; "
+                "delete it, or ingest it again"
             )
-            total += report
-            if rejected:
-                raise StoredDataError(
-                    f"document {rejected[0].document!r} cannot be rebuilt: {rejected[0].reason}; "
-                    "delete it, or ingest it again"
-                )
-            if report.documents <= few:
-                return total
+        return report
 
 
 async def _wanted(

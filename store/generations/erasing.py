@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from store.contract import Compaction, Store
-from store.generations.differences import unlike
+from m3.types import DocumentKey
+from store.contract import Collection, Compaction, Store
+from store.generations.differences import hashes_of, unlike
 
 
 def erase(store: Store, name: str) -> Compaction:
@@ -24,10 +25,16 @@ def erase(store: Store, name: str) -> Compaction:
     for number in known.specs:
         if number != known.current:
             other = store.open(name, number)
-            other.delete([key for some in other.hashes() for key in unlike(some, serving)])
+            other.delete(_unlike(other, serving))
             done.append(other.purge())
     return Compaction(
         fragments_before=sum(each.fragments_before for each in done),
         fragments=sum(each.fragments for each in done),
         bytes_freed=sum(each.bytes_freed for each in done),
     )
+
+
+def _unlike(other: Collection, serving: Collection) -> list[DocumentKey]:
+    """Documents that differ are looked at again: a switch may just have copied some over."""
+    found = list(unlike(other.hashes(), serving.hashes()))
+    return list(unlike(hashes_of(other, found), hashes_of(serving, found)))

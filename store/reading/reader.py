@@ -91,13 +91,13 @@ class Reader:
 
     def rows(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> CandidateRows:
         """Those of these rows that a snapshot has of a tenant."""
-        vectors = self._rows(self._pinned(snapshot)).vectors()
+        vectors = self._rows(self.pinned(snapshot)).vectors()
         vectors.ask(ids)
         return selected(vectors.read(), lambda chunk: chunk.tenant == tenant)
 
     def chunks(self, ids: Sequence[int], tenant: str, snapshot: Snapshot) -> dict[int, StoredChunk]:
         """The texts of the same, by row."""
-        found = self._rows(self._pinned(snapshot)).chunks(sorted(ids))
+        found = self._rows(self.pinned(snapshot)).chunks(sorted(ids))
         return {chunk.row: chunk for chunk in found if chunk.tenant == tenant}
 
     def _rows(self, snapshot: _Snapshot) -> RowReader:
@@ -113,13 +113,13 @@ class Reader:
         if not near:
             return {chunk.row: [] for chunk in chunks}
         condition = f"document in ({documents}) and position in ({', '.join(map(str, near))})"
-        rows = self._pinned(snapshot).version.scan(TEXT_COLUMNS, condition)
+        rows = self.pinned(snapshot).version.scan(TEXT_COLUMNS, condition)
         found = {(each.key, each.position): each for some in rows for each in to_chunks(some)}
         return {
             chunk.row: [found[chunk.key, place] for place in chunk.near(reach)] for chunk in chunks
         }
 
-    def _pinned(self, snapshot: Snapshot) -> _Snapshot:
+    def pinned(self, snapshot: Snapshot) -> _Snapshot:
         """A snapshot of before, as long as its version is kept."""
         now = self._snapshot()
         gone = SnapshotGone(

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound
+from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
 from scoring.fusion import Method, Weights
 from store.contract import Collection, Defaults, Store
 from store.filters import parse
@@ -54,6 +54,23 @@ class GenerationsContract:
         assert found == expected | {
             key("d0"): document_rows(rng, "d0", word="changed").content_hash
         }
+
+    def test_what_changed_since_a_snapshot(self, store, name, collection, rng):
+        collection.replace([document_rows(rng, f"d{i}", chunks=1 + i % 3) for i in range(5)])
+        since = collection.snapshot()
+        assert collection.changed(since) == []
+        collection.replace([document_rows(rng, "d0", word="changed"), document_rows(rng, "new")])
+        collection.replace([document_rows(rng, "brief")])
+        collection.delete([key("d1"), key("brief")])
+        assert sorted(k.id for k in collection.changed(since)) in (
+            ["d0", "d1", "new"],
+            ["brief", "d0", "d1", "new"],
+        )
+        number = store.begin(name, OTHER)
+        with store.closing(name, number):
+            store.serve(name, number)
+        with pytest.raises(SnapshotGone):
+            collection.changed(since)
 
     def test_documents_are_found_by_filter(self, collection, rng):
         for i, tenant in enumerate(["default", "default", "t"]):
