@@ -16,6 +16,7 @@ from m3.errors import M3Error
 from m3.settings import Settings
 from serving import openapi, problems
 from serving.audit import Audit, AuditFile
+from serving.hosts import HostCheck
 from serving.keys.caller import TENANT_HEADER
 from serving.keys.check import KeyCheck, Open
 from serving.keys.rates import Rates
@@ -77,6 +78,7 @@ def create_app(
     app.router.route_class = StrictRoute
     app.state.error_shapes = dict(error_shapes or {})
     app.state.lifecycle = lifecycle
+    app.state.any_host = False
     metrics = HttpMetrics(registry or CollectorRegistry())
     keys = app.state.keys = KeyRing.of(settings)
     app.add_middleware(
@@ -85,6 +87,8 @@ def create_app(
     if keys is not None:
         rates = Rates(metrics.registry)
         app.add_middleware(KeyCheck, keys=keys, rates=rates, is_open=is_open)
+    else:
+        app.add_middleware(HostCheck, origins=settings.allowed_origins or ())
     audit_file = AuditFile(settings.audit_file) if settings.audit_file else None
     app.add_middleware(Audit, file=audit_file)
     app.add_middleware(Observe, metrics=metrics, headers=answer_headers, is_quiet=is_quiet)

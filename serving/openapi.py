@@ -84,6 +84,9 @@ def _correct(operation: dict[str, Any], *, keys: bool) -> None:
     if keys:
         statuses |= {401, 429}
         operation["security"] = [{"key": []}]
+    else:
+        # It is asked for by a name that is none of its own.
+        statuses.add(403)
     for status in sorted(statuses):
         responses.setdefault(str(status), _response(status))
 

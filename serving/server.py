@@ -52,6 +52,7 @@ def serve(
         KeyboardInterrupt: after SIGINT.
     """
     _check_exposure(host, settings, insecure=insecure)
+    app.state.any_host = not _is_loopback(host)
     lifecycle = lifecycle_of(app)
     with _bound(host, port) as listener:
         config = uvicorn.Config(

@@ -142,7 +142,7 @@ def error_shape(problem: Problem) -> dict[str, Any]:
 
 
 _ERROR: dict[str, Any] = {"model": OpenAiError, "description": "An error in OpenAI's shape."}
-_ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 500, 503), _ERROR)
+_ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 403, 500, 503), _ERROR)
 
 
 @routes.post(

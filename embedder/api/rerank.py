@@ -120,7 +120,7 @@ class RerankRequest(BaseModel):
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": RerankError, "description": "An error that Cohere's clients can raise."}
-    for status in (400, 401, 408, 413, 415, 429, 500, 503)
+    for status in (400, 401, 403, 408, 413, 415, 429, 500, 503)
 }
 
 

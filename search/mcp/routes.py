@@ -53,7 +53,7 @@ def routes(settings: Settings, metrics: SearchMetrics) -> APIRouter:
         caller: MayRead,
         parts: Annotated[Parts, Depends(parts_of)],
     ) -> Response:
-        refuse_foreign(request, settings.allowed_origins or (), keyed=caller.name is not None)
+        refuse_foreign(request, settings.allowed_origins or ())
         library = LocalLibrary(parts.service, caller, metrics.observe)
         return _Exchange(await request.body(), library)
 

@@ -53,7 +53,7 @@ async def of_the_search_api() -> Series:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://api") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         asked = {"query": "q", "collection": COLLECTION, "method": "fusion"}
         assert (await client.post("/v1/search", json=asked)).status_code == 200

@@ -98,7 +98,7 @@ async def test_without_time_outs_they_stay(folder, tell: Tell):
 
 async def bad_callers(edge: Edge) -> tuple[list[float], int]:
     """Seconds of the calls beside them, and how many of the bad are still connected at the end."""
-    head = b"POST /v1/encode HTTP/1.1\r\nHost: edge\r\nContent-Length: "
+    head = b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
     whole, half_body, half_head = head + b"5\r\n\r\nlarge", head + b"900\r\n\r\nha", head
     with ExitStack() as stack:
         bad = [

@@ -75,7 +75,7 @@ async def filled(
 
 
 def client_of(app: Any) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def router_replaced(app: FastAPI) -> list[str]:
@@ -272,7 +272,7 @@ async def test_a_large_body_of_passages_is_read_where_queries_are_taken():
 
 def _head(length: int, more: str = "") -> bytes:
     return (
-        f"POST /v1/encode HTTP/1.1\r\nHost: node\r\nContent-Type: application/json\r\n"
+        f"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {length}\r\n{more}\r\n"
     ).encode()
 

@@ -343,7 +343,7 @@ async def test_a_weight_that_a_slider_does_not_have_is_told(weight):
 async def home_of(settings: Settings | None = None) -> httpx.Response:
     app = create_node_app(settings or Settings(model="somewhere/else"))
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://node"
+        transport=httpx.ASGITransport(app), base_url="http://localhost"
     ) as client:
         return await client.get("/")
 
@@ -371,7 +371,7 @@ async def test_while_the_model_loads_the_page_waits_for_it(monkeypatch):
 async def test_the_files_of_a_visit_are_logged_at_debug_alone():
     transport = httpx.ASGITransport(create_node_app(Settings()))
     with capture_logs() as logs:
-        async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for path in ("/", "/assets/index.js", "/static/icon.png", "/theme.css", "/v1/models"):
                 await client.get(path)
     loud = [log["path"] for log in logs if log["log_level"] != "debug"]

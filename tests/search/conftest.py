@@ -126,7 +126,9 @@ async def api(known: KnownQueries, notes: Notes) -> AsyncIterator[httpx.AsyncCli
     app = create(Settings(), parts)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost"
+        ) as client,
     ):
         yield client
 

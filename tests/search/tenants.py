@@ -102,6 +102,8 @@ def keys_of_all(folder: Path) -> Path:
 async def client_of(app: FastAPI) -> AsyncGenerator[httpx.AsyncClient]:
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://localhost"
+        ) as client,
     ):
         yield client

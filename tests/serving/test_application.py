@@ -60,7 +60,7 @@ def make(**options: Any) -> FastAPI:
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://small")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ async def test_quiet_paths_and_probes_are_logged_at_debug_alone():
 async def test_the_openapi_document_claims_no_422_and_documents_problems(client):
     document = (await client.get("/openapi.json")).json()
     responses = document["paths"]["/v1/echo"]["post"]["responses"]
-    assert responses.keys() == {"200", "400", "408", "413", "415", "500"}
+    assert responses.keys() == {"200", "400", "403", "408", "413", "415", "500"}
     problem = responses["400"]["content"]["application/problem+json"]["schema"]
     assert problem == {"$ref": "#/components/schemas/Problem"}
     assert "422" not in str(document)

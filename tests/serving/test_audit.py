@@ -75,7 +75,7 @@ async def client(tmp_path: Path, file: Path) -> AsyncIterator[httpx.AsyncClient]
     )
     app = make(Settings(api_keys_file=keys, audit_file=file, log_level="error"))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -172,7 +172,7 @@ async def test_a_line_that_cannot_be_written_is_an_error_in_the_log(client, file
 
 async def test_without_keys_the_calls_are_told_without_a_name(file):
     transport = httpx.ASGITransport(make(Settings(audit_file=file)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.put("/c/docs/documents/a", json={"name": "x"})).json() == "default"
     (told,) = lines(file)
     assert (told["key"], told["tenant"], told["source"]) == (None, "default", None)
@@ -196,7 +196,7 @@ async def test_origins_are_allowed_by_setting_alone(tmp_path, origin, allowed):
     settings = Settings(api_keys_file=keys, allowed_origins=("https://app.example",))
     for made, named in ((settings, allowed), (Settings(api_keys_file=keys), False)):
         transport = httpx.ASGITransport(make(made))
-        async with httpx.AsyncClient(transport=transport, base_url="http://small") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             path = "/c/docs/documents/a"
             preflight = await client.options(path, headers=ask)
             answer = await client.get(path, headers=bearing("reader", Origin=origin))

@@ -18,7 +18,7 @@ from serving.application import create_app
 from serving.connection import MAX_HEAD_BYTES, Connection
 
 pytestmark = pytest.mark.anyio
-HEAD = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+HEAD = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
 SECONDS = 0.2
 
 
@@ -137,7 +137,7 @@ async def test_blank_lines_are_no_beginning(before):
         assert not await until_closed(reader)
 
 
-CHUNKED = b" HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ async def test_a_body_may_take_longer_as_long_as_it_comes():
 
 def head_of(path: str) -> bytes:
     """Of a request whose body is never whole."""
-    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return head.encode() + b"Content-Length: 1000\r\n\r\n"
 
 
@@ -242,7 +242,7 @@ async def test_an_answer_may_take_longer_and_more_requests_may_follow():
 async def test_a_body_that_the_app_does_not_read_yet_is_not_too_slow():
     body = b"a" * 500_000 + b"end"
     async with connected() as (reader, writer):
-        head = f"POST /late HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /late HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         async with asyncio.timeout(5):
             answer = await reader.readline()

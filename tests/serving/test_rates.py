@@ -125,7 +125,7 @@ def small(tmp_path: Path, *lines: str) -> tuple[FastAPI, asyncio.Event]:
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://small")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 async def test_a_key_over_its_rate_is_told_when_to_come_back(tmp_path):
