@@ -10,7 +10,7 @@ import torch
 from m3.errors import InvalidConfiguration
 from m3.settings import Precision
 
-_AMPERE = (8, 0)
+AMPERE = (8, 0)
 _HOPPER = (9, 0)
 
 
@@ -46,7 +46,7 @@ class Arithmetic:
             case "fp16":
                 return cls(chosen, torch.float16)
             case "bf16":
-                if device.type == "cuda" and _capability(device) < _AMPERE:
+                if device.type == "cuda" and _capability(device) < AMPERE:
                     raise InvalidConfiguration(
                         f"precision bf16: {_name(device)} does not compute in it; choose fp16"
                     )
@@ -81,7 +81,7 @@ def cpu_computes_bf16() -> bool:
 def _best(device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
     if device.type != "cuda":
         return "bf16" if cpu_computes_bf16() else "fp32"
-    return "bf16" if _capability(device) >= _AMPERE else "fp16"
+    return "bf16" if _capability(device) >= AMPERE else "fp16"
 
 
 def _capability(device: torch.device) -> tuple[int, int]:

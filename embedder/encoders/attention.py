@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
+from embedder.encoders.arithmetic import AMPERE
+
 Attention: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys, values [T, heads, d / heads] -> [T, heads, d / heads]."""
 
-_AMPERE = (8, 0)
 _LARGEST_HEAD = 256
 
 
@@ -75,7 +76,7 @@ def varlen_kernel(device: torch.device, dtype: torch.dtype, head: int) -> Kernel
         or head % 8
         or torch.version.hip
         or not torch.backends.cuda.is_flash_attention_available()
-        or torch.cuda.get_device_capability(device) < _AMPERE
+        or torch.cuda.get_device_capability(device) < AMPERE
     ):
         return None
     try:

@@ -18,7 +18,7 @@ from torch import Tensor
 from embedder.encoders.arithmetic import Arithmetic
 from embedder.encoders.codes import encode_tokens
 from embedder.encoders.columns import Raw
-from embedder.encoders.linear import Linear, prepare
+from embedder.encoders.linear import prepare
 from embedder.encoders.transfer import Bus
 from embedder.model.checkpoint import Checkpoint, Heads
 from m3.types import I32, Codec, Output
@@ -90,7 +90,9 @@ class OutputHeads:
         return torch.segment_reduce(hidden.float(), "mean", lengths=sizes, axis=0, unsafe=True)
 
 
-def _projection(heads: Heads, dtype: torch.dtype, device: torch.device) -> Linear:
+def _projection(
+    heads: Heads, dtype: torch.dtype, device: torch.device
+) -> Callable[[Tensor], Tensor]:
     """The ColBERT head: [t, d] of `dtype` -> [t, d] fp32."""
     if device.type == "cpu" or dtype is torch.float32:
         exact = Arithmetic("fp32", torch.float32)
