@@ -83,7 +83,8 @@ async def analyse_log(path: Path, settings: Settings, asked: Asked) -> Report:
 async def write_sheet(
     path: Path, settings: Settings, collection: str, out: Path, *, count: int, top: int
 ) -> int:
-    """Lines written. Raises InvalidInput as `analyse_log`, and where `out` exists."""
+    """Lines written. Raises InvalidInput as `analyse_log`, and where `out` is no place for them."""
+    await asyncio.to_thread(sheets.check, out)
     queries = query_log.sample(await asyncio.to_thread(query_log.read, path), count)
     passages = sheets.Passages()
     async with store_and_nodes(settings) as (store, client):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from evaluation.measuring.metrics import Qrels
 from evaluation.measuring.significance import SEED
@@ -46,6 +48,13 @@ def pool(raw: RawScores, top: int, *, seed: int = SEED) -> Mapping[str, Sequence
     return {query: shuffle.sample(sorted(found), len(found)) for query, found in pooled.items()}
 
 
+def check(path: Path) -> None:
+    """Made sure of before all queries are searched. Raises InvalidInput, as `write` does."""
+    with _made(path):
+        pass
+    path.unlink()
+
+
 def write(
     path: Path,
     queries: Mapping[str, str],
@@ -55,24 +64,32 @@ def write(
     """A line for each query and document, its grade empty; returns how many.
 
     Raises:
-        InvalidInput: the file is there already: grades may be in it.
+        InvalidInput: the file cannot be written, or is there already: grades may be in it.
     """
     lines = 0
+    with _made(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for query, documents in pooled.items():
+            for document in documents:
+                title, text = passages.known[document]
+                writer.writerow([query, queries[query], document, title, text, ""])
+                lines += 1
+    return lines
+
+
+@contextmanager
+def _made(path: Path) -> Generator[TextIO]:
     try:
         # With a byte order mark, without which Excel takes UTF-8 for something else.
         with path.open("x", newline="", encoding="utf-8-sig") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            for query, documents in pooled.items():
-                for document in documents:
-                    title, text = passages.known[document]
-                    writer.writerow([query, queries[query], document, title, text, ""])
-                    lines += 1
+            yield file
     except FileExistsError:
         raise InvalidInput(
             f"{path} exists: grades may be in it; name another file, or take it away"
         ) from None
-    return lines
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read(path: Path) -> tuple[Mapping[str, str], Qrels]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from commands.search.analysing import write_sheet
 from evaluation.judged import judgments, sheets
 from evaluation.scores.raw import collect
 from evaluation.unjudged import query_log
 from m3.errors import InvalidInput
+from m3.settings import load_settings
 from m3.types import Codec
 from search.service import SearchService
 from tests.search.library import COLLECTION, KnownQueries, example, library, passages_of
@@ -50,6 +52,32 @@ def test_what_is_filled_in_comes_back(tmp_path: Path, delimiter: str) -> None:
     query = rows[0]["query_id"]
     assert judged.qrels == {query: {rows[0]["document_id"]: 2, rows[1]["document_id"]: 0}}
     assert judged.queries == {query: QUERIES[query]}
+
+
+def test_a_place_for_a_sheet_is_made_sure_of(tmp_path: Path) -> None:
+    sheets.check(tmp_path / "new.csv")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InvalidInput, match=r"missing/x\.csv cannot be written: No such file"):
+        sheets.check(tmp_path / "missing/x.csv")
+    (tmp_path / "graded.csv").write_text("2")
+    with pytest.raises(InvalidInput, match="grades may be in it"):
+        sheets.check(tmp_path / "graded.csv")
+    assert (tmp_path / "graded.csv").read_text() == "2"
+
+
+def test_a_sheet_is_refused_before_any_query_is_searched(tmp_path: Path) -> None:
+    """No node and no store is asked: there are none."""
+    (tmp_path / "log.txt").write_text("a query\n")
+    wanted = write_sheet(
+        tmp_path / "log.txt",
+        load_settings(home=tmp_path),
+        COLLECTION,
+        tmp_path / "missing/x.csv",
+        count=1,
+        top=1,
+    )
+    with pytest.raises(InvalidInput, match=r"missing/x\.csv cannot be written"):
+        asyncio.run(wanted)
 
 
 def test_a_sheet_favours_no_method_and_tells_no_order(tmp_path: Path) -> None:
