@@ -12,7 +12,7 @@ from pathlib import Path
 
 import xxhash
 
-from m3.errors import InvalidConfiguration, StorageFull
+from m3.errors import InvalidConfiguration, StorageFull, TablesUnreachable
 from store.places.place import Lease, Stored
 
 _RECORD = "collection.json"
@@ -47,10 +47,13 @@ class FolderPlace:
         return sorted(path.parent.name for path in self.root.glob(f"*/{_RECORD}"))
 
     def read(self, name: str) -> Stored | None:
+        path = self.root / name / _RECORD
         try:
-            data = (self.root / name / _RECORD).read_bytes()
-        except FileNotFoundError:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise TablesUnreachable(f"cannot read {path}: {error.strerror}") from error
         return Stored(data, xxhash.xxh3_128_hexdigest(data))
 
     def swap(self, name: str, tag: str | None, data: bytes) -> bool:

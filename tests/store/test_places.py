@@ -12,7 +12,7 @@ from typing import Any
 import obstore
 import pytest
 
-from m3.errors import InvalidConfiguration, LeaseLost, TablesUnreachable
+from m3.errors import InvalidConfiguration, LeaseLost, StorageFull, TablesUnreachable
 from store.places import bucket as bucket_module
 from store.places.bucket import BucketPlace
 from store.places.folder import FolderPlace
@@ -101,6 +101,18 @@ class TestFolderPlace(PlaceContract):
     @pytest.fixture
     def place(self, tmp_path: Path) -> Place:
         return FolderPlace(tmp_path / "tables")
+
+    def test_a_file_of_a_collections_name_is_none(self, place: Place, tmp_path: Path):
+        (tmp_path / "tables/docs").write_text("a note")
+        assert place.names() == []
+        assert place.read("docs") is None
+        with pytest.raises(StorageFull, match="docs"):
+            place.swap("docs", None, b"{}")
+
+    def test_a_record_that_cannot_be_read_is_told(self, place: Place, tmp_path: Path):
+        (tmp_path / "tables/docs/collection.json").mkdir(parents=True)
+        with pytest.raises(TablesUnreachable, match=r"cannot read .*docs"):
+            place.read("docs")
 
 
 @pytest.fixture(scope="module")
