@@ -1,8 +1,9 @@
-"""Typed filters: what they mean (`matches`) and what Milvus is asked (`to_milvus`).
+"""Typed filters: how they are read, and what they mean (`matches`).
 
 A filter is a structure, never an expression string. `matches` is the one definition: the
-Milvus expression may let more through (the embedded engine knows no negation), never less,
-and every row that comes back is held against `matches` again.
+expression that Milvus is asked (`index/milvus_filters.py`) may let more through (the embedded
+engine knows no negation), never less, and every row that comes back is held against `matches`
+again.
 """
 
 from __future__ import annotations

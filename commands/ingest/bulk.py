@@ -56,9 +56,10 @@ def write(
     json: Json = False,
     home: Home = None,
 ) -> None:
-    """Write the rows that the index lacks as Parquet files for Milvus, and read all of them back.
+    """Write all rows as Parquet files for an empty index in Milvus, and read all of them back.
 
-    Of the newest version, published or not. Exit code 4 where a file differs from the table.
+    Of the newest version, published or not. Refused where the index has rows. Exit code 4 where
+    a file differs from the table.
     """
     from commands.counting import counted  # noqa: PLC0415 - keeps --help quick
     from ingest.sharding import Shard  # noqa: PLC0415
