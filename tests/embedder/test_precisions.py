@@ -226,6 +226,15 @@ def test_e4m3_is_a_row_by_its_scale_and_nothing_larger_is_written(dtype):
     assert torch.equal(values.float(), (rows.float() / expected).to(E4M3).float())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_a_gpu_rounds_to_e4m3_as_a_cpu_does():
+    torch.manual_seed(0)
+    rows = (torch.randn(9, 64) * torch.logspace(-4, 3, 9)[:, None]).bfloat16()
+    for there, here in zip(to_e4m3(rows.to(GPU)), to_e4m3(rows), strict=True):
+        torch.testing.assert_close(there.cpu().float(), here.float(), rtol=0.13, atol=0)
+
+
 def test_e4m3_keeps_the_largest_zeros_and_what_is_not_finite():
     rows = torch.tensor([[1e-6, -3e4, 3e4], [0.0, 0.0, 0.0], [1.0, float("inf"), 0.0]])
     values, scales = to_e4m3(rows)
