@@ -28,9 +28,12 @@ class Lengths:
         self._longest = longest
         self._characters, self._tokens = _FIRST * _SPREAD * _FIRST_TOKENS, float(_FIRST_TOKENS)
 
-    def tokens(self, texts: Sequence[str] | Sequence[Sequence[int]]) -> int:
-        """Of texts as they came, or of their token ids."""
-        return sum(min(max(self._of(text), SHORTEST), self._longest) for text in texts)
+    def tokens(
+        self, texts: Sequence[str] | Sequence[Sequence[int]], max_length: int | None = None
+    ) -> int:
+        """Of texts as they came, or of their token ids; each is cut to `max_length`."""
+        most = min(max_length or self._longest, self._longest)
+        return sum(min(max(self._of(text), SHORTEST), most) for text in texts)
 
     def learn(self, texts: Sequence[str], tokenized: Sequence[TokenizedText]) -> None:
         """What a request's texts turned out to have; one that was cut says nothing."""

@@ -162,7 +162,7 @@ def admit(request: Request, body: RerankRequest, service: EmbeddingService) -> N
     """Raises what is refused before it is tokenised."""
     refuse_too_many(request, body.documents, "documents")
     body.fusion()
-    service.refuse_if_full(body.documents, "passage")
+    service.refuse_if_full(body.documents, "passage", max_length=body.max_tokens_per_doc)
 
 
 ENTRIES = tuple(Entry(path, RerankRequest, admit, "passage") for path in PATHS)

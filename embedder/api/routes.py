@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from email.message import Message
 from functools import lru_cache
@@ -12,7 +13,7 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from embedder.api.admission import refuse_too_long, refuse_too_many
-from embedder.api.answers import encode_answer
+from embedder.api.answers import dumps, encode_answer
 from embedder.api.early import Entry
 from embedder.api.node import service_of
 from embedder.api.schemas import (
@@ -21,10 +22,10 @@ from embedder.api.schemas import (
     Model,
     Models,
     TokenizeAnswer,
-    TokenizedItem,
     TokenizeRequest,
 )
 from embedder.api.service import EmbeddingService, refuse_truncated
+from embedder.model.tokens import TokenizedText
 from m3 import tracing
 from m3.codec import MEDIA_TYPE, to_bytes
 from m3.errors import InvalidInput
@@ -70,7 +71,9 @@ def admit(request: Request, body: EncodeRequest, service: EmbeddingService) -> N
     """Raises what is refused before it is tokenised."""
     refuse_too_many(request, body.input)
     _binary_codec(request)
-    service.refuse_if_full(body.input, body.kind, _timeout(body))
+    service.refuse_if_full(
+        body.input, body.kind, max_length=body.max_length, timeout=_timeout(body)
+    )
 
 
 ENTRY = Entry("/v1/encode", EncodeRequest, admit, "query")
@@ -96,20 +99,33 @@ def _timeout(body: EncodeRequest) -> float | None:
     return body.deadline_ms and body.deadline_ms / 1000
 
 
-@routes.post("/tokenize", summary="What the model reads of each text", responses=problems(503))
-async def tokenize(request: Request, body: TokenizeRequest, service: Service) -> TokenizeAnswer:
+@routes.post(
+    "/tokenize",
+    summary="What the model reads of each text",
+    response_model=TokenizeAnswer,
+    responses=problems(503),
+)
+async def tokenize(request: Request, body: TokenizeRequest, service: Service) -> Response:
     """Token ids, special ones included, and each as the vocabulary writes it."""
     refuse_too_many(request, body.input)
     tokenized = await service.tokenize(body.input, body.max_length)
+    refuse_too_long(request, tokenized)
+    content = await asyncio.to_thread(_tokenize_answer, service, tokenized)
+    return Response(content, media_type="application/json")
+
+
+def _tokenize_answer(service: EmbeddingService, tokenized: Sequence[TokenizedText]) -> bytes:
+    """The JSON that `TokenizeAnswer` describes."""
     pieces = service.tokenizer.pieces
-    return TokenizeAnswer(
-        model=service.info.id,
-        fingerprint=service.info.fingerprint,
-        data=[
-            TokenizedItem(index=i, ids=text.ids, pieces=pieces(text.ids), truncated=text.truncated)
+    answer = {
+        "model": service.info.id,
+        "fingerprint": service.info.fingerprint,
+        "data": [
+            {"index": i, "ids": text.ids, "pieces": pieces(text.ids), "truncated": text.truncated}
             for i, text in enumerate(tokenized)
         ],
-    )
+    }
+    return dumps(answer)
 
 
 @routes.get(

@@ -54,7 +54,7 @@ class EmbeddingService:
                 it may not be cut; the message names the item.
             M3Error: what `Batcher.submit` raises.
         """
-        self.refuse_if_full(texts, kind, timeout)
+        self.refuse_if_full(texts, kind, max_length=max_length, timeout=timeout)
         tokenized = await self.tokenize(texts, max_length)
         if not truncate:
             refuse_truncated(tokenized, max_length or self.info.max_tokens)
@@ -82,18 +82,21 @@ class EmbeddingService:
         self,
         texts: Sequence[str] | Sequence[Sequence[int]],
         kind: Kind,
+        *,
+        max_length: int | None = None,
         timeout: float | None = None,
     ) -> None:
         """Refuse what would be refused anyway, before the work of tokenising it.
 
         Args:
             texts: as they came, or their token ids.
+            max_length: tokens that are read of each; unset: the model's limit.
 
         Raises:
             Overloaded: so many texts of such length cannot wait now; when to come back.
         """
         try:
-            self.batcher.refuse_if_full(kind, self.lengths.tokens(texts), timeout)
+            self.batcher.refuse_if_full(kind, self.lengths.tokens(texts, max_length), timeout)
         except M3Error as error:
             self.metrics.errors.labels(error.code).inc()
             raise

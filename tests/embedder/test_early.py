@@ -178,6 +178,21 @@ async def test_queries_and_other_paths_come_through_while_passages_are_refused(p
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/encode", {"input": [LONG] * 4, "max_length": 64}),
+        ("/v1/rerank", {"query": "q", "documents": [LONG] * 4, "max_tokens_per_doc": 64}),
+    ],
+)
+async def test_of_a_text_no_more_is_counted_than_is_read(path, body):
+    # 256 tokens, where four texts of the model's length would be thousands.
+    async with filled({"passage": 6400}) as app, client_of(app) as http:
+        beneath = router_replaced(app)
+        assert (await http.post(path, json=body)).status_code == 204
+    assert beneath == [path]
+
+
+@pytest.mark.parametrize(
     ("path", "body", "status"),
     [
         ("/v1/encode", {**PASSAGE, "kind": "document"}, 400),

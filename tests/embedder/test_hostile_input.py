@@ -159,6 +159,7 @@ def test_more_tokens_than_one_request_may_have(http):
         "/v1/encode": {"input": texts},
         "/v1/embeddings": {"input": texts, "truncate": True},
         "/v1/rerank": {"query": "q", "documents": texts},
+        "/v1/tokenize": {"input": texts},
     }
     for path, body in bodies.items():
         answer = http.post(path, json=body)
