@@ -17,7 +17,15 @@ from ingest.pooling import all_pooled
 from ingest.running.fleet import Fleet, Leave
 from ingest.running.planning import Work
 from m3 import tracing
-from m3.errors import InvalidInput, M3Error, NotComputed, Overloaded, Unreachable, WorkerLost
+from m3.errors import (
+    EmbedderUnreachable,
+    InvalidInput,
+    M3Error,
+    NotComputed,
+    Overloaded,
+    Unreachable,
+    WorkerLost,
+)
 from m3.types import EmbeddingBatch, Representation, text_hash
 from store.contract import Collection, CollectionSpec
 
@@ -25,8 +33,11 @@ T = TypeVar("T")
 OnNote = Callable[[str], None]
 
 _PAUSE_SECONDS = 1.0
-_REFUSALS = (InvalidInput, NotComputed, WorkerLost)
+_FAILURES = (NotComputed, WorkerLost)
+"""A text's own fault, unless its node fails at any text."""
+_REFUSALS = (InvalidInput, *_FAILURES)
 """Of one text, whoever is asked."""
+_HARMLESS = "text"
 
 
 @dataclass(slots=True)
@@ -101,7 +112,7 @@ class Embedder:
         while left:
             some = left.pop()
             try:
-                batch = await self._patience.answer(partial(self._ask, some, texts, leave))
+                batch = await self._patience.answer(partial(self._fairly, some, texts, leave))
             except _REFUSALS as error:
                 if (place := _refused(some, error)) is None:
                     middle = len(some) // 2
@@ -118,6 +129,31 @@ class Embedder:
         if self._spec.pooling == 1:
             return vectors
         return await to_thread.run_sync(all_pooled, vectors, self._spec.pooling)
+
+    async def _fairly(
+        self, some: Sequence[str], tokens: Mapping[str, int], leave: Leave
+    ) -> EmbeddingBatch:
+        """As `_ask`; a node that fails at any text is as good as away, and its texts are not lost.
+
+        Raises:
+            EmbedderUnreachable: it fails at a harmless text too.
+        """
+        try:
+            return await self._ask(some, tokens, leave)
+        except _FAILURES as error:
+            if _refused(some, error) is None:
+                raise
+            harmless = partial(self._ask, [_HARMLESS], {_HARMLESS: 3}, leave)
+            try:
+                await self._patience.answer(harmless)
+            except _FAILURES as fault:
+                raise EmbedderUnreachable(
+                    f"the embedder computes nothing, see its node's log: {fault}"
+                ) from error
+            except (Unreachable, Overloaded):
+                # As where the text has just ended the node's workers: it is not sent once more.
+                raise error from None
+            raise
 
     async def _ask(
         self, some: Sequence[str], tokens: Mapping[str, int], leave: Leave

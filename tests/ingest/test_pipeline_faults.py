@@ -109,6 +109,35 @@ async def test_a_text_that_no_node_computes_fails_alone(
     assert flaky.calls < 30, "found by halves, not one by one"
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "error", [NotComputed("input[0]: no numbers"), NotComputed("no device"), WorkerLost("lost")]
+)
+async def test_a_node_that_computes_nothing_costs_no_document(
+    flaky: FlakyClient, collection: Collection, error: M3Error
+):
+    """Until another one is asked, or it is mended."""
+    notes: list[str] = []
+    flaky.script = [error] * 20
+    report = await run(docs(50), collection, flaky, patience=60, on_note=notes.append)
+    assert counts(report) == (50, 50, 0, 0)
+    assert "the embedder computes nothing" in notes[0]
+    flaky.refuses = ("", error)
+    with pytest.raises(EmbedderUnreachable, match="computes nothing"):
+        await run(docs(100)[50:], collection, flaky, patience=0.05)
+    assert collection.status().documents == 50
+
+
+async def test_a_text_that_leaves_no_worker_is_not_sent_again(
+    flaky: FlakyClient, collection: Collection
+):
+    flaky.script = [WorkerLost("it ended two workers"), NotReady("loading")]
+    rejects: list[Reject] = []
+    await run(docs(1), collection, flaky, rejects, patience=0)
+    assert [reject.reason for reject in rejects] == ["it ended two workers"]
+    assert (flaky.script, flaky.texts) == ([], [])
+
+
 async def test_a_refusal_that_names_its_text_costs_one_more_request(
     client: CountingClient, collection: Collection
 ):
