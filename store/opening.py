@@ -35,7 +35,6 @@ from store.table.table import Table
 _CACHE_SHARE = 8
 """One part in so many of what is left, for rows."""
 
-# The standard library's logger: silent until a command configures its logs.
 _log = logging.getLogger("m3.store")
 
 
