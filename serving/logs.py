@@ -66,6 +66,22 @@ def _add_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _escaped(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Callers choose paths, names and ids: none may command a terminal or forge a line."""
+    return {
+        name: _printable(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
+
+
 class _SharedFile(RotatingFileHandler):
     """A rotating file for every server that has it: one writes at a time, and each follows."""
 
@@ -116,5 +132,5 @@ def _handler(settings: Settings) -> logging.Handler:
 def _renderers(settings: Settings) -> list[Processor]:
     terminal = settings.log_file is None and sys.stderr.isatty()
     if settings.log_format == "console" or (settings.log_format == "auto" and terminal):
-        return [structlog.dev.ConsoleRenderer(colors=terminal)]
+        return [_escaped, structlog.dev.ConsoleRenderer(colors=terminal)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

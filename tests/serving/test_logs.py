@@ -57,6 +57,16 @@ def test_a_file_is_begun_anew_and_the_oldest_falls_away(tmp_path):
     assert json.loads(newest)["number"] == LINES - 1
 
 
+def test_what_a_caller_chose_commands_no_terminal(capsys):
+    configure(Settings(log_format="console"))
+    log = structlog.stdlib.get_logger("m3.test")
+    log.info("request", path="/\x1b[2J\u202eé雪", status=404)
+    logging.getLogger("a library").warning("%s is\nnothing", "\x9b2J")
+    first, second = capsys.readouterr().err.splitlines()
+    assert r"path=/\x1b[2J\u202eé雪" in first
+    assert r"\x9b2J is\nnothing" in second
+
+
 def test_processes_share_a_file_and_lose_nothing(tmp_path):
     context = multiprocessing.get_context("spawn")
     writers = [
