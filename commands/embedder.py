@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from commands.console import print_json, run
-from m3.errors import ModelMismatch
+from m3.errors import InvalidInput, ModelMismatch
 from m3.settings import Precision, load_settings
 from m3.types import OUTPUTS, ModelInfo, Representation
 
@@ -85,6 +85,7 @@ def encode(
     from embedder.encoders.loading import load_encoder  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
 
+    _refuse_no_text(texts)
     settings = load_settings(model=model, log_level="warning")
     configure(settings)
     encoder = load_encoder(settings)
@@ -149,6 +150,15 @@ def stand_in(
         print_json({"directory": str(built)})
     else:
         typer.echo(f"English-only stand-in at {built}\nserve it: m3-embedder serve --model {built}")
+
+
+def _refuse_no_text(texts: Sequence[str]) -> None:
+    """Raises InvalidInput for an argument of bytes that are no UTF-8, which Python lets come in."""
+    for number, text in enumerate(texts, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"TEXT {number} is not UTF-8: write it in that encoding") from error
 
 
 def _summary(

@@ -52,6 +52,13 @@ def test_an_interrupt_ends_with_130(stand_in):
         assert "Traceback" not in process.output()
 
 
+def test_a_text_that_is_no_utf8_is_refused_before_the_model_is_touched():
+    status, output = ended("encode", "--model", "/no/such/folder", "fine", "no \udcff text")
+    assert status == 2
+    assert last_line(output) == "error: TEXT 2 is not UTF-8: write it in that encoding"
+    assert "Traceback" not in output
+
+
 def test_a_taken_port_is_told_before_the_model_is_touched():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
