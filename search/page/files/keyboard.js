@@ -1,15 +1,17 @@
 import { find } from "./dom.js";
+import { storage } from "./storage.js";
 
 const KEPT = "m3-keys";
+const browser = storage("localStorage");
 const TYPED = "input:not([type=radio], [type=checkbox], [type=range]), textarea";
 
 /** Whether single letters do something: they get in the way of some who speak to their machine. */
 const letters = {
   get on() {
-    return localStorage.getItem(KEPT) !== "off";
+    return browser.getItem(KEPT) !== "off";
   },
   set on(is) {
-    localStorage.setItem(KEPT, is ? "on" : "off");
+    browser.setItem(KEPT, is ? "on" : "off");
   },
 };
 
