@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from tests.search.served import served
 from tests.serving.keys import keys_file, line
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 SCHEMES = ("light", "dark")
 PAPER = {"light": "rgb(255, 255, 255)", "dark": "rgb(19, 20, 23)"}
@@ -166,6 +167,47 @@ def test_an_answer_that_was_overtaken_is_dropped(reader: Reader) -> None:
     assert reader.page.locator("#results").get_attribute("aria-busy") == "false"
 
 
+def hold(page: Page, calls: str) -> list[Route]:
+    """Calls of the API that are not let through yet."""
+    held: list[Route] = []
+
+    def noted(route: Route) -> None:
+        held.append(route)
+
+    page.route(calls, noted)
+    return held
+
+
+def test_what_is_typed_before_the_collections_are_known_is_searched_for(reader: Reader) -> None:
+    page = reader.page
+    held = hold(page, "**/v1/collections")
+    filter_ = {"field": "lang", "op": "eq", "value": "de"}
+    with page.expect_request("**/v1/collections"):
+        reader.open(query="", collection=BOOKS, filter=json.dumps(filter_))
+    query = page.get_by_label("Query")
+    query.fill("karpfen")
+    query.press("Enter")
+    query.fill("karpfen und hecht")
+    body = reader.asked(held[0].continue_)
+    assert (body["query"], body["collection"], body["filter"]) == ("karpfen", BOOKS, filter_)
+    assert query.input_value() == "karpfen und hecht"
+    assert reader.ids() == ["karpfen"]
+
+
+def test_what_is_asked_while_a_collection_is_looked_at_stands(reader: Reader) -> None:
+    page = reader.page
+    held = hold(page, f"**/v1/collections/{BOOKS}")
+    with page.expect_request(f"**/v1/collections/{BOOKS}"):
+        reader.open()
+    query = page.get_by_label("Query")
+    query.fill("karpfen")
+    reader.asked(lambda: query.press("Enter"))
+    held[0].continue_()
+    page.locator("#counts:not(:empty)").wait_for(state="attached")
+    assert reader.ids()[0] == "karpfen"
+    assert "query=karpfen" in page.url
+
+
 def test_errors_say_what_to_change(reader: Reader) -> None:
     reader.open(collection="elsewhere")
     assert "no collection 'elsewhere'; there are: books, lame" in reader.told().lower()
@@ -236,6 +278,44 @@ def test_a_key_is_asked_for_and_kept_by_the_tab_alone(loaded: BrowserContext, lo
         page.get_by_role("button", name="Forget key").click()
         secret.wait_for()
         page.close()
+
+
+def test_a_key_that_may_not_read_can_be_forgotten(loaded: BrowserContext, tmp_path: Path) -> None:
+    keys = keys_file(tmp_path / "keys", line("quill", scopes=["write"]))
+    with served(little_app({BOOKS: LIBRARY}, keys_file=keys)) as url:
+        page = visit(loaded, url).page
+        page.goto(url)
+        secret = page.get_by_label("This API asks for a key")
+        secret.fill("quill")
+        secret.press("Enter")
+        page.get_by_role("alert").wait_for()
+        page.get_by_role("button", name="Forget key").click()
+        secret.wait_for()
+        page.close()
+
+
+BLOCKED = """
+const refused = { get() { throw new DOMException("no", "SecurityError"); } };
+for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(window, name, refused);
+"""
+
+
+def test_a_browser_that_keeps_nothing_is_enough(chromium: Browser, locked: str) -> None:
+    seen = visit(chromium, locked)
+    page = seen.page
+    page.add_init_script(BLOCKED)
+    page.goto(f"{locked}/?query=karpfen&collection={BOOKS}")
+    secret = page.get_by_label("This API asks for a key")
+    secret.fill("sesame")
+    secret.press("Enter")
+    page.locator("#hit-0").wait_for()
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_label("letters do this").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("j")
+    assert focused(page) == "help"
+    assert all("Failed to load resource" in each for each in seen.complaints)
+    page.close()
 
 
 def test_without_a_collection_it_says_how_to_make_one(chromium: Browser) -> None:

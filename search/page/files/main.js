@@ -10,7 +10,8 @@ import { fromAddress, toAddress } from "./state.js";
 
 const TITLE = document.title;
 let state = fromAddress(location.search);
-let collections = [];
+/** Null while they are asked for: nothing is searched before it is known where. */
+let collections = null;
 let answered = {};
 let running = new AbortController();
 
@@ -28,12 +29,15 @@ const results = new Results({
 
 /** Search, and have the address say so; an answer that comes after a later question is dropped. */
 async function search(asked, remember) {
-  state = asked;
+  // Until the collections are known, the form shows neither the address's nor its filter.
+  const { collection, filter } = state;
+  state = collections === null ? { ...asked, collection, filter } : asked;
   if (remember) address(remember);
   tell();
   running.abort();
   running = new AbortController();
   const { signal } = running;
+  if (collections === null) return;
   if (!asked.similar && !asked.query.trim()) {
     results.busy(false);
     results.clear();
@@ -87,16 +91,17 @@ function fail(error) {
   notices.problem(error, error.status === 410 ? [first] : later ? [again] : []);
 }
 
-/** The collections there are, the form as the state has it, and its search. */
+/** The collections there are, and the state's search. */
 async function open() {
+  find("#forget").hidden = key.get() === null;
   try {
     ({ collections } = await call("v1/collections"));
   } catch (error) {
+    collections ??= [];
     fail(error);
     return;
   }
   find("#access").hidden = true;
-  find("#forget").hidden = key.get() === null;
   find("#docs").hidden = key.get() !== null;
   find("#none").hidden = collections.length > 0;
   await restore(state);
@@ -105,10 +110,10 @@ async function open() {
 async function restore(kept) {
   const names = collections.map((each) => each.name);
   form.offer(names, kept.collection);
-  form.show(kept);
   const collection = kept.collection || (names[0] ?? "");
   // What the chooser shows: an address may name a collection that is none.
   await choose(form.state.collection, kept.filter);
+  if (state !== kept) return;
   await search({ ...kept, collection });
 }
 
@@ -135,7 +140,8 @@ const count = (number, what) => `${number.toLocaleString("en")} ${what}${number 
 
 addEventListener("popstate", () => {
   state = fromAddress(location.search);
-  restore(state);
+  form.show(state);
+  if (collections !== null) restore(state);
 });
 find("#access").addEventListener("submit", (event) => {
   event.preventDefault();
