@@ -26,7 +26,6 @@ from serving.audit import about
 from serving.keys.caller import MayAdminister, MayRead, MayWrite
 
 _Parts = Annotated[Parts, Depends(parts_of)]
-_Source = Annotated[str, Query(description="Where the document is from.")]
 
 
 def _utf8(value: str) -> str:
@@ -37,6 +36,7 @@ def _utf8(value: str) -> str:
 
 
 _DocumentId = Annotated[str, Path(description="May hold slashes."), AfterValidator(_utf8)]
+_Source = Annotated[str, Query(description="Where the document is from."), AfterValidator(_utf8)]
 
 _DOCUMENT = "/v1/collections/{collection}/documents/{document_id:path}"
 

@@ -278,11 +278,13 @@ async def test_a_document_goes_to_the_writer_as_it_is(api, notes):
     assert notes.documents == [(COLLECTION, expected)] * 2
 
 
-@pytest.mark.parametrize("id_", ["%FF", "a%ED%A0%80"])
-async def test_an_id_that_is_not_utf8_is_refused(api, notes, id_):
+@pytest.mark.parametrize("bytes_", ["%FF", "a%ED%A0%80"])
+@pytest.mark.parametrize(("item", "place"), [("document_id", "{}"), ("source", "d003?source={}")])
+async def test_what_names_a_document_is_utf8(api, notes, item, place, bytes_):
     for method in ("GET", "PUT", "DELETE"):
-        answer = await api.request(method, f"{DOCUMENTS}/{id_}", json={"text": "words"})
-        assert "document_id: not UTF-8" in reason(answer, 400)
+        path = f"{DOCUMENTS}/{place.format(bytes_)}"
+        answer = await api.request(method, path, json={"text": "words"})
+        assert f"{item}: not UTF-8" in reason(answer, 400)
     assert not notes.documents
 
 
