@@ -59,8 +59,8 @@ def create_app(
         lifecycle: what `/readyz` answers from; ready from the start unless it has a check.
         registry: where the caller's own metrics are; `/metrics` shows it.
         answer_headers: headers that every answer carries, asked at each.
-        error_shapes: by path or a route's template, error bodies for routes that follow another
-            API's manners.
+        error_shapes: by a route's template, error bodies for routes that follow another API's
+            manners.
         is_open: paths that need no key where keys are configured; probes never do.
         is_quiet: paths whose requests are logged at debug, as those of probes are.
 
@@ -76,7 +76,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.router.route_class = StrictRoute
-    app.state.error_shapes = dict(error_shapes or {})
+    app.state.error_shapes = problems.ErrorShapes(error_shapes or {})
     app.state.lifecycle = lifecycle
     app.state.any_host = False
     metrics = HttpMetrics(registry or CollectorRegistry())

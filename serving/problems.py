@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, compile_path
 from starlette.types import Scope
 
 from m3.errors import (
@@ -71,11 +71,20 @@ ErrorShape: TypeAlias = Callable[[Problem], dict[str, Any]]
 """What a path that follows another API's manners answers in place of a problem document."""
 
 
+class ErrorShapes:
+    """Shapes by the paths that have them: a request may be refused before it has a route."""
+
+    def __init__(self, by_template: Mapping[str, ErrorShape]) -> None:
+        self._shapes = [(compile_path(path)[0], shape) for path, shape in by_template.items()]
+
+    def of(self, path: str) -> ErrorShape | None:
+        return next((shape for pattern, shape in self._shapes if pattern.match(path)), None)
+
+
 def respond(scope: Scope, problem: Problem) -> Response:
     """The answer for `problem`, in the shape that the request's path has."""
-    shapes: Mapping[str, ErrorShape] = scope["app"].state.error_shapes
-    route = getattr(scope.get("route"), "path", "")
-    shape = shapes.get(scope["path"]) or shapes.get(route)
+    shapes: ErrorShapes = scope["app"].state.error_shapes
+    shape = shapes.of(scope["path"])
     return Response(
         orjson.dumps(shape(problem) if shape else problem.document()),
         status_code=problem.status,

@@ -196,6 +196,21 @@ async def test_a_path_may_have_its_own_error_shape_and_every_answer_its_headers(
             assert (await client.get(path)).headers["x-queue-tokens"] == "7"
 
 
+@pytest.mark.parametrize(
+    ("path", "shaped"), [("/v1/echo", True), ("/v1/models/a/b", True), ("/v1/models", False)]
+)
+async def test_a_path_has_its_error_shape_before_it_has_a_route(tmp_path, path, shaped):
+    shape = {"error": "ours"}
+    app = make(
+        settings=Settings(api_keys_file=keys_file(tmp_path, "first")),
+        error_shapes=dict.fromkeys(("/v1/echo", "/v1/models/{name:path}"), lambda _: shape),
+    )
+    async with client_of(app) as client:
+        answer = await client.get(path)
+    assert answer.status_code == 401
+    assert (answer.json() == shape) is shaped
+
+
 def keys_file(tmp_path: Path, *keys: str) -> Path:
     file = tmp_path / "keys"
     digests = [hashlib.sha256(key.encode()).hexdigest() for key in keys]
