@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.measuring.significance import CONFIDENCE, SEED, Interval, interval, randomisation_p
@@ -66,9 +65,3 @@ def compare(metric: str, a: F64, b: F64, *, seed: int = SEED) -> Comparison:
         ties=len(a) - wins - losses,
         noise=p >= 1 - CONFIDENCE or low <= 0 <= high,
     )
-
-
-def in_common(a: Sequence[str], b: Sequence[str]) -> list[str]:
-    """The queries of both, in the order of the first."""
-    known = set(b)
-    return [query for query in a if query in known]
