@@ -22,6 +22,7 @@ _BETWEEN_FIELDS = (
     b'"page: ',
     b"page is of another search",
     b"and not be blank",
+    b"not UTF-8",
     b'"chunking.',
 )
 """Refusals of what depends on several fields, on the collection, or on what counts as blank."""
