@@ -34,6 +34,8 @@ from serving.limits import BodyLimit
 
 HOME = "/"
 CALL = "/gradio_api/run/predict"
+AGAIN = "/gradio_api/app_id"
+"""What a page that found nobody asks every other second: told anything, it loads itself anew."""
 FILES = ("/theme.css", "/favicon.ico", "/manifest.json")
 FOLDERS = ("/assets/", "/static/")
 """With `FILES` what a browser loads: Gradio's own program, style and icons."""
@@ -48,7 +50,7 @@ _log = structlog.stdlib.get_logger("m3.page")
 
 def is_open(path: str) -> bool:
     """Whether the page answers there: without a key, for a person types it into the page."""
-    return path in {HOME, CALL} or is_file(path)
+    return path in {HOME, CALL, AGAIN} or is_file(path)
 
 
 def is_file(path: str) -> bool:
@@ -61,6 +63,7 @@ def install(app: FastAPI, node: Node) -> None:
     door = Door(node, keys_of(app))
     app.user_middleware.append(Middleware(CallLimit, seconds=node.settings.max_request_seconds))
     app.add_api_route(HOME, door.home, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route(AGAIN, door.again, methods=["GET"], include_in_schema=False)
     app.add_api_route(CALL, door.call, methods=["POST"], include_in_schema=False)
     for path in (*FILES, *(f"{folder}{{path:path}}" for folder in FOLDERS)):
         app.add_api_route(path, door.file, methods=["GET"], include_in_schema=False)
@@ -113,6 +116,10 @@ class Door:
             self._drawing = threading.Thread(target=self._draw, name="m3-page", daemon=True)
             self._drawing.start()
         return notice("The page is loading.", again=True)
+
+    async def again(self) -> dict[str, str]:
+        """That somebody is there again."""
+        return {"app_id": "m3-embedder"}
 
     async def file(self) -> Response:
         """Gradio's own files."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -278,17 +278,22 @@ def test_too_much_is_told_and_then_the_table_is_gone(page):
     page.locator("table.m3-scores").wait_for(state="detached")
 
 
-def test_who_presses_again_is_answered_as_the_fields_are_then(page):
-    held: list[Any] = []
+def first_waits(held: list[Any]) -> Callable[[Any], None]:
+    """A route's handler that holds up the first request, and puts it there."""
 
-    def first_waits(route: Any) -> None:
+    def handle(route: Any) -> None:
         if held:
             route.continue_()
         else:
             held.append(route)
 
+    return handle
+
+
+def test_who_presses_again_is_answered_as_the_fields_are_then(page):
+    held: list[Any] = []
     passages = page.get_by_label("Passages, one a line", exact=True)
-    page.route("**/run/predict", first_waits)
+    page.route("**/run/predict", first_waits(held))
     try:
         for text in ("asked first", "asked then"):
             passages.fill(text)
@@ -321,6 +326,32 @@ def test_a_browser_asks_nobody_else_and_has_nothing_to_complain_of(page, opened)
     assert opened.complaints == []
     # Nothing stays open that a draining node would have to wait for.
     assert not [url for url in opened.requested if "heartbeat" in url or "queue" in url]
+
+
+def test_a_page_that_lost_its_node_comes_back_by_itself(page_url, chromium):
+    page = open_page(chromium, page_url).page
+    page.evaluate("window.before = true")
+    page.route("**/run/predict", lambda route: route.abort())
+    page.get_by_role("button", name="Compare").click()
+    page.wait_for_function("!window.before")
+    page.unroute("**/run/predict")
+    page.get_by_role("button", name="Compare").click()
+    page.locator("table.m3-scores").wait_for()
+
+
+def test_it_shows_that_the_node_computes(page):
+    held: list[Any] = []
+    page.route("**/run/predict", first_waits(held))
+    try:
+        page.get_by_role("button", name="Compare").click()
+        page.wait_for_function(
+            "[...document.querySelectorAll('.block')].some(block => block.checkVisibility()"
+            " && getComputedStyle(block, '::after').content.includes('The node computes'))"
+        )
+        held[0].continue_()
+        page.locator("table.m3-scores").wait_for()
+    finally:
+        page.unroute("**/run/predict")
 
 
 def test_with_keys_the_page_asks_for_one_and_ends_at_once(chromium, stand_in, tmp_path):

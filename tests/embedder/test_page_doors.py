@@ -51,7 +51,16 @@ def gradio_routes() -> list[tuple[str, str]]:
     return sorted(found)
 
 
-OURS = {"/", "/theme.css", "/favicon.ico", "/manifest.json", "/docs", "/openapi.json", "/redoc"}
+OURS = {
+    "/",
+    "/gradio_api/app_id",
+    "/theme.css",
+    "/favicon.ico",
+    "/manifest.json",
+    "/docs",
+    "/openapi.json",
+    "/redoc",
+}
 
 
 def test_no_other_route_of_gradio_is_reached_and_none_takes_a_file(http, uploads):
