@@ -13,8 +13,13 @@ from m3.errors import Forbidden
 from serving.keys.check import EXEMPT
 
 
+_PRIVATE = (".localhost", ".local", ".internal")
+"""Ends of names that no public name server may answer for."""
+
+
 class HostCheck:
-    """Lets pass what asks for an address, `localhost` or the host of an allowed origin, and probes.
+    """Lets pass what asks for an address, a private name or the host of an allowed origin, and
+    probes.
 
     A page can have its own name lead to this machine (DNS rebinding), and then is of our origin to
     its browser. It has no key; where none is asked for, only the name tells it from our own pages.
@@ -23,7 +28,7 @@ class HostCheck:
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         self._app = app
-        self._names = {"localhost", *(urlsplit(origin).hostname for origin in origins)}
+        self._names = {urlsplit(origin).hostname for origin in origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in EXEMPT:
@@ -34,7 +39,8 @@ class HostCheck:
         """Raises Forbidden."""
         host = Headers(scope=scope).get("host", "")
         name = _name(host)
-        if name in self._names or _is_address(name) or scope["app"].state.any_host:
+        known = name in self._names or _is_address(name) or _is_private(name)
+        if known or scope["app"].state.any_host:
             return
         raise Forbidden(
             f"this server is not known as {host!r}: use its address, configure keys, or name "
@@ -47,6 +53,12 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _is_private(name: str) -> bool:
+    """Whether no page of the internet can have the name: of one label, as proxies and containers
+    call their servers, or of a private domain."""
+    return bool(name) and ("." not in name or name.endswith(_PRIVATE))
 
 
 def _is_address(name: str) -> bool:
