@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from m3.errors import Forbidden
 from serving.keys.check import EXEMPT
 
-
 _PRIVATE = (".localhost", ".local", ".internal")
 """Ends of names that no public name server may answer for."""
 
@@ -57,7 +56,8 @@ def _name(host: str) -> str:
 
 def _is_private(name: str) -> bool:
     """Whether no page of the internet can have the name: of one label, as proxies and containers
-    call their servers, or of a private domain."""
+    call their servers, or of a private domain.
+    """
     return bool(name) and ("." not in name or name.endswith(_PRIVATE))
 
 
