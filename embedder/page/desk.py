@@ -16,7 +16,7 @@ from embedder.page import drawing
 from embedder.page.alignment import align
 from embedder.page.scores import score, table
 from embedder.page.status import status_of
-from embedder.page.terms import heaviest, segments
+from embedder.page.terms import by_weight, segments
 from m3.errors import InvalidInput, M3Error, Unauthorized
 from m3.types import OUTPUTS, EmbeddingBatch, Kind, Output
 from scoring.fusion import Weights
@@ -31,7 +31,6 @@ MAX_ROWS = 48
 """Tokens of a query that a heat map has room for."""
 MAX_COLUMNS = 160
 """Tokens of a passage that a heat map has room for."""
-_TERMS = 12
 _SECONDS = 30.0
 """How long a person is let wait before being told that the node is too busy."""
 _log = structlog.stdlib.get_logger("m3.page")
@@ -135,7 +134,7 @@ class Desk:
         return (
             drawing.notes(cut)
             + drawing.weighed_text(runs)
-            + drawing.term_table(heaviest(tokenizer.pieces(ids), weights, _TERMS))
+            + drawing.term_table(by_weight(tokenizer.pieces(ids), weights))
         )
 
     async def _align(self, key: str, query: str, passage: str) -> str:

@@ -12,6 +12,8 @@ from embedder.page.terms import Segment
 from m3.types import ModelInfo
 
 STAND_IN = "English-only stand-in: it shows how things work, not how good BGE-M3 is."
+_HEAVIEST = 12
+"""Terms that are shown without being asked for."""
 _SHOWN_SCORES = ("dense", "sparse", "colbert", "fused")
 _LINKS = (("/docs", "API"), ("/openapi.json", "OpenAPI"), ("/metrics", "metrics"))
 
@@ -23,6 +25,16 @@ def alert(message: str) -> str:
 
 def notes(messages: Sequence[str]) -> str:
     return "".join(f'<p class="m3-note" role="status">{escape(text)}</p>' for text in messages)
+
+
+def _done(words: str) -> str:
+    """What screen readers say where others see the result appear."""
+    return f'<p class="m3-unseen" role="status">{escape(words)}</p>'
+
+
+def _scrolled(name: str, table: str) -> str:
+    """A wide table, which the keyboard scrolls too."""
+    return f'<div class="m3-scroll" tabindex="0" role="region" aria-label="{name}">{table}</div>'
 
 
 def banner(model: ModelInfo) -> str:
@@ -37,12 +49,12 @@ def score_table(rows: Sequence[Row]) -> str:
     tops = {name: max([*values, 0.0]) or 1.0 for name, values in columns.items()}
     heads = "".join(f'<th scope="col">{name}</th>' for name in _SHOWN_SCORES)
     lines = "".join(_score_line(place, row, tops) for place, row in enumerate(rows, 1))
-    return (
-        '<div class="m3-scroll" tabindex="0"><table class="m3-scores">'
-        "<caption>Passages by fused score</caption>"
+    drawn = (
+        '<table class="m3-scores"><caption>Passages by fused score</caption>'
         f'<thead><tr><th scope="col">#</th><th scope="col">passage</th>{heads}</tr></thead>'
-        f"<tbody>{lines}</tbody></table></div>"
+        f"<tbody>{lines}</tbody></table>"
     )
+    return _done(f"{len(rows)} passages ranked") + _scrolled("Passages by fused score", drawn)
 
 
 def _score_line(place: int, row: Row, tops: dict[str, float]) -> str:
@@ -70,17 +82,26 @@ def _shaded(segment: Segment, top: float) -> str:
 
 
 def term_table(terms: Sequence[tuple[str, float]]) -> str:
-    """Terms and weights, heaviest first; a note where there are none."""
+    """Terms and weights, heaviest first, lighter ones to open; a note where there are none."""
     if not terms:
         return notes(["No term of this text has a weight."])
     top = max(weight for _, weight in terms)
+    heaviest, lighter = terms[:_HEAVIEST], terms[_HEAVIEST:]
+    drawn = _done(f"{len(terms)} terms weighed") + _terms("Heaviest terms", heaviest, top)
+    if lighter:
+        more = _terms("Lighter terms", lighter, top)
+        drawn += f"<details><summary>{len(lighter)} lighter terms</summary>{more}</details>"
+    return drawn
+
+
+def _terms(caption: str, terms: Sequence[tuple[str, float]], top: float) -> str:
     lines = "".join(
         f'<tr><th scope="row"><code>{escape(term)}</code></th>'
         f'<td class="m3-bar m3-sparse" style="--v:{_share(weight, top)}">{weight:.4f}</td></tr>'
         for term, weight in terms
     )
     return (
-        '<table class="m3-terms"><caption>Heaviest terms</caption><thead><tr>'
+        f'<table class="m3-terms"><caption>{caption}</caption><thead><tr>'
         '<th scope="col">term</th><th scope="col">weight</th></tr></thead>'
         f"<tbody>{lines}</tbody></table>"
     )
@@ -98,12 +119,15 @@ def heat_map(alignment: Alignment) -> str:
             alignment.query, alignment.similarity.tolist(), alignment.best, strict=True
         )
     )
-    return (
-        '<div class="m3-scroll" tabindex="0"><table class="m3-heat">'
+    drawn = (
+        '<table class="m3-heat">'
         "<caption>Similarity of query tokens (rows) and passage tokens (columns); "
         f"pale {low:.2f} to full {high:.2f}</caption>"
-        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
-        f'<p class="m3-total">MaxSim <output>{alignment.score:.4f}</output> '
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    )
+    return (
+        _scrolled("Similarity of tokens", drawn)
+        + f'<p class="m3-total">MaxSim <output>{alignment.score:.4f}</output> '
         f"is the mean of {len(alignment.query)} best matches.</p>"
     )
 
@@ -111,7 +135,8 @@ def heat_map(alignment: Alignment) -> str:
 def _heat_line(row: Sequence[float], best: int, low: float, high: float) -> str:
     return "".join(
         f'<td style="--v:{_share(value - low, high - low)}" title="{value:.4f}"'
-        + (f' class="m3-best">{value:.2f}</td>' if column == best else "></td>")
+        + (' class="m3-best">' if column == best else ">")
+        + f"<span>{value:.2f}</span></td>"
         for column, value in enumerate(row)
     )
 

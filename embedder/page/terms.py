@@ -58,7 +58,7 @@ def _after_space(text: str, start: int, end: int) -> int:
     return start
 
 
-def heaviest(terms: Sequence[str], weights: Sequence[float], most: int) -> list[tuple[str, float]]:
-    """At most `most` terms with their weights, heaviest first."""
+def by_weight(terms: Sequence[str], weights: Sequence[float]) -> list[tuple[str, float]]:
+    """Terms with their weights, heaviest first."""
     pairs = zip(terms, weights, strict=True)
-    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:most]
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SHOTS = (
     ("similarity", "Similarity", "Example: meaning", "table.m3-scores"),
-    ("terms", "Term weights", "Weigh terms", "table.m3-terms"),
+    ("terms", "Term weights", "Weigh terms", ".m3-text"),
     ("alignment", "ColBERT alignment", "Align", "table.m3-heat"),
     ("status", "Node", "Refresh", "table.m3-status"),
 )

@@ -197,7 +197,7 @@ def test_an_example_fills_the_fields_and_runs(page):
 def test_term_weights_are_drawn_on_the_text(page, http):
     text = "Paris: the capital of France (Île-de-France)."
     weigh(page, text)
-    page.locator("table.m3-terms").wait_for()
+    page.locator("table.m3-terms").first.wait_for()
     assert page.locator(".m3-text").inner_text() == text
     ids, weights = encoded(http, [text], "passage")[0]["sparse"]
     item = http.post("/v1/tokenize", json={"input": [text]}).json()["data"][0]
@@ -315,7 +315,7 @@ def test_the_keyboard_is_enough(page):
     page.get_by_role("button", name="Weigh terms").wait_for()
     page.get_by_role("button", name="Weigh terms").focus()
     page.keyboard.press("Enter")
-    page.locator("table.m3-terms").wait_for()
+    page.locator("table.m3-terms").first.wait_for()
 
 
 def test_a_browser_asks_nobody_else_and_has_nothing_to_complain_of(page, opened):

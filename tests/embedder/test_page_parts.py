@@ -23,7 +23,7 @@ from embedder.page.alignment import align
 from embedder.page.desk import MAX_COLUMNS, MAX_PASSAGES, MAX_QUERY, MAX_ROWS, MAX_TEXT, Desk
 from embedder.page.scores import Row, score, table
 from embedder.page.status import Status
-from embedder.page.terms import Segment, heaviest, segments
+from embedder.page.terms import Segment, by_weight, segments
 from m3.codec import encode_tokens
 from m3.errors import DeadlineExceeded, InvalidInput, Overloaded
 from m3.settings import Settings
@@ -145,7 +145,28 @@ def test_spans_of_a_tokenizer_that_counts_the_space_before_as_the_tokens():
 
 
 def test_terms_are_listed_heaviest_first():
-    assert heaviest(["a", "b", "c"], [0.1, 0.3, 0.3], 2) == [("b", 0.3), ("c", 0.3)]
+    expected = [("b", 0.3), ("c", 0.3), ("a", 0.1)]
+    assert by_weight(["a", "b", "c"], [0.1, 0.3, 0.3]) == expected
+
+
+def test_every_weight_and_similarity_is_written_and_results_are_announced():
+    terms = [(f"term{i}", 1 - i / 20) for i in range(15)]
+    drawn = drawing.term_table(terms)
+    assert all(f"{weight:.4f}" in drawn for _, weight in terms)
+    shown, _, lighter = drawn.partition("<details>")
+    assert (shown.count("<code>"), lighter.count("<code>")) == (12, 3)
+    assert "3 lighter terms" in lighter
+    aligned = align(representation(0, 3), representation(1, 4), pieces)
+    heat = drawing.heat_map(aligned)
+    assert heat.count("<span>") == 4 + 3 * 4
+    assert all(f">{value:.2f}<" in heat for value in aligned.similarity.flat)
+    scores = drawing.score_table([Row("a", 0.1, 0.2, 0.3, 0.4)])
+    assert 'role="status"' in drawn
+    assert 'role="status"' in scores
+    # An `output` is announced by itself.
+    assert "<output>" in heat
+    for scrolled in (heat, scores):
+        assert re.search('tabindex="0" role="region" aria-label="[^"]+"', scrolled)
 
 
 def drawings() -> dict[str, str]:
