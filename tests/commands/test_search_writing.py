@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,12 +17,14 @@ from tests.ingest.fakes import CountingClient, spec
 
 
 class Refusing(CountingClient):
-    """Its node computes no text."""
+    """Its node computes any text but a document's."""
 
     error: M3Error
 
-    async def encode(self, *args: Any, **options: Any) -> Any:
-        raise self.error
+    async def encode(self, texts: Sequence[str], *args: Any, **options: Any) -> Any:
+        if any("some words" in text for text in texts):
+            raise self.error
+        return await super().encode(texts, *args, **options)
 
 
 @pytest.mark.anyio
