@@ -65,6 +65,35 @@ class TestHaproxy(EdgeContract):
         assert len(left.requests) > 5
 
 
+def test_a_node_that_ends_finishes_what_it_has(tmp_path):
+    begun, finish = threading.Event(), threading.Event()
+
+    def work(request: Request) -> None:
+        if not begun.is_set():
+            begun.set()
+            finish.wait(20)
+        request.reply(200)
+
+    nodes = [FakeNode(answer=work), FakeNode(answer=work)]
+    with (
+        fake_nodes(*nodes),
+        haproxy(tmp_path, [node.address for node in nodes]) as edge,
+        httpx.Client(base_url=edge.url, trust_env=False, timeout=30) as client,
+        ThreadPoolExecutor(1) as caller,
+    ):
+        fleet = Fleet(edge, nodes, client)
+        answer = caller.submit(fleet.encode)
+        assert begun.wait(10)
+        ending, other = sorted(nodes, key=lambda node: not node.requests)
+        ending.ready = False
+        fleet.until_only(other)
+        # Longer than it takes to count a node as gone, `fall` times `inter`.
+        time.sleep(4)
+        assert not answer.done()
+        finish.set()
+        assert answer.result().status_code == 200
+
+
 def test_nodes_come_and_go_by_their_file_and_by_readyz(tmp_path):
     first, second = nodes = [FakeNode(), FakeNode()]
     with (
