@@ -18,7 +18,7 @@ def assert_keeps_its_word(url: str, hooks: Path, folder: Path, *flags: str) -> N
         flags: of schemathesis.
     """
     command = [COMMANDS / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
-    command += ["--workers", "1", "--max-examples", "15", "--generation-deterministic", *flags]
+    command += ["--workers", "1", "--max-examples", "10", "--generation-deterministic", *flags]
     env = {"SCHEMATHESIS_HOOKS": str(hooks), "NO_PROXY": "127.0.0.1"}
     run = subprocess.run(
         command,

@@ -91,7 +91,7 @@ def test_the_order_is_the_oracles_on_the_decoded_rows(
             for document, row in zip(paragraphs, embedded[1][codec], strict=True)
         }
         hits = answers[codec, question]
-        assert len(hits) == len(paragraphs) == 240
+        assert len(hits) == len(paragraphs) == 120
         _assert_order([hit.document_id for hit in hits], expected, 1e-6)
         for hit in hits:
             assert hit.score == pytest.approx(expected[hit.document_id], abs=1e-6)

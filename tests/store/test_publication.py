@@ -297,7 +297,7 @@ print_(len(seen), sum(seen.values()), flush=True)
 
 
 def test_a_reader_in_another_process_sees_one_whole_version_each_time(collection, rng, settings):
-    """200 replacements, 2 → 5 → 1 chunks, polled by document and by search."""
+    """120 replacements, 2 → 5 → 1 chunks, polled by document and by search."""
     collection.replace(
         [document_rows(rng, "a", word="v0", chunks=2)]
         + [document_rows(rng, f"other{i}") for i in range(10)]
@@ -308,7 +308,7 @@ def test_a_reader_in_another_process_sees_one_whole_version_each_time(collection
         text=True,
     )
     assert reader.stdout.readline() == "ready\n"
-    for i in range(1, 200):
+    for i in range(1, 120):
         collection.replace([document_rows(rng, "a", word=f"v{i}", chunks=(2, 5, 1)[i % 3])])
     collection.replace([document_rows(rng, "a", word="last", chunks=5)])
     output, _ = reader.communicate(timeout=60)
