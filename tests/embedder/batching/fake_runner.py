@@ -9,12 +9,12 @@ import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from embedder.batching.computing import Task
 from embedder.batching.queue import Batcher
 from embedder.batching.runner import Listener, Took
 from embedder.encoders.columns import convert
@@ -50,7 +50,7 @@ class FakeRunner:
         self.open.set()
         self.begun = threading.Event()
         self.seconds_per_token = 0.0
-        self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
 
     def attach(self, listener: Listener, rate: float = 1e9) -> None:
         self.listener, self._loop = listener, asyncio.get_running_loop()
@@ -65,7 +65,8 @@ class FakeRunner:
         outputs: Collection[Output],
         codec: Codec,
     ) -> None:
-        self._tasks.put((number, [array("i", text).tolist() for text in ids], outputs, codec))
+        texts = [array("i", text).tolist() for text in ids]
+        self._begin(Task(number, lane, texts, tuple(outputs), codec))
 
     def drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -80,12 +81,15 @@ class FakeRunner:
         self.open.set()
         self._tasks.put(None)
 
+    def _begin(self, task: Task) -> None:
+        self._tasks.put(task)
+
     def _tell(self, what: Callable[..., None], *details: Any) -> None:
         self._loop.call_soon_threadsafe(what, self, *details)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            number, ids, outputs, codec = task
+            number, ids = task.number, task.token_ids
             began = time.perf_counter()
             self.begun.set()
             self.open.wait(10)
@@ -93,7 +97,7 @@ class FakeRunner:
                 self._tell(self.listener.dropped, number)
                 continue
             try:
-                batch = self._encode(ids, outputs)
+                batch = self._encode(ids, task.outputs)
             except Died:
                 self._tell(self.listener.lost, "died")
                 return
@@ -103,8 +107,8 @@ class FakeRunner:
                 seconds = time.perf_counter() - began
                 self._tell(self.listener.free, number, 0)
                 unfit = frozenset(i for i, text in enumerate(ids) if text[0] == UNFIT)
-                self.codecs.append(codec)
-                encoded = Encoded(convert(batch, codec), unfit)
+                self.codecs.append(task.codec)
+                encoded = Encoded(convert(batch, task.codec), unfit)
                 self._tell(self.listener.done, number, encoded, Took(seconds, 0.0))
 
     def _encode(
@@ -149,46 +153,28 @@ class FakeRunner:
         return [[ids[0] for ids in batch] for batch in self.batches]
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A batch that a `HandRunner` was given."""
-
-    number: int
-    lane: Kind
-    ids: list[list[int]]
-    outputs: Collection[Output]
-
-
 class HandRunner(FakeRunner):
     """Tells what a test has it tell: as on a GPU, launches and results are two things."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: list[Given] = []
+        self.given: list[Task] = []
 
     def attach(self, listener: Listener, rate: float = 1e9) -> None:
         self.listener = listener
         listener.attach(self, rate)
 
-    def run(
-        self,
-        number: int,
-        lane: Kind,
-        ids: Sequence[bytes],
-        outputs: Collection[Output],
-        codec: Codec,
-    ) -> None:
-        texts = [array("i", text).tolist() for text in ids]
-        self.given.append(Given(number, lane, texts, outputs))
+    def _begin(self, task: Task) -> None:
+        self.given.append(task)
 
-    def launch(self, given: Given) -> None:
+    def launch(self, given: Task) -> None:
         self.listener.free(self, given.number, 0)
 
-    def finish(self, given: Given) -> None:
-        encoded = Encoded(self._encode(given.ids, given.outputs))
+    def finish(self, given: Task) -> None:
+        encoded = Encoded(self._encode(given.token_ids, given.outputs))
         self.listener.done(self, given.number, encoded, Took(0.001, 0.0))
 
-    def fail(self, given: Given) -> None:
+    def fail(self, given: Task) -> None:
         self.listener.failed(self, given.number, NotComputed("out of memory"))
 
 

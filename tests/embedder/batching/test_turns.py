@@ -9,9 +9,10 @@ from itertools import count
 
 import pytest
 
+from embedder.batching.computing import Task
 from embedder.batching.queue import Batcher
 from m3.types import OUTPUTS, EmbeddingBatch, Kind
-from tests.embedder.batching.fake_runner import Given, HandRunner, batcher_of, text
+from tests.embedder.batching.fake_runner import HandRunner, batcher_of, text
 
 pytestmark = pytest.mark.anyio
 
@@ -45,11 +46,11 @@ async def asked(runner: HandRunner) -> AsyncIterator[Askers]:
         await asyncio.gather(*askers.asked, return_exceptions=True)
 
 
-def lanes(given: Sequence[Given]) -> list[Kind]:
+def lanes(given: Sequence[Task]) -> list[Kind]:
     return [batch.lane for batch in given]
 
 
-async def one_after_the_other(runner: HandRunner, askers: Askers, batches: int) -> list[Given]:
+async def one_after_the_other(runner: HandRunner, askers: Askers, batches: int) -> list[Task]:
     """So many from the last one given, each computed and answered before the next is."""
     begin = len(runner.given) - 1
     for index in range(begin, begin + batches):
@@ -71,7 +72,7 @@ async def test_a_failed_query_is_not_kept_waiting_by_passages_without_end():
         # Nothing beside it, so nothing before it either.
         assert len(runner.given) == 2
         runner.finish(passage)
-        assert runner.given[2].ids == query.ids
+        assert runner.given[2].token_ids == query.token_ids
         assert len(runner.given) == 3
 
 
@@ -85,7 +86,7 @@ async def test_queries_of_a_lost_worker_are_not_kept_waiting_by_passages_without
         lost.launch(lost.given[0])
         lost.finish(lost.given[0])
         together = lost.given[1]
-        assert (together.lane, len(together.ids)) == ("query", 7)
+        assert (together.lane, len(together.token_ids)) == ("query", 7)
         lost.listener.lost(lost, "died")
         successor.attach(batcher.listener)
         given = await one_after_the_other(successor, askers, 12)
@@ -110,7 +111,9 @@ async def test_only_the_worker_with_the_least_to_do_waits_for_what_goes_alone():
         assert len(failing.given) + len(other.given) == before + 1
         for runner in (failing, other):
             runner.finish(runner.given[0])
-        assert [batch.ids for batch in failing.given + other.given].count(query.ids) == 2
+        assert [batch.token_ids for batch in failing.given + other.given].count(
+            query.token_ids
+        ) == 2
 
 
 async def test_passages_get_every_fifth_batch_of_a_worker_that_launches_ahead():
