@@ -222,7 +222,7 @@ class Dispatcher:
     def retire(self, runner: Runner) -> None:
         """See `Listener`. One at a time: workers that had equal work wear out together."""
         station = self._stations.get(runner)
-        if station is not None and not self._replacing:
+        if station is not None and not station.retiring and not self._replacing:
             _log.info("a worker retires", batches=len(station.batches))
             self._metrics.retired.inc()
             self._replacing = True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
+from embedder.metrics import NodeMetrics
 from m3.errors import (
     NotComputed,
     NotFinite,
@@ -174,3 +176,19 @@ async def test_runners_retire_one_at_a_time():
         successor.attach(batcher.listener)
         batcher.listener.retire(second)
         assert second.closed
+
+
+async def test_a_runner_retires_once():
+    """It tells that it is worn out with each result; others come up meanwhile."""
+    first, other = HandRunner(), HandRunner()
+    registry = CollectorRegistry()
+    async with batcher_of(first, metrics=NodeMetrics(registry)) as batcher:
+        asked = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS))
+        await asyncio.sleep(0)
+        batcher.listener.retire(first)
+        other.attach(batcher.listener)
+        batcher.listener.retire(first)
+        assert registry.get_sample_value("m3_workers_retired_total") == 1
+        first.finish(first.given[0])
+        assert (await asked).dense[0, 0] == 4
+        assert first.closed
