@@ -64,6 +64,7 @@ class CountingClient:
     Attributes:
         fails_after: texts that it encodes before `failure` is all it answers.
         seconds: that it takes for a request.
+        beside: for each request, how many were under way when it began, itself among them.
     """
 
     tokenizer_json: str
@@ -72,9 +73,8 @@ class CountingClient:
     seconds: float = 0.001
     texts: list[str] = field(default_factory=list[str])
     requests: list[int] = field(default_factory=list[int])
+    beside: list[int] = field(default_factory=list[int])
     running: int = 0
-    most_running: int = 0
-    running_at_end: int = 0
 
     async def model(self, fingerprint: str | None = None) -> ModelInfo:
         return MODEL
@@ -87,10 +87,9 @@ class CountingClient:
     ) -> EmbeddingBatch:
         assert (kind, codec, fingerprint) == ("passage", Codec.INT8, MODEL.fingerprint)
         self.running += 1
-        self.most_running = max(self.most_running, self.running)
+        self.beside.append(self.running)
         self.requests.append(len(texts))
         await anyio.sleep(self.seconds)
-        self.running_at_end = self.running
         self.running -= 1
         if self.failure and len(self.texts) >= self.fails_after:
             # Later than answers that came before it: a node that is gone is tried for a while.

@@ -51,10 +51,11 @@ class FakeRunner:
         self.begun = threading.Event()
         self.seconds_per_token = 0.0
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
 
     def attach(self, listener: Listener, rate: float = 1e9) -> None:
         self.listener, self._loop = listener, asyncio.get_running_loop()
-        threading.Thread(target=self._work, daemon=True).start()
+        self._thread.start()
         listener.attach(self, rate)
 
     def run(
@@ -78,8 +79,11 @@ class FakeRunner:
         self.listener.lost(self, "was killed")
 
     def end(self) -> None:
+        """Read what was given, and tell no more: the loop may close after this."""
         self.open.set()
         self._tasks.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(10)
 
     def _begin(self, task: Task) -> None:
         self._tasks.put(task)
