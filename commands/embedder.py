@@ -50,14 +50,17 @@ def serve(
 ) -> None:
     """Serve a model over HTTP until interrupted."""
     from embedder.api.app import create_node_app  # noqa: PLC0415 - keeps --help quick
+    from scoring.native.cores import CORES  # noqa: PLC0415
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
+    from serving.machine import usable_cores  # noqa: PLC0415
     from serving.memory import return_large_buffers  # noqa: PLC0415
     from serving.tracing import traced  # noqa: PLC0415
 
     settings = load_settings(model=model, precision=precision)
     configure(settings)
     return_large_buffers()
+    CORES.limit(usable_cores())
     with traced(settings, "m3-embedder"):
         server.serve(
             create_node_app(settings, encoder=encoder, on_loaded=_announce_model),

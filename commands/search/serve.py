@@ -28,9 +28,11 @@ def serve(
 ) -> None:
     """Serve the search API until interrupted."""
     from commands.search.serving import open_parts  # noqa: PLC0415 - keeps --help quick
+    from scoring.native.cores import CORES  # noqa: PLC0415
     from search.app import create  # noqa: PLC0415
     from serving import server  # noqa: PLC0415
     from serving.logs import configure  # noqa: PLC0415
+    from serving.machine import usable_cores  # noqa: PLC0415
     from serving.memory import keep_large_buffers  # noqa: PLC0415
     from serving.tracing import traced  # noqa: PLC0415
 
@@ -38,6 +40,7 @@ def serve(
     configure(settings)
     # Every search reads rows of some 20 MB.
     keep_large_buffers()
+    CORES.limit(usable_cores())
     with traced(settings, "m3-search"):
         server.serve(
             create(settings, lambda: open_parts(settings)),

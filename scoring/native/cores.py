@@ -15,8 +15,15 @@ class Cores:
     """Lent to calls that run side by side; a call that finds none free computes in its thread."""
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._count = self._free = count
         self._lock = Lock()
+
+    def limit(self, count: int) -> None:
+        """Lend no more than `count` at once, 1 at the least, where they were more."""
+        with self._lock:
+            fewer = max(0, self._count - max(count, 1))
+            self._count -= fewer
+            self._free -= fewer
 
     @contextmanager
     def lent(self, products: int) -> Generator[int]:
@@ -44,4 +51,4 @@ def _usable() -> int:
 
 
 CORES = Cores(_usable())
-"""Of this process."""
+"""Of this process; servers limit them to the time that their control groups allow."""

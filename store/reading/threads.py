@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
+from serving.machine import usable_cores
+
 _LEGS = 8
-_ROWS = max(2, os.cpu_count() or 1)
+_ROWS = max(2, usable_cores())
 """Reading is computing: the system's own cache has the files."""
 
 

@@ -228,3 +228,18 @@ def test_cores_are_lent_once() -> None:
         assert (one, three, none_left) == (1, 3, 1)
     with cores.lent(large) as again:
         assert again == 4
+
+
+def test_no_more_cores_are_lent_than_the_process_may_use() -> None:
+    cores = Cores(8)
+    large = 2**32
+    with cores.lent(large) as all_of_them:
+        cores.limit(2)
+        with cores.lent(large) as none_left:
+            assert (all_of_them, none_left) == (8, 1)
+    cores.limit(4)
+    with cores.lent(large) as two:
+        assert two == 2
+    cores.limit(0)
+    with cores.lent(large) as one:
+        assert one == 1
