@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from store.places.place import Lease, Stored
 _RECORD = "collection.json"
 _RECORD_LOCK = "collection.lock"
 _PUBLISH_LOCK = "publish.lock"
+_REMOVALS = 5
+_REMOVAL_SECONDS = 0.05
+"""Until a writer has seen that what it writes to is gone: it adds files where others went."""
 
 
 class _FolderLease:
@@ -80,7 +84,7 @@ class FolderPlace:
     def remove(self, name: str) -> None:
         with self._locked(name, _RECORD_LOCK):
             (self.root / name / _RECORD).unlink(missing_ok=True)
-        shutil.rmtree(self.root / name, ignore_errors=True)
+        _remove(self.root / name)
 
     @contextmanager
     def publishing(self, name: str) -> Generator[Lease]:
@@ -103,7 +107,19 @@ class FolderPlace:
         return str(self.root / name / table)
 
     def remove_table(self, name: str, table: str) -> None:
-        shutil.rmtree(self.root / name / table, ignore_errors=True)
+        _remove(self.root / name / table)
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away with all in it. Raises TablesUnreachable where some of it stays."""
+    for _ in range(_REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_REMOVAL_SECONDS)
+    raise TablesUnreachable(
+        f"{folder} is not gone, nor are the texts in it: see who may write there, and remove it"
+    )
 
 
 def _no_room(path: Path, error: OSError) -> StorageFull:

@@ -50,7 +50,11 @@ class Place(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Take a collection away, its record first."""
+        """Take a collection away, its record first.
+
+        Raises:
+            TablesUnreachable: some of it stays.
+        """
         ...
 
     def publishing(self, name: str) -> AbstractContextManager[Lease]:
@@ -62,5 +66,9 @@ class Place(Protocol):
         ...
 
     def remove_table(self, name: str, table: str) -> None:
-        """Take a table's files away; one that is not there is fine."""
+        """Take a table's files away; one that is not there is fine.
+
+        Raises:
+            TablesUnreachable: some of them stay.
+        """
         ...

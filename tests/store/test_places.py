@@ -114,6 +114,33 @@ class TestFolderPlace(PlaceContract):
         with pytest.raises(TablesUnreachable, match=r"cannot read .*docs"):
             place.read("docs")
 
+    @pytest.mark.parametrize("removed", ["docs", "docs/1.lance"])
+    def test_what_cannot_be_removed_is_told(
+        self, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: str
+    ):
+        place.swap("docs", None, b"{}")
+        text = tmp_path / "tables/docs/1.lance/data/text"
+        text.parent.mkdir(parents=True)
+        text.write_text("private")
+
+        def refuse(path: str, **_: Any) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("os.rmdir", refuse)
+            with pytest.raises(TablesUnreachable, match=rf"{removed} is not gone"):
+                remove(place, removed)
+        remove(place, removed)
+        assert not (tmp_path / "tables" / removed).exists()
+
+
+def remove(place: Place, what: str) -> None:
+    name, _, table = what.partition("/")
+    if table:
+        place.remove_table(name, table)
+    else:
+        place.remove(name)
+
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
