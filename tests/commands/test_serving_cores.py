@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -34,6 +35,6 @@ def test_scoring_keeps_to_the_cores_of_the_container(
         (memory, "keep_large_buffers"),
         (memory, "return_large_buffers"),
     ):
-        monkeypatch.setattr(settled, what, lambda *_: None)
+        monkeypatch.setattr(settled, what, Mock())
     serve()
     assert lent == [3]
