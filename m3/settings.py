@@ -184,6 +184,12 @@ class Settings(BaseSettings):
         except InvalidInput as error:
             raise ValueError(error.message) from error
 
+    @field_validator("milvus_token")
+    @classmethod
+    def _without_line_end(cls, value: SecretStr | None) -> SecretStr | None:
+        # Files of secrets often end with one; a password may begin or end with a space.
+        return SecretStr(value.get_secret_value().rstrip("\r\n")) if value else None
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.max_batch_tokens > self.max_queue_tokens:

@@ -73,6 +73,16 @@ def test_a_key_is_without_the_line_end_of_its_file(
     assert load_settings().client_key is None
 
 
+@pytest.mark.parametrize("token", ["root:pass word \n", "root:pass word \r\n", "root:pass word "])
+def test_a_token_of_milvus_is_without_the_line_end_of_its_file(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M3_MILVUS_TOKEN", token)
+    given = load_settings().milvus_token
+    assert given is not None
+    assert given.get_secret_value() == "root:pass word "
+
+
 @pytest.mark.parametrize("key", ["s3cret\nmore", "s3cret-schlüssel", "s3cret\x7f"])
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(
     key: str, monkeypatch: pytest.MonkeyPatch
