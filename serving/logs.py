@@ -6,13 +6,15 @@ import fcntl
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TextIO
 
 import structlog
-from structlog.types import EventDict, Processor, WrappedLogger
+from structlog.types import EventDict, ExcInfo, Processor, WrappedLogger
 
 from m3 import tracing
 from m3.errors import InvalidConfiguration
@@ -82,6 +84,12 @@ def _printable(text: str) -> str:
     )
 
 
+def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Without the values of variables, which may be secrets; set in, so that none forges a line."""
+    for line in "".join(traceback.format_exception(*exc_info)).rstrip().split("\n"):
+        stream.write(f"\n    {_printable(line)}")
+
+
 class _SharedFile(RotatingFileHandler):
     """A rotating file for every server that has it: one writes at a time, and each follows."""
 
@@ -132,5 +140,8 @@ def _handler(settings: Settings) -> logging.Handler:
 def _renderers(settings: Settings) -> list[Processor]:
     terminal = settings.log_file is None and sys.stderr.isatty()
     if settings.log_format == "console" or (settings.log_format == "auto" and terminal):
-        return [_escaped, structlog.dev.ConsoleRenderer(colors=terminal)]
+        return [
+            _escaped,
+            structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_write_traceback),
+        ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

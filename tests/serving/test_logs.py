@@ -101,3 +101,28 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidConfiguration, match=r"M3_LOG_FILE: .* cannot be written"):
         configure(settings_of(tmp_path / "file/m3.log"))
+
+
+def fail(key: str) -> None:
+    raise ValueError(f"\x1b[2Jbad\n2026-01-01 [info] all is well {len(key)}")
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_traceback_shows_no_values_and_forges_no_line(
+    capsys: pytest.CaptureFixture[str], foreign: bool
+):
+    configure(Settings(log_format="console"))
+    try:
+        fail("s3cret")
+    except ValueError:
+        if foreign:
+            logging.getLogger("a library").exception("broke")
+        else:
+            structlog.stdlib.get_logger("m3.test").exception("broke")
+    written = capsys.readouterr().err
+    first, *rest = written.splitlines()
+    assert "broke" in first
+    assert any(r"ValueError: \x1b[2Jbad" in line for line in rest)
+    assert all(line.startswith("    ") for line in rest)
+    assert "\x1b[2J" not in written
+    assert "s3cret" not in written.replace('fail("s3cret")', "")
