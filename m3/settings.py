@@ -9,7 +9,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from m3.calling import as_sent
+from m3.calling import as_sent, is_address
 from m3.errors import InvalidConfiguration, InvalidInput
 from m3.types import Codec
 
@@ -167,6 +167,14 @@ class Settings(BaseSettings):
     def _split_urls(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(url.strip().rstrip("/") for url in value.split(",") if url.strip())
+        return value
+
+    @field_validator("embedder_url")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not is_address(url):
+                raise ValueError(f"{url!r} is no address of a node: write http://HOST:PORT")
         return value
 
     @field_validator("milvus_uri")

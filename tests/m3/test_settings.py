@@ -53,6 +53,7 @@ def test_tables_are_under_home_unless_told(tmp_path: Path) -> None:
     [
         ("M3_CODEC", "int4"),
         ("M3_EMBEDDER_TIMEOUT", "-1"),
+        ("M3_EMBEDDER_URL", "http://one:7860,two:7860"),
         ("M3_MAX_BATCH_TOKENS", "many"),
         ("M3_MILVUS_URI", "localhost:19530"),
     ],
