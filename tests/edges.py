@@ -22,6 +22,8 @@ LISTEN = "listen 127.0.0.1:{} backlog=2048 so_keepalive=on;\n"
 SERVER = "server {} max_fails=3 fail_timeout={};\n"
 Changes: TypeAlias = Sequence[tuple[str, str]]
 """What is replaced in the configuration, to take a protection out; each must be there."""
+_HELD: list[socket.socket] = []
+"""Bound, and never listened on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,22 @@ class Edge:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on just now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+    """Ports nobody listens on, which the system gives to nobody else while this process lives.
+
+    A program that is told of one may listen there, with SO_REUSEADDR as servers have it.
+    """
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    if sys.platform == "linux":
+        _HELD.extend(sockets)
+    else:
+        # Elsewhere a socket that does not listen keeps others from listening too.
         for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+            one.close()
+    return ports
 
 
 def needs(program: str) -> str:
@@ -151,7 +163,7 @@ def haproxy(
 
 @contextmanager
 def haproxy_inside(
-    folder: Path, arguments: Sequence[str], *, nodes: str, resolver: str
+    folder: Path, arguments: Sequence[str], *, nodes: str, resolver: str, changes: Changes = ()
 ) -> Iterator[Edge]:
     """deploy/haproxy as containers run it, on free ports of this machine.
 
@@ -165,7 +177,8 @@ def haproxy_inside(
     shutil.copytree(DEPLOY / "haproxy", conf)
     moved = [("bind :7870", f"bind 127.0.0.1:{port}"), ("bind :7871", f"bind 127.0.0.1:{watch}")]
     _replace([conf / "listen-inside.cfg"], moved)
-    _replace([conf / "haproxy.cfg"], [("parse-resolv-conf", f"nameserver test {resolver}")])
+    named = [("parse-resolv-conf", f"nameserver test {resolver}")]
+    _replace([conf / "haproxy.cfg"], [*named, *changes])
     given = [str(conf) if each == "/etc/edge" else each for each in arguments]
     with running([program, "-W", "-db", *given], {"EDGE_NODES": nodes}) as process:
         _until_listening(port, process)
@@ -207,7 +220,7 @@ def _until_listening(port: int, process: Running) -> None:
         with socket.socket() as probe:
             return "yes" if probe.connect_ex(("127.0.0.1", port)) == 0 else None
 
-    wait_until(listening, process, seconds=10)
+    wait_until(listening, process)
 
 
 def _lines(nodes: Sequence[str]) -> str:

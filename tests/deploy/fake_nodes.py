@@ -36,6 +36,7 @@ class Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.body = b""
         if self.path == "/readyz":
+            self.server.node.probes += 1
             self.reply(200 if self.server.node.ready else 503)
             return
         self._serve()
@@ -78,12 +79,13 @@ def fine(request: Request) -> None:
 
 @dataclass
 class FakeNode:
-    """What it answers with, and what it was asked."""
+    """What it answers with, and what it was asked; `probes` counts what asked for /readyz."""
 
     answer: Answer = fine
     ready: bool = True
     host: str = "127.0.0.1"
     address: str = ""
+    probes: int = 0
     requests: list[Asked] = field(default_factory=list)
 
 

@@ -19,15 +19,18 @@ class Names:
 
     Attributes:
         addresses: IPv4; with none of them there is no such name.
+        asked: how often it was asked for them.
     """
 
     address: str = ""
     addresses: list[str] = field(default_factory=list)
+    asked: int = 0
 
     def answer(self, asked: bytes) -> bytes:
         end = asked.index(b"\0", 12) + 5
         wants_a = struct.unpack(">H", asked[end - 4 : end - 2])[0] == _A
         found = self.addresses if wants_a else []
+        self.asked += wants_a
         flags = 0x8180 | (0 if self.addresses else _NO_SUCH_NAME)
         head = asked[:2] + struct.pack(">HHHHH", flags, 1, len(found), 0, 0)
         record = struct.pack(">HHIH", _A, 1, 1, 4)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.edge_contract import SHORT, Fleet
+from tests.deploy.edge_contract import PATIENCE, SHORT, UNHURRIED, Fleet, until
 from tests.deploy.fake_nodes import FakeNode, Request, fake_nodes
 from tests.deploy.names import Names, names
 from tests.edges import Edge, haproxy_inside
@@ -39,7 +38,7 @@ class ByName:
     edge: Edge
 
     def watch(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.edge.watch}{path}", trust_env=False)
+        return httpx.get(f"{self.edge.watch}{path}", trust_env=False, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +54,9 @@ def by_name(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByName]:
             COMPOSE["command"],
             nodes=f"embedder.test:{address.rpartition(':')[2]}",
             resolver=served.address,
+            changes=UNHURRIED,
         ) as edge,
-        httpx.Client(base_url=edge.url, trust_env=False, timeout=10) as client,
+        httpx.Client(base_url=edge.url, trust_env=False, timeout=PATIENCE) as client,
     ):
         yield ByName(Fleet(edge, [first, second], client), served, edge)
 
@@ -83,7 +83,7 @@ def test_nodes_come_and_go_by_their_name(by_name):
 
     def slow(request: Request) -> None:
         begun.set()
-        finish.wait(10)
+        finish.wait(PATIENCE)
         request.reply(200, b"finished")
 
     first.answer = slow
@@ -91,14 +91,15 @@ def test_nodes_come_and_go_by_their_name(by_name):
     url = f"{by_name.edge.url}/v1/encode"
 
     def ask() -> None:
-        answers.append(httpx.post(url, content=SHORT, trust_env=False, timeout=15))
+        answers.append(httpx.post(url, content=SHORT, trust_env=False, timeout=PATIENCE))
 
     asking = [threading.Thread(target=ask) for _ in range(4)]
     for each in asking:
         each.start()
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE)
     by_name.names.addresses = ["127.0.0.3"]
-    time.sleep(2)
+    lookups = by_name.names.asked + 2
+    until(lambda: by_name.names.asked > lookups)
     finish.set()
     for each in asking:
         each.join()
@@ -124,10 +125,3 @@ def test_prometheus_reads_the_edge(by_name):
     assert "haproxy_server_status" in answer.text
     assert by_name.watch("/").status_code == 404
     assert by_name.fleet.client.get("/metrics").status_code == 404
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 8
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
