@@ -48,7 +48,7 @@ class Collector:
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
 
-    def until(self, enough: Callable[[list[Spanned]], bool], seconds: float = 15) -> list[Spanned]:
+    def until(self, enough: Callable[[list[Spanned]], bool], seconds: float = 60) -> list[Spanned]:
         """What is here once it is enough."""
         deadline = time.monotonic() + seconds
         while not enough(self.spans):

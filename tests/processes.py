@@ -42,7 +42,7 @@ class Running:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 120) -> int:
         """Its exit status."""
         return self.process.wait(seconds)
 
@@ -50,7 +50,7 @@ class Running:
         """End it and everything it started, at once."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def running(
             started.kill()
 
 
-def wait_until(check: Callable[[], str | None], process: Running, *, seconds: float = 60) -> str:
+def wait_until(check: Callable[[], str | None], process: Running, *, seconds: float = 120) -> str:
     """Ask `check` until it answers something; the process must not end meanwhile."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -88,7 +88,7 @@ def wait_until(check: Callable[[], str | None], process: Running, *, seconds: fl
     raise DiedEarlyError(f"not ready within {seconds} s:\n{process.output()}")
 
 
-def wait_for_server(process: Running, *, ready: bool = True, seconds: float = 60) -> str:
+def wait_for_server(process: Running, *, ready: bool = True, seconds: float = 120) -> str:
     """The URL that the process prints, once `/readyz` (or only `/livez`) answers 200 there."""
 
     def url() -> str | None:
@@ -112,7 +112,7 @@ def server(
     arguments: Sequence[str | Path],
     env: Mapping[str, str] | None = None,
     *,
-    seconds: float = 60,
+    seconds: float = 120,
 ) -> Iterator[tuple[str, Running]]:
     """A server process that is ready, and its URL; `arguments` should hold `--port 0`."""
     with running(arguments, env) as process:
