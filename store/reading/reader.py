@@ -73,14 +73,24 @@ class Reader:
             self._generations.refuse_other(snapshot.generation, question.spec)
             spec = snapshot.generation.spec
             check_tenants(self._generations.name, spec, [question.tenant])
-            found = self._find(snapshot, legs, question)
-            in_time = time.monotonic() - started < READER_SECONDS
-            if in_time or self._generations.current().published == snapshot.version.number:
-                return found
+            try:
+                found = self._find(snapshot, legs, question)
+            except StoredDataError:
+                # A purge may have taken away what was published when this began.
+                if not self._overtaken(started, snapshot):
+                    raise
+            else:
+                if not self._overtaken(started, snapshot):
+                    return found
         raise Overtaken(
             f"searches of {self._generations.name!r} take over {READER_SECONDS:g} s while it is "
             "written to: try again when the machine is less busy"
         )
+
+    def _overtaken(self, started: float, snapshot: _Snapshot) -> bool:
+        """Whether what was asked for since may have been swept or taken away meanwhile."""
+        in_time = time.monotonic() - started < READER_SECONDS
+        return not in_time and self._generations.current().published != snapshot.version.number
 
     def _find(self, snapshot: _Snapshot, legs: Sequence[Leg], question: Question) -> Candidates:
         generation, version = snapshot.generation, snapshot.version
