@@ -11,6 +11,7 @@ from m3.settings import Settings, load_settings
 from store.contract import Store
 from store.index.engine import Engine
 from store.opening import open_store
+from tests.store.pace import Clock
 
 _numbers = itertools.count()
 
@@ -44,7 +45,12 @@ def store(settings: Settings) -> Iterator[Store]:
 
 
 @pytest.fixture
-def brief_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was replaced leaves the index after 0.2 s, not 3: for tests that nobody reads beside."""
-    for module in ("publication", "compaction"):
-        monkeypatch.setattr(f"store.generations.{module}.READER_SECONDS", 0.2)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of readers, and of what waits for them, so that nothing is swept before it moves.
+
+    For tests that nobody reads beside: who waits for readers goes on at once.
+    """
+    clock = Clock()
+    for module in ("generations.publication", "generations.compaction", "reading.reader"):
+        monkeypatch.setattr(f"store.{module}.time", clock)
+    return clock

@@ -178,7 +178,7 @@ class GenerationsContract:
         collection.replace([document_rows(rng, "a", word="late")], collection.spec)
         assert collection.document(key("a")) is not None
 
-    @pytest.mark.usefixtures("brief_readers")
+    @pytest.mark.usefixtures("clock")
     def test_what_is_erased_is_in_no_generation(self, store, name, collection, rng):
         number = store.begin(name, OTHER)
         there = [document_rows(rng, each) for each in ("kept", "deleted", "replaced")]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from lance.optimize import Compaction
 
-from m3.errors import MilvusUnreachable
+from m3.errors import MilvusUnreachable, Overtaken
 from m3.settings import Settings
 from store.collection import StoredCollection
 from store.contract import Collection, Store
@@ -26,6 +26,7 @@ from store.generations.publication import Publisher
 from store.index.engine import Engine
 from store.table import table
 from tests.store.examples import SPEC, document_rows, key, query
+from tests.store.pace import until
 
 NOW = timedelta(0)
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,7 @@ def test_young_versions_stay(collection: Collection):
     assert collection.compact(timedelta(hours=1)).bytes_freed == 0
 
 
+@pytest.mark.usefixtures("clock")
 def test_versions_that_the_index_still_needs_stay(collection: Collection):
     # What was just replaced is swept from the index by the difference of two old versions.
     collection.compact(NOW)
@@ -78,7 +80,7 @@ def test_versions_that_the_index_still_needs_stay(collection: Collection):
 
 
 def test_compacting_beside_writers_and_readers(store: Store, collection: Collection):
-    stop, failures = threading.Event(), list[Exception]()
+    stop, failures, rounds = threading.Event(), list[Exception](), [0, 0, 0]
 
     def go_on(number: int) -> None:
         rng, mine = np.random.default_rng(number), store.open("docs")
@@ -89,25 +91,31 @@ def test_compacting_beside_writers_and_readers(store: Store, collection: Collect
                 else:
                     ids = [one.split("#")[0] for _, one in found(mine, rng)]
                     assert "default/d1" in ids
+            except Overtaken:
+                # The machine is too busy for this search: nothing wrong was read.
+                continue
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told below
                 failures.append(error)
+            rounds[number] += 1
 
     threads = [threading.Thread(target=go_on, kwargs={"number": i}) for i in range(3)]
     for thread in threads:
         thread.start()
-    for _ in range(4):
-        collection.compact(timedelta(seconds=1))
-        time.sleep(0.2)
-    stop.set()
-    for thread in threads:
-        thread.join(60)
+    try:
+        for _ in range(4):
+            collection.compact(timedelta(seconds=1))
+            until(lambda before=list(rounds): all(map(operator.gt, rounds, before)))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
     assert not failures
     collection.settle()
     assert collection.verify().consistent
     assert collection.status().documents == 13
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_a_run_ends_with_a_tidy_table(collection: Collection, monkeypatch: pytest.MonkeyPatch):
     settled = collection.compact(timedelta(days=1)).fragments
     monkeypatch.setattr(compaction, "MOST_FRAGMENTS", 3)
@@ -134,7 +142,7 @@ def test_many_small_files_become_few_beside_a_run(
     assert collection.verify().consistent
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_a_run_that_compacted_cleans_at_its_end(
     store: Store, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ):
@@ -194,7 +202,7 @@ def test_a_run_that_dies_before_it_publishes_what_it_compacted_loses_nothing(
     assert collection.verify().consistent
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_a_command_that_is_killed_once_it_compacted_loses_nothing(
     collection: Collection, settings: Settings, tmp_path: Path
 ):
@@ -236,7 +244,7 @@ def test_files_that_others_change_all_the_time_are_left_alone_longer(
     assert len(tried) == 2, "beyond 5 small files, beyond 10, and there are no 20"
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_what_is_purged_is_in_no_file(
     settings: Settings,
     store: Store,
@@ -266,7 +274,7 @@ def test_what_is_purged_is_in_no_file(
     assert collection.status().documents == 31
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_a_compaction_that_is_overtaken_leaves_no_file_that_purging_does_not_reach(
     settings: Settings,
     store: Store,

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from store.memory import MemoryStore
 from store.registry import Generation
 from tests.store.examples import SPEC, document_rows, key
 from tests.store.generations_contract import OTHER, GenerationsContract
+from tests.store.pace import Clock, until
 
 
 class TestMemoryGenerations(GenerationsContract):
@@ -44,11 +46,14 @@ class TestStoredGenerations(GenerationsContract):
     """`store` comes from conftest: a real table and a real engine."""
 
 
-def test_a_commit_during_a_switch_is_not_acknowledged(store: Store):
+def test_a_commit_during_a_switch_is_not_acknowledged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
     rng = np.random.default_rng(1)
     collection = store.create("docs", SPEC)
     number = store.begin("docs", OTHER)
     outcome: list[type[Exception] | None] = []
+    waits = _waits(monkeypatch)
 
     def write() -> None:
         try:
@@ -61,14 +66,18 @@ def test_a_commit_during_a_switch_is_not_acknowledged(store: Store):
     writer = threading.Thread(target=write)
     with store.closing("docs", number):
         writer.start()
-        time.sleep(1.0)
+        for _ in range(3):
+            assert waits.acquire(timeout=60)
         assert outcome == []
         store.serve("docs", number)
-    writer.join(10)
+    writer.join(60)
     assert outcome == [GenerationChanged]
 
 
-def test_a_switch_that_is_given_up_lets_writers_go_on(store: Store):
+def test_a_switch_that_is_given_up_lets_writers_go_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    waits = _waits(monkeypatch)
     collection = store.create("docs", SPEC)
     number = store.begin("docs", OTHER)
     writer = threading.Thread(
@@ -76,20 +85,38 @@ def test_a_switch_that_is_given_up_lets_writers_go_on(store: Store):
     )
     with store.closing("docs", number):
         writer.start()
-        time.sleep(0.3)
-    writer.join(10)
+        assert waits.acquire(timeout=60)
+    writer.join(60)
+    assert not writer.is_alive()
     assert collection.document(key("a")) is not None
 
 
+def _waits(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """One more each time that a writer waits for a switch to be over."""
+    waits, sleep = threading.Semaphore(0), time.sleep
+
+    def waiting(seconds: float) -> None:
+        waits.release()
+        sleep(seconds)
+
+    clock = SimpleNamespace(time=time.time, sleep=waiting)
+    monkeypatch.setattr("store.generations.generation.time", clock)
+    return waits
+
+
 def test_a_switch_that_died_runs_out(store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(switching, "CLOSING_SECONDS", 0.5)
+    clock = Clock()
+    for module in ("switching", "generation"):
+        monkeypatch.setattr(f"store.generations.{module}.time", clock)
     collection = store.create("docs", SPEC)
     number = store.begin("docs", OTHER)
+    began = clock.now
     died = store.closing("docs", number)
     died.__enter__()
     with pytest.raises(AlreadyExists, match="switched already"), store.closing("docs", number):
         pass
     collection.replace([document_rows(np.random.default_rng(1), "a")], SPEC)
+    assert clock.now - began == pytest.approx(switching.CLOSING_SECONDS, abs=0.1)
     # Too late: a write that was not copied has been acknowledged.
     with pytest.raises(DeadlineExceeded):
         store.serve("docs", number)
@@ -126,7 +153,7 @@ def test_a_publication_that_a_switch_overtakes_leaves_what_serves_then(
     assert late.status().unpublished == 0
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_a_sweep_that_a_switch_overtakes_leaves_what_serves_then(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
@@ -195,7 +222,7 @@ def test_a_discard_that_breaks_off_can_be_done_again(
 
 
 @pytest.mark.parametrize("later", ["switch", "purge"])
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_a_generation_that_a_switch_could_not_take_out_is_later(
     store: Store, monkeypatch: pytest.MonkeyPatch, later: str
 ):
@@ -229,21 +256,27 @@ def test_no_acknowledged_write_is_lost_in_a_switch(store: Store):
     ]
     for writer in writers:
         writer.start()
-    time.sleep(0.5)
-    target = store.open("docs", number)
-    for there, back in ((number, 1), (1, number)):
-        source, target = store.open("docs", back), store.open("docs", there)
-        _copy(source, target)
-        with store.closing("docs", there):
-            while _copy(source, target):
-                pass
-            store.serve("docs", there)
-        time.sleep(0.5)
-    stop.set()
-    for writer in writers:
-        writer.join(30)
-    assert len(acknowledged) > 10
+    try:
+        _some_more(acknowledged)
+        for there, back in ((number, 1), (1, number)):
+            source, target = store.open("docs", back), store.open("docs", there)
+            _copy(source, target)
+            with store.closing("docs", there):
+                while _copy(source, target):
+                    pass
+                store.serve("docs", there)
+            _some_more(acknowledged)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join(60)
     assert set(acknowledged) <= {key.id for key in serving.keys("default", "default")}
+
+
+def _some_more(acknowledged: list[str]) -> None:
+    """Wait for writes that were begun and acknowledged after this."""
+    before = len(acknowledged)
+    until(lambda: len(acknowledged) >= before + 6)
 
 
 def _write_on(

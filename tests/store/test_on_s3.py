@@ -77,7 +77,7 @@ def test_writers_on_two_machines_are_one_collection(store: Store, settings: Sett
     other.close()
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_old_versions_leave_the_bucket(store: Store, settings: Settings, s3: Any):
     collection = store.create("docs", SPEC)
     for seed in range(6):

@@ -129,7 +129,7 @@ def compared(plain: Collection, cached: Collection, rng: np.random.Generator, te
             assert texts == plain.chunks(ids, tenant=other, snapshot=expected.snapshot)
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("budget", [_TINY, 10**8])
 @given(steps=writes, seed=st.integers(0, 99))
 @settings(

@@ -90,7 +90,7 @@ def test_neighbours_are_of_the_same_version(collection):
     assert {each.text.split("-")[0] for near in around.values() for each in near} == {"text"}
 
 
-@pytest.mark.usefixtures("brief_readers")
+@pytest.mark.usefixtures("clock")
 def test_a_snapshot_that_was_cleaned_away_is_gone(collection):
     found = searched(collection)
     chunks = chunks_of(collection, found, "one")
