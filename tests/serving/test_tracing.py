@@ -83,6 +83,32 @@ def test_spans_nest_and_the_past_is_put_under_them(collector):
     assert {span.service for span in collector.spans} == {"program"}
 
 
+class _Paused:
+    """The clocks, with an hour's pause after the first look at the wall's."""
+
+    late = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.late
+
+    def time(self) -> float:
+        wall = time.time() + self.late
+        self.late = 3600.0
+        return wall
+
+
+def test_a_pause_between_two_clocks_moves_no_span(collector, monkeypatch):
+    ahead = time.time() - time.monotonic()
+    with traced(ON, "program"):
+        monkeypatch.setattr("serving.spans.time", _Paused())
+        with tracing.span("outer"):
+            parent = tracing.parent()
+            assert parent is not None
+            tracing.past("inner", 1000.0, 2000.0, {}, parent)
+    inner = next(span for span in collector.spans if span.name == "inner")
+    assert inner.ended / 1e9 == pytest.approx(2000 + ahead, abs=600)
+
+
 def test_a_trace_goes_on_by_its_headers(collector):
     with traced(ON, "program"):
         with tracing.span("client", kind="client"):

@@ -109,12 +109,15 @@ def test_a_search_is_one_trace_through_both_programs(traced):
 
 
 def test_what_is_done_within_a_span_lies_within_it(traced):
-    slack = 2_000_000  # the clock of a span that is told afterwards is read twice
+    slack = 2_000_000  # a span that is told afterwards has its times by another clock
     by_id = {each.id: each for each in traced.search}
     for each in traced.search:
         if each.parent:
             above = by_id[each.parent]
-            assert above.began - slack <= each.began <= each.ended <= above.ended + slack, each
+            assert above.began - slack <= each.began <= each.ended, each
+            # What another program does once it has answered, nobody waits for.
+            end = each.ended if each.service == above.service else each.began
+            assert end <= above.ended + slack, each
 
 
 def test_spans_say_how_much_and_nobodys_text(traced):
