@@ -24,7 +24,7 @@ from tests.browser import browser, missing, visit
 from tests.search.library import KnownQueries, Notes, example, library, passages_of
 from tests.search.little import LAME, little_app
 from tests.search.reader import BOOKS, LIBRARY, Reader
-from tests.search.served import served
+from tests.search.served import PATIENT, served
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
@@ -159,7 +159,7 @@ def loaded(chromium: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def reader(loaded: BrowserContext, books: str) -> Iterator[Reader]:
     """Whose browser has nothing to complain of, in the end."""
-    with httpx.Client(base_url=books, trust_env=False) as api:
+    with httpx.Client(base_url=books, trust_env=False, timeout=PATIENT) as api:
         reader = Reader(visit(loaded, books), api)
         yield reader
         reader.page.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,8 +37,6 @@ from tests.search.library import Notes
 
 DIMENSION = 64
 FINGERPRINT = "1177"
-SLOWLY = "slowly"
-"""A query that has this word takes a second to embed."""
 HOSTILE = "<script>window.hacked=1</script><img src=x onerror=window.hacked=2> <b>bold</b>"
 LAME = "lame"
 """A collection whose sparse leg always fails, and whose fusion was tuned."""
@@ -101,8 +98,6 @@ class LittleModel:
     async def encode(
         self, texts: Sequence[str], kind: str, *, codec: Codec = Codec.INT8, **_: Any
     ) -> EmbeddingBatch:
-        if any(SLOWLY in text for text in texts):
-            await asyncio.sleep(1)
         read = [self.read(text, codec) for text in texts]
         return batch_of(read, truncated=np.zeros(len(read), bool), fingerprint=FINGERPRINT)
 

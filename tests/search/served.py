@@ -10,6 +10,9 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+PATIENT = 120.0
+"""Seconds that a client waits for an answer, where how long it takes is not what is tested."""
+
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:

@@ -12,6 +12,7 @@ from embedder.client import EmbedderClient
 from m3.errors import InvalidInput
 from search.service import SearchService
 from tests.search.library import COLLECTION, REPRESENTATIONS
+from tests.search.served import PATIENT
 
 pytestmark = pytest.mark.anyio
 
@@ -70,13 +71,13 @@ async def test_a_bug_in_one_search_is_told_for_that_one(api, monkeypatch):
 
 async def test_searches_go_side_by_side_with_a_bound(api, monkeypatch):
     under_way = most = 0
-    really = SearchService.search
+    really, four = SearchService.search, asyncio.Barrier(4)
 
     async def search(self, request):
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
-        await asyncio.sleep(0.01)
+        await asyncio.wait_for(four.wait(), 60)
         under_way -= 1
         return await really(self, request)
 
@@ -143,7 +144,10 @@ async def test_reranking_is_the_nodes(api, known):
 
 async def test_a_real_node_is_asked_as_it_would_be_directly(node):
     body = {"query": "q", "documents": ["a", "a q"], "return_documents": True, "top_n": 1}
-    async with EmbedderClient([node]) as client, httpx.AsyncClient(trust_env=False) as direct:
+    async with (
+        EmbedderClient([node]) as client,
+        httpx.AsyncClient(trust_env=False, timeout=PATIENT) as direct,
+    ):
         passed = orjson.loads(await client.rerank(body))
         answer = (await direct.post(f"{node}/v1/rerank", json=body)).json()
         with pytest.raises(InvalidInput, match="query"):

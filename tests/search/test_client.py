@@ -21,7 +21,7 @@ from search.models import CollectionBody
 from search.response import SearchResponse, as_json
 from store.filters import FieldType
 from tests.search.library import COLLECTION, library, passages_of
-from tests.search.served import served
+from tests.search.served import PATIENT, served
 from tests.search.tenants import api_of, shared_store
 
 ASKED = {"explain": True, "neighbours": 1, "filter": {"field": "shelf", "op": "eq", "value": 1}}
@@ -87,7 +87,7 @@ def client(make: Callable[..., SearchClient], url: str) -> SearchClient:
 
 
 def raw(url: str, path: str, body: dict[str, Any]) -> Any:
-    return httpx.post(url + path, json=body, trust_env=False).json()
+    return httpx.post(url + path, json=body, trust_env=False, timeout=PATIENT).json()
 
 
 def test_both_have_the_same_methods() -> None:
@@ -227,6 +227,6 @@ def test_it_needs_no_model_and_no_store() -> None:
     heavy += " embedder ingest serving commands evaluation"
     program = "import sys, search.client; print(*{name.split('.')[0] for name in sys.modules})"
     ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
     )
     assert not set(heavy.split()) & set(ran.stdout.split())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection as Names
 from collections.abc import Mapping
 from dataclasses import astuple, replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -49,6 +50,15 @@ FLAWS = ("dense", "sparse", "colbert")
 LEGS: tuple[Leg, ...] = ("dense", "sparse")
 
 
+class Clock:
+    """It stands still until it is moved."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Flawed(MemoryCollection):
     """Its broken legs fail, as those of the real one do."""
 
@@ -87,7 +97,14 @@ def flawed(
     collection = Flawed(library(passages, codec)._record(COLLECTION))
     collection.broken = {leg: BROKEN for leg in ("dense", "sparse") if leg in flaws}
     collection.asked = []
-    return SearchService(FlawedStore(collection), KnownQueries({"q": query})), collection
+    return service_over(collection, {"q": query}), collection
+
+
+def service_over(collection: Flawed, queries: Mapping[str, Representation]) -> SearchService:
+    """It gives up legs for as long as its tests take."""
+    service = SearchService(FlawedStore(collection), KnownQueries(queries))
+    service.breakers._clock = Clock()
+    return service
 
 
 def ask(service: SearchService, request: SearchRequest) -> Any:
@@ -223,18 +240,19 @@ def test_colbert_is_given_up_between_passages(monkeypatch: pytest.MonkeyPatch) -
     _, collection = service_with()
     query = example(1, Codec.FP32)
     found = collection.candidates(query, legs=["dense"], depth=30, tenant="default")
-    parts = list[int]()
+    clock, parts = Clock(), list[int]()
 
     def slow(_: Any, passages: EmbeddingBatch, start: int, stop: int) -> float:
         parts.append(start)
-        time.sleep(1.1)
+        clock.now += 1
         return 0.5
 
     monkeypatch.setattr(rerank, "_AT_ONCE", 7)
     monkeypatch.setattr(rerank, "colbert_scores", slow)
-    scored = rerank.score(query, found.rows, found.legs, {}, ends=time.monotonic() + 1)
+    monkeypatch.setattr(rerank, "time", SimpleNamespace(monotonic=clock))
+    scored = rerank.score(query, found.rows, found.legs, {}, ends=clock.now + 2)
     assert scored.degraded == ("colbert",)
-    assert parts == [0]
+    assert parts == [0, 7]
 
 
 @pytest.mark.parametrize("at", [1, 4, 29])
@@ -244,7 +262,7 @@ def test_scores_do_not_depend_on_how_rows_were_read(at: int) -> None:
     found = collection.candidates(query, legs=["dense"], depth=30, tenant="default")
     embeddings = list(found.rows.embeddings)
     parts = replace(found.rows, batches=[batch_of(embeddings[:at]), batch_of(embeddings[at:])])
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 600
     whole, split, hurried = (
         rerank.score(query, rows, found.legs, {}, ends=until)
         for rows, until in ((found.rows, None), (parts, None), (parts, ends))
@@ -258,22 +276,20 @@ def test_legs_get_a_share_of_the_time() -> None:
     service, collection = service_with()
     ask(service, REQUEST)
     assert collection.within is None
-    ask(service, replace(REQUEST, timeout_ms=100_000))
+    ask(service, replace(REQUEST, timeout_ms=600_000))
     assert collection.within is not None
-    assert 0 < collection.within <= 60
+    assert 0 < collection.within <= 360
 
 
 def test_a_query_that_no_node_embeds_in_time_is_an_error() -> None:
     class Slow(KnownQueries):
         async def encode(self, *args: Any, **options: Any) -> EmbeddingBatch:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
             raise AssertionError(args, options)
 
     service = SearchService(library(passages_of(3)), Slow({}))
-    began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="timeout_ms"):
         ask(service, replace(REQUEST, timeout_ms=100))
-    assert time.monotonic() - began < 30
 
 
 def test_measuring_does_without_nothing() -> None:
@@ -290,18 +306,11 @@ def test_pages_of_a_degraded_search_stay_degraded() -> None:
     collection.broken = {}
     assert list(ask(service, next_).degraded) == ["sparse"]
     # Where the ranking is kept no longer, a whole one must not go on from half of one.
-    service = SearchService(FlawedStore(collection), KnownQueries({"q": example(1, Codec.FP32)}))
+    service = service_over(collection, {"q": example(1, Codec.FP32)})
     with pytest.raises(PageExpired):
         ask(service, next_)
     collection.broken = {"sparse": BROKEN}
     assert list(ask(service, next_).degraded) == ["sparse"]
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_a_leg_that_keeps_failing_is_tried_once_in_a_while() -> None:
@@ -385,7 +394,7 @@ def test_a_leg_with_nothing_to_look_for_is_not_why_the_other_fails() -> None:
     query, none = example(1, Codec.FP32), np.empty(0)
     dumb = replace(query, sparse_ids=none.astype(np.int32), sparse_weights=none.astype(np.float32))
     _, collection = service_with("dense")
-    service = SearchService(FlawedStore(collection), KnownQueries({"q": query, "dumb": dumb}))
+    service = service_over(collection, {"q": query, "dumb": dumb})
     for _ in range(3):
         with pytest.raises(MilvusUnreachable):
             ask(service, replace(REQUEST, query="dumb"))

@@ -107,7 +107,9 @@ def explained(
 @given(title=TEXTS, text=TEXTS, context=st.sampled_from(("none", "title", "headings")))
 @hypothesis.example(title="", text="[SEP]", context="none")
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_spans_are_the_surface_of_their_tokens(
     kind: str, title: str, text: str, context: Context, request: pytest.FixtureRequest

@@ -22,7 +22,7 @@ from m3.errors import InvalidConfiguration
 from m3.settings import Settings
 from search.app import create
 from tests.search.library import COLLECTION, library, passages_of
-from tests.search.served import served
+from tests.search.served import PATIENT, served
 from tests.search.tenants import HAS, OWN, TENANTS, api_of, shared_store
 from tests.serving.keys import bearing, keys_file, line
 
@@ -53,7 +53,7 @@ async def agent(
     url: str, headers: dict[str, str] | None = None, mode: str = "auto"
 ) -> AsyncGenerator[Client]:
     async with (
-        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http,
+        httpx2.AsyncClient(headers=headers, trust_env=False, timeout=PATIENT) as http,
         Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
     ):
         yield client
@@ -108,7 +108,10 @@ async def test_a_search_is_that_of_the_api(url):
         {"group_by": "document"},
     ):
         body = {**ASKED, **more}
-        async with httpx.AsyncClient(trust_env=False) as http, agent(url) as client:
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=PATIENT) as http,
+            agent(url) as client,
+        ):
             theirs = (await http.post(f"{url}/v1/search", json=body)).json()
             ours = await value(client, "search", body)
         assert [(each["document_id"], each["score"]) for each in ours["passages"]] == [
@@ -238,10 +241,14 @@ async def test_an_operator_names_a_tenant(keyed):
     assert {each["documents"] for each in listed} == {HAS["beta"], 1}
 
 
+def send(method: str, url: str, **options: Any) -> httpx.Response:
+    return httpx.request(method, f"{url}/mcp", trust_env=False, timeout=PATIENT, **options)
+
+
 def post(url: str, body: Any, **headers: str) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **headers}
-    return httpx.post(f"{url}/mcp", content=content, headers=headers, trust_env=False)
+    return send("POST", url, content=content, headers=headers)
 
 
 def test_keys_are_asked_for_as_anywhere(keyed):
@@ -259,7 +266,7 @@ def test_it_is_one_way_and_without_sessions(url):
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert "mcp-session-id" not in answer.headers
     for method in ("GET", "DELETE"):
-        refused = httpx.request(method, f"{url}/mcp", trust_env=False)
+        refused = send(method, url)
         assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
 
 
@@ -320,11 +327,11 @@ def test_a_page_that_may_call_is_told_so_before_it_does(url):
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "content-type, mcp-protocol-version, mcp-method",
     }
-    answer = httpx.options(f"{url}/mcp", headers=asked, trust_env=False)
+    answer = send("OPTIONS", url, headers=asked)
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "https://search.internal"
     foreign = {**asked, "Origin": "http://evil.example"}
-    assert httpx.options(f"{url}/mcp", headers=foreign, trust_env=False).status_code == 400
+    assert send("OPTIONS", url, headers=foreign).status_code == 400
 
 
 def test_a_server_without_the_extra_has_no_tools(monkeypatch):

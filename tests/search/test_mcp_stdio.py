@@ -47,7 +47,7 @@ def test_it_ends_with_its_client() -> None:
         [COMMAND, "mcp", "--url", "http://127.0.0.1:9"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (0, b"")
