@@ -28,6 +28,8 @@ class Machine:
             **os.environ,
             "M3_HOME": str(self.home),
             "M3_EMBEDDER_URL": self.node,
+            # An engine on a busy machine is slow, and not to be given up.
+            "M3_MILVUS_TIMEOUT": "120",
             **self.settings,
         }
 

@@ -53,7 +53,8 @@ def hits(machine: Machine, name: str = "docs") -> list[list[dict[str, Any]]]:
 
 def passage_tokens(machine: Machine) -> float:
     """That the node has computed so far for what is stored."""
-    found = _TOKENS.search(httpx.get(f"{machine.node}/metrics", trust_env=False).text)
+    metrics = httpx.get(f"{machine.node}/metrics", trust_env=False, timeout=60)
+    found = _TOKENS.search(metrics.text)
     assert found
     return float(found[1])
 

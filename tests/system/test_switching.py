@@ -55,7 +55,7 @@ def seen(machine: Machine, both: Machine, documents: int, seconds: float) -> Tra
 
 
 def test_another_model_and_other_chunks_take_over_under_load(machine, two_models):
-    seen(machine, two_models, 20, 0.5)
+    seen(machine, two_models, 20, 0)
 
 
 @pytest.mark.drill
