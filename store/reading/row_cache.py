@@ -90,10 +90,11 @@ class RowCache(Generic[T]):
                 return
             for row, size in owned:
                 self._drop((table, row.id))
+                # Room first: who asks meanwhile how much there is hears of no more than the budget.
+                while self._bytes + size > self._budget:
+                    self._drop(next(iter(self._rows)))
                 self._rows[table, row.id] = (row, size)
                 self._bytes += size
-            while self._bytes > self._budget:
-                self._drop(next(iter(self._rows)))
 
     def _worth(self, table: str, rows: Sequence[tuple[T, int]]) -> list[tuple[T, int]]:
         """Those that there is room for, or that were passed over not long ago."""
