@@ -73,7 +73,7 @@ def test_rows_of_the_leg_that_answers_first_are_read_meanwhile(
     taken, search = noted(monkeypatch, reading.set), Index.search
 
     def slow(self: Index, leg: Leg, *args: Any, **options: Any) -> Any:
-        assert leg == "sparse" or reading.wait(20)
+        assert leg == "sparse" or reading.wait(60)
         return search(self, leg, *args, **options)
 
     monkeypatch.setattr(Index, "search", slow)

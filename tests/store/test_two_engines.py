@@ -173,7 +173,7 @@ def test_an_engine_has_one_identity_whoever_asks_first(tmp_path: Path):
         subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
         for _ in range(4)
     ]
-    answers = {process.communicate(timeout=60)[0] for process in asking}
+    answers = {process.communicate(timeout=120)[0] for process in asking}
     assert len(answers) == 1
     assert len(answers.pop().strip()) == 32
     assert Engine(tmp_path / "other", 1.0).identity() != Engine(tmp_path, 1.0).identity()

@@ -51,7 +51,13 @@ def draws(count: int) -> list[str]:
     """Texts of the strategy, the same each time."""
     found: list[str] = []
 
-    @settings(max_examples=count, derandomize=True, database=None)
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     @given(texts)
     def note(text: str) -> None:
         found.append(text)

@@ -43,7 +43,7 @@ def fake(client: FakeClient, tmp_path: Path) -> Iterator[FakeServer]:
 @pytest.fixture
 def jobs(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> ImportJobs:
     monkeypatch.setattr(loading, "_POLL_SECONDS", 0.01)
-    return ImportJobs(fake.url, token=fake.token, timeout=10)
+    return ImportJobs(fake.url, token=fake.token, timeout=60)
 
 
 @pytest.fixture

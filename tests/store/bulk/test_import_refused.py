@@ -88,7 +88,7 @@ def test_an_import_that_lost_a_row_is_not_published(filled, written, jobs, fake)
 
 
 def test_a_token_that_the_server_does_not_know(filled, written, fake):
-    wrong = ImportJobs(fake.url, token="root:wrong", timeout=10)
+    wrong = ImportJobs(fake.url, token="root:wrong", timeout=60)
     refused(filled, MilvusRefused, "hasn't authenticated", written, wrong)
 
 
