@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from m3.codec import decode_tokens
 from m3.types import OUTPUTS
-from tests.embedder.batching.fake_runner import INFO, FakeRunner, batcher_of, blocked, text, until
+from tests.embedder.batching.fake_runner import (
+    INFO,
+    FakeRunner,
+    HandRunner,
+    batcher_of,
+    blocked,
+    text,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -100,25 +109,34 @@ async def test_queries_go_before_passages_that_came_first(encoder):
 
 
 async def test_passages_do_not_starve_under_queries(encoder):
-    encoder.seconds_per_token = 0.00005
-    async with batcher_of(encoder, batch=512) as batcher:
-        stop = asyncio.Event()
+    async with batcher_of(encoder, batch=200) as batcher:
 
-        async def ask() -> None:
-            while not stop.is_set():
-                await batcher.submit([text(5, 300)], "query", OUTPUTS)
+        async def ask(first: int) -> None:
+            for _ in range(25):
+                await batcher.submit([text(first, 200)], "query", OUTPUTS)
 
-        askers = [asyncio.create_task(ask()) for _ in range(8)]
-        await asyncio.sleep(0.05)
-        async with asyncio.timeout(5):
-            await batcher.submit([text(7 + i, 400) for i in range(4)], "passage", OUTPUTS)
-        stop.set()
-        await asyncio.gather(*askers)
+        # Texts of their own: equal ones would be one that waits, and then none.
+        first = await blocked(encoder, batcher)
+        askers = [asyncio.create_task(ask(2 + i)) for i in range(8)]
+        many = [text(10 + i, 200) for i in range(4)]
+        passages = asyncio.create_task(batcher.submit(many, "passage", OUTPUTS))
+        await until(lambda: batcher.queued_tokens == 12 * 200)
+        encoder.open.set()
+        await asyncio.gather(first, passages, *askers)
+    turns = [index for index, (first,) in enumerate(encoder.firsts) if first >= 10]
+    assert len(turns) == 4
+    assert all(later - earlier <= 5 for earlier, later in pairwise([0, *turns]))
 
 
-async def test_batches_shrink_to_what_a_quarter_of_a_second_computes(encoder):
-    encoder.seconds_per_token = 0.0005
-    async with batcher_of(encoder, batch=4096, queue=100_000, rate=2000) as batcher:
-        await batcher.submit([text(i, 100) for i in range(20)], "passage", OUTPUTS)
-    assert max(encoder.sizes) <= 500
-    assert max(len(batch) for batch in encoder.batches) > 1
+async def test_batches_shrink_to_what_a_quarter_of_a_second_computes():
+    runner = HandRunner()
+    async with batcher_of(runner, batch=4096, queue=100_000, rate=1e9) as batcher:
+        many = [text(i, 100) for i in range(50)]
+        asked = asyncio.create_task(batcher.submit(many, "passage", OUTPUTS))
+        for index in range(3):
+            # It is given once the request is in the queue, and the others at the last one's end.
+            await asyncio.sleep(0)
+            given = runner.given[index]
+            runner.finish(given, seconds=0.0005 * sum(map(len, given.token_ids)))
+        assert len(await asked) == 50
+    assert runner.sizes == [4000, 500, 500]

@@ -60,7 +60,7 @@ class Worker:
         self.inbox.put(Task(number, lane, [[number]], OUTPUTS, Codec.FP32))
 
     def next_told(self) -> tuple[str, int]:
-        head = self.told.get(timeout=10)
+        head = self.told.get(timeout=60)
         return head["event"], head["batch"]
 
     def _examine(self) -> None:

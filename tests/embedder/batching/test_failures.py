@@ -142,7 +142,7 @@ async def test_a_runner_that_hangs_is_killed_and_not_waited_for():
     async with batcher_of(hung) as batcher:
         batcher._dispatcher._hung_seconds = 0.1
         asked = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await killed.wait()
         assert batcher.workers == 0
         successor.attach(batcher.listener)
@@ -159,7 +159,7 @@ async def test_a_text_that_hangs_two_runners_fails():
         batcher._dispatcher._hung_seconds = 0.05
         HandRunner().attach(batcher.listener)
         with pytest.raises(WorkerLost, match=r"input\[0\]: .* hung, twice"):
-            await batcher.submit([text(4)], "query", OUTPUTS, timeout=10)
+            await batcher.submit([text(4)], "query", OUTPUTS, timeout=60)
 
 
 async def test_runners_retire_one_at_a_time():

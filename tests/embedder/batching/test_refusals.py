@@ -66,36 +66,36 @@ async def test_a_queue_is_full_by_seconds_too(encoder):
 
 
 async def test_a_deadline_shorter_than_the_wait_is_refused_at_once(encoder):
-    async with batcher_of(encoder, rate=1000) as batcher:
+    async with batcher_of(encoder, rate=60) as batcher:
         first = await blocked(encoder, batcher)
         waiting = asyncio.create_task(batcher.submit([text(3, 3000)], "passage", OUTPUTS))
         await until(lambda: batcher.queued_tokens == 3000)
-        assert batcher.queued_seconds == pytest.approx(3)
-        with pytest.raises(Overloaded, match=r"3\.0 s") as refused:
-            await batcher.submit([text(4)], "passage", OUTPUTS, timeout=1)
-        assert refused.value.retry_after == pytest.approx(3, rel=0.01)
+        assert batcher.queued_seconds == pytest.approx(50)
+        with pytest.raises(Overloaded, match=r"50\.\d s") as refused:
+            await batcher.submit([text(4)], "passage", OUTPUTS, timeout=30)
+        assert refused.value.retry_after == pytest.approx(50, rel=0.01)
         # A wait that nearly fills the time is too long too: what is measured may err.
         with pytest.raises(Overloaded):
-            await batcher.submit([text(4)], "passage", OUTPUTS, timeout=3.5)
+            await batcher.submit([text(4)], "passage", OUTPUTS, timeout=60)
         # A query passes the passages by.
-        query = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS, timeout=1))
+        query = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS, timeout=30))
         await until(lambda: batcher.queued_tokens == 3002)
         encoder.open.set()
         await asyncio.gather(first, waiting, query)
 
 
 async def test_the_wait_includes_what_is_being_computed(encoder):
-    async with batcher_of(encoder, rate=1000) as batcher:
+    async with batcher_of(encoder, rate=20) as batcher:
         encoder.open.clear()
         long = asyncio.create_task(batcher.submit([text(1, 2000)], "passage", OUTPUTS))
-        await asyncio.to_thread(encoder.begun.wait, 10)
+        await until(encoder.begun.is_set)
         waiting = asyncio.create_task(batcher.submit([text(3, 100)], "passage", OUTPUTS))
         await until(lambda: batcher.queued_tokens == 100)
-        with pytest.raises(Overloaded, match=r"2\.\d s"):
-            await batcher.submit([text(4)], "passage", OUTPUTS, timeout=1.5)
+        with pytest.raises(Overloaded, match=r"the wait is (10|9)\d\.\d s"):
+            await batcher.submit([text(4)], "passage", OUTPUTS, timeout=30)
         # A query is computed in between.
-        query = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS, timeout=1.5))
-        await asyncio.sleep(0.02)
+        query = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS, timeout=30))
+        await asyncio.sleep(0)
         encoder.open.set()
         await asyncio.gather(long, waiting, query)
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from embedder.metrics import NodeMetrics
 from m3.types import OUTPUTS, Codec
-from tests.embedder.batching.fake_runner import batcher_of, blocked, text
+from tests.embedder.batching.fake_runner import batcher_of, blocked, text, until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ async def test_identical_texts_are_computed_once(encoder):
             for output in OUTPUTS
         ]
         twice = asyncio.create_task(batcher.submit([text(9, 50)] * 2, "passage", ["dense"]))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         assert batcher.queued_tokens == 100
         encoder.open.set()
         answers = await asyncio.gather(*asked)
@@ -44,7 +44,7 @@ async def test_those_who_share_a_text_each_get_their_codec(encoder):
             asyncio.create_task(batcher.submit([text(8, 50)], "passage", OUTPUTS, codec))
             for codec in Codec
         ]
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         encoder.open.set()
         answers = await asyncio.gather(*asked)
         await first
@@ -61,9 +61,9 @@ async def test_one_who_leaves_takes_a_shared_text_from_nobody(encoder):
         gone, kept = (
             asyncio.create_task(batcher.submit([text(8, 50)], "passage", OUTPUTS)) for _ in range(2)
         )
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         gone.cancel()
-        await asyncio.sleep(0.02)
+        await asyncio.gather(gone, return_exceptions=True)
         assert batcher.queued_tokens == 50
         encoder.open.set()
         assert (await kept).dense[0, 0] == 8
@@ -74,7 +74,7 @@ async def test_a_text_being_computed_serves_those_who_want_no_more(encoder):
     async with batcher_of(encoder) as batcher:
         encoder.open.clear()
         asked = [asyncio.create_task(batcher.submit([text(8)], "query", ["dense"]))]
-        await asyncio.to_thread(encoder.begun.wait, 10)
+        await until(encoder.begun.is_set)
         asked += [
             asyncio.create_task(batcher.submit([text(8)], "query", outputs, codec))
             for outputs, codec in (
@@ -83,7 +83,7 @@ async def test_a_text_being_computed_serves_those_who_want_no_more(encoder):
                 (["dense"], Codec.BF16),
             )
         ]
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0)
         encoder.open.set()
         answers = await asyncio.gather(*asked)
     assert len(encoder.batches) == 2
