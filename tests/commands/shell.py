@@ -46,7 +46,7 @@ class Shell:
             input=stdin,
             capture_output=True,
             env={**self.environment, **settings},
-            timeout=120,
+            timeout=240,
             check=False,
         )
         said = (done.stdout.decode(), done.stderr.decode())

@@ -148,7 +148,7 @@ def test_a_terminal_gets_a_bar(shell: Shell, some: Path):
             screen += chunk
     except OSError:
         pass  # the other end is closed
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "━".encode() in screen
     assert b"tokens/s" in screen

@@ -17,7 +17,7 @@ METRICS = ["nDCG@10", "Recall@100", "MRR@10", "MAP"]
 
 
 def passage_tokens(node: str) -> float:
-    metrics = httpx.get(f"{node}/metrics", trust_env=False).text
+    metrics = httpx.get(f"{node}/metrics", trust_env=False, timeout=60).text
     return float(re.findall(r'^m3_tokens_total{lane="passage"} (\S+)', metrics, re.M)[0])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from tests.commands.calls import run
+from tests.edges import free_ports
 from tests.processes import COMMANDS, running, server, wait_for_server
 
 COMMAND = COMMANDS / "m3-search"
@@ -318,7 +318,7 @@ def test_readiness_follows_the_node(environment: Mapping[str, str], free_port: i
     nobody = {**environment, "M3_EMBEDDER_URL": f"http://127.0.0.1:{free_port}"}
     with running([COMMAND, "serve", "--port", "0"], nobody) as process:
         url = wait_for_server(process, ready=False)
-        answer = httpx.get(f"{url}/readyz", trust_env=False, timeout=10)
+        answer = httpx.get(f"{url}/readyz", trust_env=False, timeout=60)
         assert answer.status_code == 503
         assert "no embedder node is ready" in answer.json()["detail"]
 
@@ -360,5 +360,5 @@ def test_the_engine_is_started_shown_and_stopped(tmp_path: Path) -> None:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    [port] = free_ports(1)
+    return port
