@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 CHROMIUM = shutil.which("chromium")
+_PATIENT_MS = 60_000
+"""What is waited for comes at once, but for a machine that has much else to do."""
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -37,7 +39,9 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(_ARGUMENTS), timeout=2 * _PATIENT_MS
+        )
         try:
             yield started
         finally:
@@ -61,7 +65,7 @@ def visit(chromium: Browser | BrowserContext, url: str, width: int = 1200) -> Vi
     """A page that nothing has been loaded into yet; those of a context share its cache."""
     page = chromium.new_page()
     page.set_viewport_size({"width": width, "height": 900})
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(_PATIENT_MS)
     made = Visit(page, url)
     page.on("request", lambda request: made.requested.append(request.url))
     page.on("pageerror", lambda error: made.complaints.append(str(error)))

@@ -19,6 +19,8 @@ def assert_keeps_its_word(url: str, hooks: Path, folder: Path, *flags: str) -> N
     """
     command = [COMMANDS / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
     command += ["--workers", "1", "--max-examples", "10", "--generation-deterministic", *flags]
+    # How long examples and answers take is the machine's affair.
+    command += ["--request-timeout", "60", "--suppress-health-check", "too_slow"]
     env = {"SCHEMATHESIS_HOOKS": str(hooks), "NO_PROXY": "127.0.0.1"}
     run = subprocess.run(
         command,
