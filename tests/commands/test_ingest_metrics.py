@@ -18,6 +18,7 @@ from ingest.sources import Reject
 from ingest.sources.base import Place
 from m3.errors import InvalidInput, StorageFull, Unreachable
 from store.memory import MemoryStore
+from tests.edges import free_ports
 from tests.store.examples import SPEC, document_rows
 
 
@@ -86,10 +87,10 @@ def test_a_pushgateway_gets_them_whole(home):
     with HTTPServer(("127.0.0.1", 0), Gateway) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         assert run(home, "--push", f"http://127.0.0.1:{server.server_port}") == ""
-        address = f"http://127.0.0.1:{server.server_port}"
     [(_, path, body)] = got
     assert path == "/metrics/job/m3-checks"
     assert values(body.decode())["dead_letters", "my-docs"] == 2
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
     with pytest.raises(Unreachable, match="does not take metrics"):
         run(home, "--push", address)
     with pytest.raises(InvalidInput, match="choose one"):

@@ -65,7 +65,7 @@ def ask(environment: Mapping[str, str], *arguments: str) -> subprocess.Completed
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 
