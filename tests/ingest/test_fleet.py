@@ -10,7 +10,7 @@ import pytest
 
 from embedder.client import Load
 from ingest.running.fleet import REQUEST_TOKENS, Fleet, Leave
-from tests.ingest.virtual_time import VirtualTime
+from tests.ingest.virtual_time import BACKEND
 
 pytestmark = pytest.mark.anyio
 TICK = 0.001
@@ -18,8 +18,7 @@ TICK = 0.001
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
-    """A busy machine must not change what is simulated."""
-    return "asyncio", {"loop_factory": VirtualTime}
+    return BACKEND
 
 
 @dataclass

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -158,17 +157,12 @@ def test_a_line_of_100_mb_is_a_reject_and_never_in_memory(tmp_path: Path):
         for _ in range(100):
             file.write(b"x" * 2**20)
         file.write(b'"}\n{"id": "after", "text": "x"}\n')
-    process = psutil.Process()
-    before = process.memory_info().rss
-    most = 0
-
-    def watched() -> Iterator[Parsed | Reject]:
-        nonlocal most
-        for item in read(discover([str(path)]).files, Fields()):
-            most = max(most, process.memory_info().rss - before)
-            yield item
-
-    first, huge, last = watched()
+    tracemalloc.start()
+    try:
+        first, huge, last = read(discover([str(path)]).files, Fields())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert isinstance(first, Parsed)
     assert first.document.id == "before"
     assert isinstance(huge, Reject)
@@ -178,4 +172,5 @@ def test_a_line_of_100_mb_is_a_reject_and_never_in_memory(tmp_path: Path):
     assert huge.size == path.stat().st_size - first.size - last.size
     assert isinstance(last, Parsed)
     assert last.document.id == "after"
-    assert most < 2 * MAX_DOCUMENT_BYTES
+    # As much as a document may have, and the next piece of what is passed over.
+    assert most < 2.5 * MAX_DOCUMENT_BYTES

@@ -17,8 +17,15 @@ from ingest.running.planning import Work
 from ingest.sources import Parsed, Place
 from m3.types import Chunk, Document
 from tests.ingest.fakes import representation
+from tests.ingest.virtual_time import BACKEND
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return BACKEND
+
 
 Sizes = st.lists(st.lists(st.integers(3, 3000), min_size=1, max_size=12), min_size=1, max_size=30)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from typing import Any, BinaryIO
@@ -18,7 +19,7 @@ def parser(name: str, **limits: Any) -> Office:
 
 
 def sleeps(stream: BinaryIO, name: str) -> dict[str, Any]:
-    time.sleep(60)
+    time.sleep(600)
     return {"text": "late"}
 
 
@@ -30,10 +31,12 @@ def swells(stream: BinaryIO, name: str) -> dict[str, Any]:
 
 def dies(stream: BinaryIO, name: str) -> dict[str, Any]:
     if stream.read() == b"die":
-        import os
-
         os.abort()
     return {"text": "alive"}
+
+
+def tells(stream: BinaryIO, name: str) -> dict[str, Any]:
+    return {"text": str(os.getpid())}
 
 
 def prints(stream: BinaryIO, name: str) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def test_a_decompression_bomb_is_refused():
     began = time.monotonic()
     [(_, said)] = reasons(of("bomb.pdf", bomb))
     assert "unpacks to more" in said or "no text" in said or "cannot be read" in said
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 100
 
 
 def test_a_parser_that_takes_too_long_is_ended():
@@ -98,11 +101,11 @@ def test_a_parser_that_takes_too_long_is_ended():
     assert reasons(items(parser("sleeps", seconds=1.0), b"x", "a.x")) == [
         (None, "its parser takes over 1 s")
     ]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_parser_has_so_much_memory():
-    limited = parser("swells", seconds=30.0, bytes=2**30)
+    limited = parser("swells", bytes=2**30)
     [(_, said)] = reasons(items(limited, b"x", "a.x"))
     assert "ran out of memory" in said
 
@@ -121,15 +124,11 @@ def test_what_a_parser_prints_is_not_its_answer():
 
 
 def test_a_process_is_kept_for_the_next_file():
-    apart = Apart("ingest.sources.pdf:read_pdf")
+    apart = Apart(f"{__name__}:tells")
     try:
-        times: list[float] = []
-        for _ in range(2):
-            began = time.monotonic()
-            found, size = apart.read(as_stream(formats.pdf("x")), "a.pdf")
-            times.append(time.monotonic() - began)
-            assert (found["text"], size) == ("x", len(formats.pdf("x")))
-        assert times[1] < times[0] / 2
+        (one, size), (other, _) = (apart.read(as_stream(b"a file"), "a.x") for _ in range(2))
+        assert one["text"] == other["text"] != str(os.getpid())
+        assert size == len(b"a file")
     finally:
         apart.close()
 

@@ -27,7 +27,7 @@ from tests.ingest.fakes import (
     spec,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unhurried")]
 
 
 async def test_documents_are_written_with_their_vectors(

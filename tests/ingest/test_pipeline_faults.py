@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from embedder.client import EmbedderClient
-from ingest.running import embedding
+from ingest.running import embedding, passes
 from ingest.running.pipeline import Item
 from ingest.sources import Reject
 from m3.errors import (
@@ -32,7 +32,7 @@ from store.memory import MemoryCollection, MemoryStore
 from tests.ingest.fakes import PARAGRAPH, CountingClient, counts, docs, run, spec
 from tests.processes import COMMANDS, running, wait_for_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("unhurried")]
 
 
 @dataclass
@@ -86,9 +86,9 @@ async def test_nodes_that_stay_away_end_the_run_with_all_that_was_embedded_writt
 ):
     flaky.failure, flaky.fails_after = EmbedderUnreachable("gone"), 1000
     began = time.monotonic()
-    with pytest.raises(EmbedderUnreachable, match="gone"):
+    with anyio.fail_after(120), pytest.raises(EmbedderUnreachable, match="gone"):
         await run(docs(3000), collection, flaky, patience=0.5)
-    assert 0.5 <= time.monotonic() - began < 10
+    assert time.monotonic() - began >= 0.5
     assert collection.status().documents == len(flaky.texts) >= 1000
 
 
@@ -147,15 +147,18 @@ async def test_a_refusal_that_names_its_text_costs_one_more_request(
     assert collection.status().documents == 200
 
 
-async def test_another_generation_takes_the_run_over(client: CountingClient):
+async def test_another_generation_takes_the_run_over(
+    client: CountingClient, monkeypatch: pytest.MonkeyPatch
+):
     """What was cut for the one before is cut anew, nothing fails, and nothing is written twice."""
+    monkeypatch.setattr(passes, "_WRITE_CHUNKS", 256)
     store = MemoryStore()
     collection = store.create("docs", spec(Chunking(64, 0)))
     other = spec(Chunking(16, 0))
 
     def items() -> Iterator[Item]:
-        for i, document in enumerate(docs(2000)):
-            if i == 1000:
+        for i, document in enumerate(docs(1000)):
+            if i == 600:
                 _until(lambda: collection.status().documents > 0)
                 number = store.begin("docs", other)
                 with store.closing("docs", number):
@@ -165,21 +168,21 @@ async def test_another_generation_takes_the_run_over(client: CountingClient):
     report = await run(items(), collection, client)
     written = collection.status()
     assert written.spec == other
-    assert (report.documents, report.failed, report.unchanged) == (2000, 0, 0)
-    assert report.written == 2000
+    assert (report.documents, report.failed, report.unchanged) == (1000, 0, 0)
+    assert report.written == 1000
     before = store.open("docs", 1).status().documents
-    assert 0 < before < 2000
-    assert written.documents == 2000 - before
+    assert 0 < before < 1000
+    assert written.documents == 1000 - before
     for key in collection.keys("default", "default"):
         stored = collection.document(key)
         assert stored is not None
         assert len(stored.chunks) > 1, "cut by the rules of the generation that it is in"
-    again = await run(docs(2000), collection, client)
+    again = await run(docs(1000), collection, client)
     assert again.failed == 0
 
 
 def _until(check: Any) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not check():
         assert time.monotonic() < deadline
         time.sleep(0.01)

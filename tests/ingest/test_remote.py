@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import httpx
@@ -72,6 +73,7 @@ def port() -> Iterator[int]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_address[1]
     server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(autouse=True)
@@ -223,7 +225,8 @@ def test_a_file_that_changed_after_a_break_is_refused():
 
 def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch):
     clock = itertools.count(step=20.0)
-    monkeypatch.setattr(resuming_module.time, "monotonic", lambda: float(next(clock)))
+    own = SimpleNamespace(monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr(resuming_module, "time", own)
 
     def drops(_: int) -> Iterator[bytes]:
         while True:
