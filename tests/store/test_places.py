@@ -14,10 +14,11 @@ import pytest
 
 from m3.errors import InvalidConfiguration, LeaseLost, StorageFull, TablesUnreachable
 from store.places import bucket as bucket_module
-from store.places.bucket import BucketPlace
+from store.places.bucket import LEASE_SECONDS, BucketPlace, _BucketLease
 from store.places.folder import FolderPlace
-from store.places.place import Place
+from store.places.place import Lease, Place
 from tests.buckets import s3_server
+from tests.store.pace import Clock, until
 
 
 class PlaceContract:
@@ -182,23 +183,54 @@ def keys(s3: Any, bucket: str) -> list[str]:
     return [each["Key"] for each in s3.list_objects_v2(Bucket=bucket)["Contents"]]
 
 
+class LeaseClock(Clock):
+    """Who waits for a lease looks again at once, and is counted; how long, the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.looks += 1
+        time.sleep(0.01)
+
+
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_module, "LEASE_SECONDS", 1.0)
-    monkeypatch.setattr(bucket_module, "_RENEW_SECONDS", 0.25)
+def lease_clock(monkeypatch: pytest.MonkeyPatch) -> LeaseClock:
+    """The clock of leases, whose owners write them anew all the time while it stands still."""
+    clock = LeaseClock()
+    monkeypatch.setattr(bucket_module, "time", clock)
+    monkeypatch.setattr(bucket_module, "_RENEW_SECONDS", 0.05)
+    return clock
 
 
-@pytest.mark.usefixtures("short")
-def test_a_lease_whose_owner_died_is_taken_over(bucket: str):
+def looks_again(clock: LeaseClock) -> None:
+    """Wait until who waits has seen what is there now."""
+    before = clock.looks
+    until(lambda: clock.looks >= before + 2)
+
+
+def test_a_lease_whose_owner_died_is_taken_over(bucket: str, lease_clock: LeaseClock):
     place = BucketPlace(f"s3://{bucket}")
     place.objects.put("docs/publish.json", None, b"of one who is no more")
-    began = time.monotonic()
-    with place.publishing("docs"):
-        assert time.monotonic() - began > 1.0
+    taken = threading.Event()
+
+    def take() -> None:
+        with place.publishing("docs"):
+            taken.set()
+
+    other = threading.Thread(target=take, daemon=True)
+    other.start()
+    looks_again(lease_clock)
+    lease_clock.now += LEASE_SECONDS
+    looks_again(lease_clock)
+    assert not taken.is_set()
+    lease_clock.now += 0.5
+    assert taken.wait(60)
+    other.join(60)
 
 
-@pytest.mark.usefixtures("short")
-def test_a_lease_that_is_kept_is_not_taken(bucket: str):
+def test_a_lease_that_is_kept_is_not_taken(bucket: str, lease_clock: LeaseClock):
     place = BucketPlace(f"s3://{bucket}")
     order: list[str] = []
 
@@ -207,22 +239,47 @@ def test_a_lease_that_is_kept_is_not_taken(bucket: str):
             order.append("second")
 
     with place.publishing("docs") as lease:
-        other = threading.Thread(target=second)
+        other = threading.Thread(target=second, daemon=True)
         other.start()
-        time.sleep(3.0)
+        for _ in range(5):
+            looks_again(lease_clock)
+            lease_clock.now += LEASE_SECONDS / 2
+            until(lambda: certain(lease) == lease_clock.now)
         lease.check()
         order.append("first")
-    other.join(10)
+    other.join(60)
     assert order == ["first", "second"]
 
 
-@pytest.mark.usefixtures("short")
-def test_one_who_stood_still_does_not_go_on(bucket: str, monkeypatch: pytest.MonkeyPatch):
+def certain(lease: Lease) -> float:
+    """When it was last written anew; long ago where that was refused."""
+    assert isinstance(lease, _BucketLease)
+    return lease.certain
+
+
+def test_one_who_stood_still_does_not_go_on(
+    bucket: str, lease_clock: LeaseClock, monkeypatch: pytest.MonkeyPatch
+):
+    def unreachable(*_: Any) -> None:
+        raise TablesUnreachable("gone")
+
+    place = BucketPlace(f"s3://{bucket}")
+    with place.publishing("docs") as lease:
+        monkeypatch.setattr(place.objects, "put", unreachable)
+        lease_clock.now += LEASE_SECONDS / 2
+        lease.check()
+        lease_clock.now += LEASE_SECONDS / 2
+        with pytest.raises(LeaseLost, match="try again"):
+            lease.check()
+
+
+@pytest.mark.usefixtures("lease_clock")
+def test_one_whose_lease_was_taken_does_not_go_on(bucket: str, monkeypatch: pytest.MonkeyPatch):
     place = BucketPlace(f"s3://{bucket}")
     with place.publishing("docs") as lease:
         lease.check()
         monkeypatch.setattr(place.objects, "put", lambda *_: None)
-        time.sleep(1.0)
+        until(lambda: certain(lease) < 0)
         with pytest.raises(LeaseLost, match="try again"):
             lease.check()
 
