@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from embedder.api.app import create_node_app
 from m3.settings import Settings
 from tests.processes import COMMANDS, running, wait_for_server
-from tests.schemathesis_runs import assert_keeps_its_word
+from tests.schemathesis_runs import SECONDS, assert_keeps_its_word
 
 HOOKS = Path(__file__).with_name("beyond_schemas.py")
 
@@ -39,5 +40,6 @@ def test_the_document_has_the_limits_of_the_model_once_it_is_loaded(stand_in):
     assert "maxItems" not in ids
 
 
+@pytest.mark.timeout(SECONDS)
 def test_every_operation_keeps_its_word(node: str, tmp_path: Path):
     assert_keeps_its_word(node, HOOKS, tmp_path)

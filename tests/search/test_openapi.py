@@ -12,7 +12,7 @@ from m3.settings import Settings
 from search.app import create
 from search.parts import Parts
 from search.service import SearchService
-from tests.schemathesis_runs import assert_keeps_its_word
+from tests.schemathesis_runs import SECONDS, assert_keeps_its_word
 from tests.search.library import AnyQuery, KnownQueries, Notes, library, passages_of
 from tests.search.served import served
 
@@ -33,5 +33,6 @@ def url() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.timeout(SECONDS)
 def test_every_operation_keeps_its_word(url: str, tmp_path: Path):
     assert_keeps_its_word(url, HOOKS, tmp_path, "--continue-on-failure")

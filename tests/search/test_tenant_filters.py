@@ -69,7 +69,7 @@ def services(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[SearchService, SearchService]]:
     """Over the real store, and over the oracle; the same rows in both."""
-    here = load_settings(home=tmp_path_factory.mktemp("tenants"))
+    here = load_settings(home=tmp_path_factory.mktemp("tenants"), milvus_timeout=120.0)
     node, rows = KnownQueries({"q": example(1, Codec.FP32)}), list(documents())
     real, oracle = open_store(here), MemoryStore()
     for store in (real, oracle):
