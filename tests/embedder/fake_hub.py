@@ -81,8 +81,9 @@ def fake_hub(folder: Path, pause: float = 0.0) -> Iterator[FakeHub]:
             self.end_headers()
             for start in range(0, len(content) if body else 0, _PIECE):
                 piece = content[start : start + _PIECE]
-                self.wfile.write(piece)
+                # Counted first: whoever has read the last piece may look at once.
                 hub.served[name] += len(piece)
+                self.wfile.write(piece)
                 time.sleep(pause)
 
         def log_message(self, *_: object) -> None:

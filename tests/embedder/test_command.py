@@ -18,7 +18,7 @@ COMMAND = COMMANDS / "m3-embedder"
 def ended(*arguments: object, **env: str) -> tuple[int, str]:
     """Exit status, and stdout and stderr together."""
     with running([COMMAND, *map(str, arguments)], env) as process:
-        return process.wait(120), process.output()
+        return process.wait(280), process.output()
 
 
 def last_line(output: str) -> str:
@@ -30,7 +30,7 @@ def test_help_has_examples():
         status, output = ended(*command, "--help")
         assert status == 0
         assert "m3-embedder" in output
-    assert "--insecure" in ended("serve", "--help")[1]
+        assert ("--insecure" in output) == (command == ("serve",))
 
 
 def test_serve_prints_where_and_what_and_ends_well(stand_in):

@@ -85,7 +85,7 @@ def test_a_file_put_in_its_place_is_noticed(file, cache, tmp_path):
 
 
 def test_a_file_that_may_still_be_written_is_not_remembered(file, cache, monkeypatch):
-    monkeypatch.setattr(digests, "_SETTLED_NS", 2_000_000_000)
+    monkeypatch.setattr(digests, "_SETTLED_NS", 3600 * 10**9)
     file_digest(file, cache)
     assert remembered(cache) == []
 

@@ -294,7 +294,7 @@ def _head(length: int, more: str = "") -> bytes:
 
 async def _status(reader: asyncio.StreamReader) -> tuple[int, str]:
     """An answer's status, and what becomes of the connection."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines()
     fields = dict(line.split(": ", 1) for line in head[1:] if line)
     await reader.readexactly(int(fields["content-length"]))
@@ -304,7 +304,15 @@ async def _status(reader: asyncio.StreamReader) -> tuple[int, str]:
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[int]:
     """The port of the app behind uvicorn as a node is."""
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None)
+    # Nobody is hung up on for having been slow to go on.
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=60,
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -22,7 +22,7 @@ PATHS = ("/v1/encode", "/v1/embeddings", "/v1/rerank", "/v1/tokenize")
 
 @pytest.fixture(scope="module")
 def http(node: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=node, trust_env=False, timeout=60) as client:
+    with httpx.Client(base_url=node, trust_env=False, timeout=120) as client:
         yield client
 
 
@@ -127,7 +127,7 @@ def test_a_body_of_50_megabytes(node, path, announced):
     headers = JSON if announced else {**JSON, "Transfer-Encoding": "chunked"}
     content: Any = b" " * size if announced else chunks(size)
     address = urlsplit(node)
-    with closing(HTTPConnection(address.hostname, address.port, timeout=30)) as connection:
+    with closing(HTTPConnection(address.hostname, address.port, timeout=120)) as connection:
         connection.request("POST", path, content, headers, encode_chunked=not announced)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -142,7 +142,7 @@ def test_who_asks_before_sending_too_much_is_told_before_sending(node):
         "POST /v1/encode HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {50 * 2**20}\r\nExpect: 100-continue\r\n\r\n"
     )
-    with socket.create_connection((address.hostname, address.port), timeout=3) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         connection.sendall(head.encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
@@ -219,7 +219,7 @@ def test_a_key_twice_counts_as_it_was_said_last(http):
 def test_what_is_hardly_http(node, sent):
     """Answered or hung up on, but not with a failure."""
     address = urlsplit(node)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
         answer = b""
         with suppress(OSError):
             connection.sendall(sent)
