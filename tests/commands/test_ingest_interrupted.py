@@ -90,7 +90,7 @@ def started(shell: Shell, path: Path, name: str) -> subprocess.Popen[str]:
     deadline = time.monotonic() + PATIENCE
     while documents(shell, name) == before:
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.2)
     return process
 
 
