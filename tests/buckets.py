@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ def s3_server() -> Iterator[Any]:
     boto3 = pytest.importorskip("boto3")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
     server.start()
+    _answer_one_at_a_time(server)
     host, number = server.get_host_and_port()
     address = f"http://{host}:{number}"
     try:
@@ -29,3 +31,15 @@ def s3_server() -> Iterator[Any]:
             yield boto3.client("s3", endpoint_url=address, region_name="us-east-1")
     finally:
         server.stop()
+
+
+def _answer_one_at_a_time(server: Any) -> None:
+    """S3 writes where a condition holds as one step; moto looks, and then writes."""
+    http, lock = server._server, Lock()
+    answer = http.app
+
+    def alone(*request: Any) -> Any:
+        with lock:
+            return answer(*request)
+
+    http.app = alone
