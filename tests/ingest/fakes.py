@@ -75,6 +75,7 @@ class CountingClient:
     requests: list[int] = field(default_factory=list[int])
     beside: list[int] = field(default_factory=list[int])
     running: int = 0
+    failed: bool = False
 
     async def model(self, fingerprint: str | None = None) -> ModelInfo:
         return MODEL
@@ -94,6 +95,7 @@ class CountingClient:
         if self.failure and len(self.texts) >= self.fails_after:
             # Later than answers that came before it: a node that is gone is tried for a while.
             await anyio.sleep(0.1)
+            self.failed = True
             raise self.failure
         for i, text in enumerate(texts):
             if FORBIDDEN in text:

@@ -38,7 +38,7 @@ class SlowCollection(MemoryCollection):
     def replace(
         self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
     ) -> None:
-        time.sleep(0.03)
+        time.sleep(0.1)
         super().replace(documents, spec)
 
 
@@ -46,7 +46,17 @@ async def test_a_failing_node_stops_the_run_and_a_rerun_completes(
     client: CountingClient, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(packing, "REQUEST_TEXTS", 100)
-    collection = SlowCollection.alone(spec(Chunking(64, 0)))
+
+    class Held(MemoryCollection):
+        """Its first write takes until a node has failed: what is embedded waits for it."""
+
+        def replace(
+            self, documents: Sequence[DocumentRows], spec: CollectionSpec | None = None
+        ) -> None:
+            until(lambda: client.failed)
+            super().replace(documents, spec)
+
+    collection = Held.alone(spec(Chunking(64, 0)))
     client.failure = EmbedderUnreachable("no node answers")
     client.fails_after = 1400
     items = docs(4000)
@@ -76,6 +86,7 @@ async def test_swift_nodes_get_more_requests_at_once(
 async def test_slow_nodes_get_fewer_so_that_none_times_out(
     client: CountingClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(pipeline, "_READ_DOCUMENTS", 3000)
     monkeypatch.setattr(fleet, "_SWIFT_SECONDS", 0.01)
     monkeypatch.setattr(fleet, "_SLOW_SECONDS", 0.02)
     client.seconds = 0.05
