@@ -110,7 +110,7 @@ def _command(settings: Settings, *arguments: str) -> dict[str, object]:
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -69,10 +69,12 @@ def machine(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mac
     part.write_text("".join(SAMPLE.read_text("utf-8").splitlines(keepends=True)[:DOCUMENTS]))
     env = environment(home, node)
     run = [COMMANDS / "m3-ingest", "run", part, "--collection", COLLECTION]
-    subprocess.run(run, env=env, check=True, capture_output=True, timeout=240)
-    with server([COMMANDS / "m3-search", "serve", "--port", "0"], env) as (search, _):
-        yield Machine(home, node, search)
-    Engine.of(load_settings(home=home)).stop()
+    try:
+        subprocess.run(run, env=env, check=True, capture_output=True, timeout=240)
+        with server([COMMANDS / "m3-search", "serve", "--port", "0"], env, seconds=120) as (at, _):
+            yield Machine(home, node, at)
+    finally:
+        Engine.of(load_settings(home=home)).stop()
 
 
 def executed(name: str, machine: Machine) -> Any:
@@ -84,7 +86,15 @@ def executed(name: str, machine: Machine) -> Any:
         smaller = SMALLER[name].format(search=machine.search)
         notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(smaller))
     resources = {"metadata": {"path": str(ROOT / "notebooks")}}
-    client = NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources)
+    client = NotebookClient(
+        notebook,
+        timeout=240,
+        startup_timeout=120,
+        # Beyond it nbclient goes on without the outputs.
+        iopub_timeout=120,
+        kernel_name="python3",
+        resources=resources,
+    )
     return client.execute(env=machine.environment)
 
 
@@ -95,7 +105,6 @@ def shown(notebook: Any) -> list[str]:
     return [each.get("text/html", each["text/plain"]) for each in data]
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_notebook_runs(name: str, machine: Machine) -> None:
     found = shown(executed(name, machine))
@@ -121,7 +130,7 @@ def test_nothing_is_done_to_a_collection_without_its_name(machine: Machine) -> N
     few = machine.home / "few.jsonl"
     few.write_text("".join(SAMPLE.read_text("utf-8").splitlines(keepends=True)[:2]))
     run = [COMMANDS / "m3-ingest", "run", few, "--collection", "small"]
-    subprocess.run(run, env=machine.environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(run, env=machine.environment, check=True, capture_output=True, timeout=240)
     with pytest.raises(InvalidInput, match="nothing was built"):
         asyncio.run(collections.promote(settings, "small", confirm="small"))
     asyncio.run(run_rebuild("small", settings, Recut(max_tokens=100)))
