@@ -88,12 +88,16 @@ def paragraph_store(
     return store
 
 
-@pytest.fixture(scope="session")
-def flag(stand_in: Path) -> Any:
+@pytest.fixture(scope="module")
+def flag(stand_in: Path) -> Iterator[Any]:
     """FlagEmbedding on the stand-in, in fp32."""
+    import torch
     from FlagEmbedding import BGEM3FlagModel
 
-    return BGEM3FlagModel(
+    # Threads wait for each other at every step, and on a busy machine most of all.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield BGEM3FlagModel(
         str(stand_in),
         use_fp16=False,
         pooling_method="mean",
@@ -101,6 +105,7 @@ def flag(stand_in: Path) -> Any:
         query_max_length=512,
         passage_max_length=512,
     )
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
