@@ -14,9 +14,10 @@ from commands.ingest.switching import run_promote, run_rollback
 from embedder.client import EmbedderClient
 from m3.errors import M3Error
 from m3.settings import Settings
-from store.contract import Status, Store
+from store.contract import Store
 from store.index.engine import Engine
 from store.opening import open_store
+from store.reports import Status
 
 _SECONDS = 3.0
 _MB = 1e6

@@ -17,7 +17,7 @@ from scoring.fusion import F64, METHOD_WEIGHTS, Method, Weights, ranked
 from search.explain.tokens import Tokens
 from search.ranking import weighted
 from search.request import SearchRequest
-from store.contract import StoredChunk
+from store.chunks import StoredChunk
 
 SCORES = ("dense", "sparse", "colbert")
 _SHOWN = 60

@@ -17,10 +17,11 @@ from bench.measure import Result
 from m3.codec import encode_tokens
 from m3.settings import Settings, load_settings
 from m3.types import Chunk, Codec, Document, Representation
-from store.contract import CollectionSpec, DocumentRows
+from store.chunks import DocumentRows
 from store.filters import FieldType
 from store.index.engine import Engine
 from store.opening import open_store
+from store.spec import CollectionSpec
 
 _DIMENSION, _VOCABULARY, _TOKENS = 1_024, 250_000, 2
 _AT_ONCE = 2_000

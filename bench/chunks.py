@@ -10,7 +10,8 @@ import numpy as np
 
 from m3.codec import encode_tokens
 from m3.types import F32, U8, Chunk, Codec, Document, EmbeddingBatch, Representation
-from store.contract import CollectionSpec, DocumentRows
+from store.chunks import DocumentRows
+from store.spec import CollectionSpec
 from store.table.rows import EMBEDDING_COLUMNS, to_arrow, to_embeddings
 from store.table.table import Table
 from store.table.version import Version

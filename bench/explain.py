@@ -24,7 +24,7 @@ from search.explain.tokens import Tokens
 from search.hits import hits
 from search.ranking import Place
 from search.response import Hit, SearchResponse, Timings, as_json
-from store.contract import StoredChunk
+from store.chunks import StoredChunk
 
 _HITS = 10
 _TOKENS = 180

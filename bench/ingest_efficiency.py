@@ -27,9 +27,10 @@ from ingest.running.report import Report
 from ingest.sources import Fields, Reject, discover, read
 from m3.settings import load_settings
 from m3.types import OUTPUTS, Codec, EmbeddingBatch
-from store.contract import Chunking, Collection, CollectionSpec
+from store.contract import Collection
 from store.index.engine import Engine
 from store.opening import open_store
+from store.spec import Chunking, CollectionSpec
 
 _AT_ONCE = 4
 _FULL = 429

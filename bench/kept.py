@@ -20,9 +20,11 @@ from bench.instant import keep_queries, kept_queries
 from bench.resembling import DIMENSION, likeness
 from m3.settings import Settings, load_settings
 from m3.types import Representation
-from store.contract import Collection, CollectionSpec, DocumentRows
+from store.chunks import DocumentRows
+from store.contract import Collection
 from store.index.engine import Engine
 from store.opening import open_store
+from store.spec import CollectionSpec
 
 COLLECTION = "bench"
 _MODEL = ("instant", "1257a7", "int8")

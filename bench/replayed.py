@@ -20,7 +20,7 @@ from commands.search import main as search
 from m3.types import F32, Codec, Representation
 from scoring import exact
 from scoring.codes import Codes
-from store.contract import CandidateRows
+from store.candidates import CandidateRows
 from store.index.index import Index
 from store.reading.vectors import Vectors
 from store.table.version import Version

@@ -22,7 +22,7 @@ from embedder.encoders.loading import load_encoder
 from m3.codec import decode_tokens, encode_tokens
 from m3.settings import load_settings
 from m3.types import F32, U8, Chunk, Codec, Document, Representation
-from store.contract import DocumentRows
+from store.chunks import DocumentRows
 
 DIMENSION = 1024
 _CHUNKS_A_DOCUMENT = 4

@@ -25,9 +25,11 @@ from search.degrade import Budget
 from search.looking import Looker
 from search.request import SearchRequest
 from serving.memory import keep_large_buffers
-from store.contract import Collection, CollectionSpec, DocumentRows, Store
+from store.chunks import DocumentRows
+from store.contract import Collection, Store
 from store.index.engine import Engine
 from store.opening import open_store
+from store.spec import CollectionSpec
 from store.table.version import Version
 
 _DIMENSION, _TERMS, _VOCABULARY = 1024, 60, 30_000

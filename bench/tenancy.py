@@ -15,10 +15,11 @@ import pyarrow as pa
 from bench.measure import Result, interleaved, timed
 from m3.settings import load_settings
 from m3.types import Codec, Representation
-from store.contract import CollectionSpec, Leg
+from store.candidates import Leg
 from store.index.engine import Engine
 from store.index.index import Index
 from store.index.milvus import Milvus
+from store.spec import CollectionSpec
 from store.table.rows import INDEX_COLUMNS, ROW_ID, schema
 
 _ROWS, _DIMENSION, _TERMS, _VOCABULARY = 20_000, 256, 60, 30_000

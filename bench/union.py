@@ -23,7 +23,8 @@ from scoring.fusion import METHOD_WEIGHTS, Method
 from search.ranking import Place
 from search.request import SearchRequest
 from search.rerank import score
-from store.contract import Collection, Leg
+from store.candidates import Leg
+from store.contract import Collection
 
 _LEGS: tuple[Leg, ...] = ("dense", "sparse")
 _TOP = 10

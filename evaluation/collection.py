@@ -12,7 +12,8 @@ from ingest.running.report import Progress
 from m3.errors import InvalidInput, NotFound
 from m3.types import Codec, ModelInfo
 from search.collections import Collections
-from store.contract import Chunking, Collection, CollectionSpec
+from store.contract import Collection
+from store.spec import Chunking, CollectionSpec
 
 _NAME_CHARACTERS = 40
 _FINGERPRINT_CHARACTERS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ingest.running.report import Report
 from ingest.sizing import row_parts
-from store.contract import CollectionSpec
+from store.spec import CollectionSpec
 
 
 def table_bytes(report: Report, spec: CollectionSpec) -> int:

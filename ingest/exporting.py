@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from m3.errors import InvalidConfiguration, StorageFull
 from m3.types import I64, Codec, Document, EmbeddingBatch
-from store.contract import CollectionSpec, Rows, StoredChunk
+from store.chunks import Rows, StoredChunk
+from store.spec import CollectionSpec
 
 Format = Literal["jsonl", "parquet"]
 

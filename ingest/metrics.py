@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from store.contract import Status, Verification
+from store.reports import Status, Verification
 
 
 class CollectionMetrics:

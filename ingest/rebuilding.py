@@ -16,7 +16,8 @@ from embedder.client import EmbedderClient
 from ingest.running.pipeline import OnReject, ingest
 from ingest.running.report import Progress, Report
 from m3.types import Document, DocumentKey
-from store.contract import Collection, Snapshot
+from store.candidates import Snapshot
+from store.contract import Collection
 from store.generations.differences import absent, hashes_of, unlike
 
 _DOCUMENTS = 64

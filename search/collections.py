@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from m3.errors import NotFound
 from store.checks import unknown_collection
-from store.contract import Collection, CollectionSpec, Store
+from store.contract import Collection, Store
+from store.spec import CollectionSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from m3.errors import DeadlineExceeded, M3Error, MilvusRefused, MilvusUnreachable
-from store.contract import Leg
+from store.candidates import Leg
 
 Part = Literal["dense", "sparse", "colbert"]
 PARTS: tuple[Part, ...] = ("dense", "sparse", "colbert")

@@ -8,7 +8,7 @@ from embedder.client import EmbedderClient
 from m3 import tracing
 from m3.errors import InvalidInput
 from m3.types import Codec, Representation
-from store.contract import CollectionSpec
+from store.spec import CollectionSpec
 
 _CACHE_BYTES = 64 * 2**20
 

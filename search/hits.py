@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from search.ranking import Place
 from search.response import ChunkScore, Explanation, Hit, Neighbour
-from store.contract import StoredChunk
+from store.chunks import StoredChunk
 
 Explain = Callable[[Place, StoredChunk], Explanation]
 

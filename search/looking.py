@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,16 +25,11 @@ from search.request import SearchRequest
 from search.rerank import ScoredCandidates, Stage, score
 from search.response import Staged
 from search.similar import Likeness, likeness, without
-from store.contract import (
-    MAX_DEPTH,
-    Candidates,
-    Collection,
-    CollectionSpec,
-    Defaults,
-    Leg,
-    Snapshot,
-)
+from store.candidates import MAX_DEPTH, Candidates, Leg, Snapshot, looking
+from store.contract import Collection
 from store.filters import Filter, parse
+from store.reports import Defaults
+from store.spec import CollectionSpec
 
 T = TypeVar("T")
 
@@ -171,7 +166,7 @@ class Looker:
         refused = self.breakers.refused(name, legs)
         worth = _Legs([leg for leg in legs if leg not in refused], refused)
         try:
-            if refused and not _looking(worth.asked, asked.like):
+            if refused and not looking(worth.asked, asked.like.query):
                 raise next(iter(refused.values()))
             return await self._in_thread(lambda: then(_look(asked, worth, budget)))
         finally:
@@ -207,11 +202,6 @@ def _question(request: SearchRequest, opened: Opened) -> Question:
     spec = opened.spec
     filter_ = parse(request.filter, spec.fields) if request.filter is not None else None
     return Question(request, opened.collection, spec, filter_)
-
-
-def _looking(legs: Iterable[Leg], like: Likeness) -> list[Leg]:
-    """Those of these that have something to look for: without terms, sparse has not."""
-    return [leg for leg in legs if leg != "sparse" or len(like.query.sparse_ids)]
 
 
 def _look(asked: _Asked, legs: _Legs, budget: Budget) -> Look:
@@ -263,7 +253,7 @@ def _found(
 
 def _candidates(asked: _Asked, legs: _Legs, budget: Budget, *, codes: bool) -> Candidates:
     question, like = asked.question, asked.like
-    request, looking = question.request, _looking(legs.asked, like)
+    request, sought = question.request, looking(legs.asked, like.query)
     try:
         found = question.collection.candidates(
             like.query,
@@ -277,7 +267,7 @@ def _candidates(asked: _Asked, legs: _Legs, budget: Budget, *, codes: bool) -> C
             codes=codes,
         )
     except M3Error as error:
-        legs.outcomes.update(dict.fromkeys(looking, error))
+        legs.outcomes.update(dict.fromkeys(sought, error))
         raise
-    legs.outcomes.update({leg: found.failed.get(leg) for leg in looking})
+    legs.outcomes.update({leg: found.failed.get(leg) for leg in sought})
     return replace(found, failed={**legs.refused, **found.failed})

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from search.degrade import PARTS, Breakers
 from search.request import SearchRequest
 from search.response import SearchResponse
-from store.contract import Leg
+from store.candidates import Leg
 
 _LEGS: tuple[Leg, ...] = ("dense", "sparse")
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)

@@ -10,8 +10,8 @@ from m3.errors import InvalidInput
 from m3.types import Codec, Context, ModelInfo, Tenancy
 from serving.bodies import FEW_MEMBERS, Body, whole_number
 from store.checks import MAX_FIELDS, MAX_POOLING
-from store.contract import Chunking, CollectionSpec
 from store.filters import FieldType
+from store.spec import Chunking, CollectionSpec
 
 
 class ChunkingBody(Body):

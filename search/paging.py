@@ -17,7 +17,7 @@ from scoring.fusion import Weights
 from search.embed import bytes_of
 from search.ranking import Place
 from search.response import Staged
-from store.contract import Snapshot
+from store.candidates import Snapshot
 
 _FORM = struct.Struct(">B12s12sHHH")
 _VERSION = 2

@@ -12,7 +12,8 @@ import numpy as np
 from m3.types import F32
 from scoring.fusion import F64, Weights, fuse, ranked
 from search.response import Ranks, Scores
-from store.contract import ChunkKey, Leg
+from store.candidates import Leg
+from store.chunks import ChunkKey
 
 GroupBy = Literal["document"]
 RRF_K = 60

@@ -13,7 +13,7 @@ from m3.types import DEFAULT_TENANT, DocumentKey
 from scoring.fusion import FUSING, METHOD_WEIGHTS, Method, Weights
 from search.paging import Page, digest
 from search.ranking import GroupBy, Rank
-from store.contract import Leg
+from store.candidates import Leg
 from store.words import Words
 
 MAX_CANDIDATES = 1_000

@@ -16,7 +16,8 @@ from search.degrade import PARTS, Part, in_order
 from search.ranking import Place, Rank, by_document, places, reciprocal_ranks, weighted
 from search.request import SearchRequest
 from search.response import Staged
-from store.contract import CandidateRows, ChunkKey, Leg
+from store.candidates import CandidateRows, Leg
+from store.chunks import ChunkKey
 
 _AT_ONCE = 64
 """Passages that ColBERT scores between two looks at the clock: some milliseconds."""

@@ -22,7 +22,9 @@ from search.paging import Page, Ranking, Rankings
 from search.ranking import Place, Rank
 from search.request import SearchRequest
 from search.response import Hit, SearchResponse, Timings
-from store.contract import Snapshot, Store, StoredChunk
+from store.candidates import Snapshot
+from store.chunks import StoredChunk
+from store.contract import Store
 
 _LOOKS = 3
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from m3.errors import NotFound
 from m3.types import F32, I32, DocumentKey, Representation
-from store.contract import CandidateRows, Collection, Leg
+from store.candidates import CandidateRows, Leg
+from store.contract import Collection
 
 MOST_TOKENS = 512
 """Token vectors that are compared: a long document's are spread evenly over it."""

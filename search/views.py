@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from m3.types import Codec, Metadata, Tenancy
 from scoring.fusion import Method, Weights
-from store.contract import Chunking, CollectionSpec, Counts, Status, StoredDocument
+from store.chunks import StoredDocument
 from store.filters import FieldType
+from store.reports import Counts, Status
+from store.spec import Chunking, CollectionSpec
 
 
 @dataclass(frozen=True, slots=True)

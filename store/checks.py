@@ -13,8 +13,10 @@ from m3.codec import width
 from m3.errors import InvalidInput, NotFound
 from m3.types import Representation
 from scoring.fusion import FUSING, Method
-from store.contract import CollectionSpec, Defaults, DocumentRows
+from store.chunks import DocumentRows
 from store.filters import field_values
+from store.reports import Defaults
+from store.spec import CollectionSpec
 
 MAX_ID_BYTES = 512
 MAX_VARCHAR_BYTES = 65_535

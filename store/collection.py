@@ -11,23 +11,9 @@ import pyarrow as pa
 
 from m3.errors import GenerationChanged
 from m3.types import Document, DocumentKey, Representation
+from store.candidates import CandidateRows, Candidates, Leg, Snapshot
 from store.checks import check_defaults, check_documents, check_tenants
-from store.contract import (
-    CandidateRows,
-    Candidates,
-    CollectionSpec,
-    Compaction,
-    Counts,
-    Defaults,
-    DocumentRows,
-    Leg,
-    Rows,
-    Snapshot,
-    Status,
-    StoredChunk,
-    StoredDocument,
-    Verification,
-)
+from store.chunks import DocumentRows, Rows, StoredChunk, StoredDocument
 from store.filters import Filter, field_values, matches
 from store.generations.compaction import Compactor
 from store.generations.generation import Generations
@@ -38,6 +24,8 @@ from store.reading.question import Question
 from store.reading.reader import Reader
 from store.reading.threads import Threads
 from store.registry import Generation
+from store.reports import Compaction, Counts, Defaults, Status, Verification
+from store.spec import CollectionSpec
 from store.table.rows import (
     KEY_COLUMNS,
     ORIGINAL_COLUMNS,

@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from m3.errors import AlreadyExists, Corrupt
 from store.checks import check_name
-from store.contract import CollectionSpec, Defaults
 from store.generations.making import undone_on_failure
 from store.index.index import Index
 from store.index.milvus import Milvus
 from store.registry import NOWHERE, Generation, Registry, new_generation
+from store.reports import Defaults
+from store.spec import CollectionSpec
 from store.table.rows import INDEX_COLUMNS, KEY_COLUMNS, corrupt, document_key, schema
 from store.table.table import Table
 from store.table.version import Version

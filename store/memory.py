@@ -13,6 +13,7 @@ from typing import Self
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
 from m3.types import Document, DocumentKey, Representation, batch_of, text_hash
 from scoring.definition import dense_score, sparse_score
+from store.candidates import CandidateRows, Candidates, Leg, Snapshot
 from store.checks import (
     check_defaults,
     check_documents,
@@ -21,26 +22,11 @@ from store.checks import (
     check_tenants,
     unknown_collection,
 )
-from store.contract import (
-    CandidateRows,
-    Candidates,
-    ChunkKey,
-    Collection,
-    CollectionSpec,
-    Compaction,
-    Counts,
-    Defaults,
-    DocumentRows,
-    Generations,
-    Leg,
-    Rows,
-    Snapshot,
-    Status,
-    StoredChunk,
-    StoredDocument,
-    Verification,
-)
+from store.chunks import ChunkKey, DocumentRows, Rows, StoredChunk, StoredDocument
+from store.contract import Collection
 from store.filters import Filter, field_values, matches
+from store.reports import Compaction, Counts, Defaults, Generations, Status, Verification
+from store.spec import CollectionSpec
 from store.words import Words
 
 

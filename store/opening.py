@@ -11,11 +11,11 @@ from pathlib import Path
 from m3.errors import AlreadyExists, InvalidConfiguration, M3Error, NotFound
 from m3.settings import Settings
 from serving.machine import available_memory
-from store import contract
+from store import reports
 from store.bulk.load import Bulk
 from store.checks import check_name, check_spec
 from store.collection import StoredCollection
-from store.contract import Collection, CollectionSpec
+from store.contract import Collection
 from store.copying import Target
 from store.generations.generation import Generations
 from store.generations.making import drop_index, undone_on_failure
@@ -30,6 +30,7 @@ from store.places.place import Place
 from store.reading.kept import Hot
 from store.reading.threads import Threads
 from store.registry import Generation, Registry, new_generation
+from store.spec import CollectionSpec
 from store.table.table import Table
 
 _CACHE_SHARE = 8
@@ -159,9 +160,9 @@ class StoredStore:
         number = self._registry.read(name).current
         return Bulk(Generations(name, self._registry, self._milvus, number))
 
-    def generations(self, name: str) -> contract.Generations:
+    def generations(self, name: str) -> reports.Generations:
         record = self._registry.read(name)
-        return contract.Generations(
+        return reports.Generations(
             specs={number: each.spec for number, each in record.generations.items()},
             current=record.current,
             building=record.building,

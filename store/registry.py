@@ -19,8 +19,9 @@ from pydantic import TypeAdapter
 from m3.errors import AlreadyExists, Corrupt, InvalidInput, NewerFormat
 from scoring.fusion import Method, Weights
 from store.checks import check_name, unknown_collection
-from store.contract import CollectionSpec, Defaults
 from store.places.place import Place, Stored
+from store.reports import Defaults
+from store.spec import CollectionSpec
 
 FORMAT = 3
 """1 had tables without the documents' own texts, 2 none with pooled tokens."""

@@ -15,7 +15,7 @@ from commands.options import Home, Json
 from m3.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from store.contract import Compaction
+    from store.reports import Compaction
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 

@@ -16,8 +16,8 @@ from m3.errors import InvalidInput
 from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, DocumentKey
 
 if TYPE_CHECKING:
-    from store.contract import CollectionSpec
     from store.filters import Filter
+    from store.spec import CollectionSpec
 
 _SHOWN = 20
 

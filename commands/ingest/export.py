@@ -16,7 +16,8 @@ from m3.types import DEFAULT_SOURCE, DEFAULT_TENANT, Document, DocumentKey
 
 if TYPE_CHECKING:
     from ingest.exporting import Format
-    from store.contract import Collection, Rows
+    from store.chunks import Rows
+    from store.contract import Collection
 
 _AT_ONCE = 200
 

@@ -16,7 +16,7 @@ from m3.settings import load_settings
 if TYPE_CHECKING:
     from commands.ingest.switching import Switch
     from m3.settings import Settings
-    from store.contract import Generations
+    from store.reports import Generations
 
 
 def add(app: typer.Typer) -> None:

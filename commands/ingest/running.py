@@ -27,8 +27,9 @@ from m3.settings import Settings
 from m3.types import Context, Tenancy
 from serving.memory import keep_large_buffers
 from store.checks import check_pooling
-from store.contract import Chunking, Collection, CollectionSpec, Store
+from store.contract import Collection, Store
 from store.filters import FieldType
+from store.spec import Chunking, CollectionSpec
 
 _SHOWN_REJECTS = 5
 

@@ -12,7 +12,9 @@ from commands.ingest.options import Name, opened_store
 from commands.options import Home, Json
 
 if TYPE_CHECKING:
-    from store.contract import CollectionSpec, Generations, Status, Store
+    from store.contract import Store
+    from store.reports import Generations, Status
+    from store.spec import CollectionSpec
 
 
 @dataclass(frozen=True, slots=True)

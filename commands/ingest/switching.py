@@ -17,7 +17,9 @@ from ingest.sources import Reject
 from m3.errors import InvalidInput, SnapshotGone, StoredDataError
 from m3.settings import Settings
 from m3.types import DEFAULT_TENANT, Context, Tenancy
-from store.contract import Chunking, Collection, CollectionSpec, Snapshot, Store
+from store.candidates import Snapshot
+from store.contract import Collection, Store
+from store.spec import Chunking, CollectionSpec
 
 _FEW = 8
 """Documents that may be left until writers wait: those that never rest always leave some."""

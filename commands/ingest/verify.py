@@ -13,7 +13,7 @@ from commands.options import Home, Json
 from m3.errors import StoredDataError
 
 if TYPE_CHECKING:
-    from store.contract import Verification
+    from store.reports import Verification
 
 
 def add(app: typer.Typer) -> None:

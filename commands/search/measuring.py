@@ -24,7 +24,7 @@ from m3.errors import InvalidInput
 from m3.settings import Settings
 from scoring.fusion import Method
 from search.request import method_named
-from store.contract import Status
+from store.reports import Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from evaluation.judged.beir import named
 if TYPE_CHECKING:
     from commands.search.measuring import Evaluation
     from evaluation.measuring.significance import Interval
-    from store.contract import Status
+    from store.reports import Status
 
 
 def evaluation_json(found: Evaluation) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from evaluation.scores.raw import RawScores
 from m3.errors import InvalidInput
 from scoring.fusion import Method
 from search.looking import Look
-from store.contract import StoredChunk
+from store.chunks import StoredChunk
 
 _COLUMNS = ("query_id", "query", "document_id", "title", "text", "grade")
 _NEEDED = ("query_id", "query", "document_id", "grade")

@@ -16,7 +16,7 @@ from evaluation.recipes.recipe import Recipe
 from evaluation.scores.raw import Advance, RawScores, collect
 from search.looking import Look
 from search.service import SearchService
-from store.contract import StoredChunk
+from store.chunks import StoredChunk
 
 _QUERIES = 100
 """Whose candidates are in memory at a time: 2,000 passages each."""

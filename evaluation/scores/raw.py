@@ -17,7 +17,8 @@ from m3.types import F32, I32, I64, offsets_of
 from search.looking import Look
 from search.request import SearchRequest
 from search.service import SearchService
-from store.contract import Leg, Snapshot, StoredChunk
+from store.candidates import Leg, Snapshot
+from store.chunks import StoredChunk
 
 DEPTH = 200
 """Candidates of each leg; as deep as BGE-M3's authors rerank."""

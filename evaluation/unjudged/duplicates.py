@@ -9,7 +9,7 @@ from itertools import combinations
 
 from evaluation.unjudged.analysis import TOP
 from search.looking import Look
-from store.contract import StoredChunk
+from store.chunks import StoredChunk
 
 ALIKE = 0.8
 """Of the triples of words that two passages have, so many both have."""

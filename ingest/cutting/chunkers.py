@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embedder.client import EmbedderClient
 from ingest.cutting.chunking import Chunker
-from store.contract import Chunking, CollectionSpec
+from store.spec import Chunking, CollectionSpec
 
 
 class Chunkers:

@@ -20,7 +20,7 @@ from ingest.cutting.splitting import (
 )
 from m3.errors import InvalidInput
 from m3.types import Chunk, Document, context_of, model_text
-from store.contract import Chunking
+from store.spec import Chunking
 
 MIN_TOKENS = 16
 MAX_DOCUMENT_TOKENS = 2**21

@@ -27,7 +27,8 @@ from m3.errors import (
     WorkerLost,
 )
 from m3.types import EmbeddingBatch, Representation, text_hash
-from store.contract import Collection, CollectionSpec
+from store.contract import Collection
+from store.spec import CollectionSpec
 
 T = TypeVar("T")
 OnNote = Callable[[str], None]

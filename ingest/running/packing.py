@@ -10,7 +10,7 @@ import anyio
 from ingest.running.fleet import REQUEST_TEXTS, REQUEST_TOKENS
 from ingest.running.planning import Work
 from m3.types import Representation
-from store.contract import DocumentRows
+from store.chunks import DocumentRows
 
 _LINGER_SECONDS = 0.25
 """As long as texts wait for others to fill a request."""

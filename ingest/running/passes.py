@@ -19,7 +19,8 @@ from ingest.sources import Parsed
 from ingest.sources.base import Stage
 from m3 import tracing
 from m3.errors import EmbedderUnreachable, GenerationChanged, InvalidInput, M3Error, ModelMismatch
-from store.contract import Collection, CollectionSpec
+from store.contract import Collection
+from store.spec import CollectionSpec
 
 _WRITE_CHUNKS = 1_024
 _WRITE_TOKENS = 32_768

@@ -13,7 +13,7 @@ from search.explain.alignment import best_vectors, tokens_met
 from search.explain.tokens import Tokens, merged
 from search.ranking import Place, ranks
 from search.response import AlignedToken, Explanation, MatchedTerm, PassageToken, Scores, Span
-from store.contract import StoredChunk
+from store.chunks import StoredChunk
 
 
 class Explainer:

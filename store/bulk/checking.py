@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from m3.errors import Corrupt
 from store.bulk.files import Files
 from store.bulk.manifest import File
-from store.contract import CollectionSpec
 from store.filters import FieldType, field_values
 from store.index.index import KEY, NO_TERM, TENANT
 from store.index.milvus_filters import column, columns_of, presence
+from store.spec import CollectionSpec
 from store.table.rows import ROW_ID, dense_matrix, ragged, values
 
 _AT_ONCE = 1_000

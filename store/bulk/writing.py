@@ -16,8 +16,8 @@ from m3.errors import StorageFull, StoredDataError
 from store.bulk.extra import bulk_writer
 from store.bulk.files import Files
 from store.bulk.manifest import File
-from store.contract import CollectionSpec
 from store.index.index import KEY, index_schema, records
+from store.spec import CollectionSpec
 
 FILE_BYTES = 32 << 20
 """Of rows, as pymilvus counts them, before they become a file: they are Python objects until then,

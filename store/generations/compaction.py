@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
-from store.contract import Compaction
 from store.generations.generation import Generations
 from store.generations.publication import READER_SECONDS, Publisher
 from store.registry import Generation
+from store.reports import Compaction
 from store.table.table import FRAGMENT_ROWS, Table
 
 RETENTION = timedelta(days=7)

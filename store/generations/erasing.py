@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from m3.types import DocumentKey
-from store.contract import Collection, Compaction, Store
+from store.contract import Collection, Store
 from store.generations.differences import hashes_of, unlike
+from store.reports import Compaction
 
 
 def erase(store: Store, name: str) -> Compaction:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from m3.errors import GenerationChanged, IndexMissing, NotFound
-from store.contract import CollectionSpec, Defaults
 from store.index.index import Index
 from store.index.milvus import Milvus
 from store.places.place import Lease
 from store.registry import NOWHERE, Generation, Record, Registry
+from store.reports import Defaults
+from store.spec import CollectionSpec
 from store.table.table import Table
 
 _POLL_SECONDS = 0.05

@@ -9,10 +9,11 @@ from itertools import chain
 import numpy as np
 
 from m3.errors import StoredDataError
-from store.contract import CollectionSpec, Verification
 from store.generations.generation import Generations
 from store.generations.publication import Publisher, write_rows
 from store.places.place import Lease
+from store.reports import Verification
+from store.spec import CollectionSpec
 from store.table.rows import ROW_ID, corrupt, embedding_columns, values
 from store.table.version import Version, missing
 

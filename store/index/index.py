@@ -16,11 +16,12 @@ from pymilvus import DataType, MilvusClient
 
 from m3 import tracing
 from m3.types import F32, I32, I64, Representation
+from store.candidates import Leg
 from store.checks import MAX_ARRAY_ITEMS, MAX_ID_BYTES, MAX_VARCHAR_BYTES
-from store.contract import CollectionSpec, Leg
 from store.filters import FieldType, field_values
 from store.index.milvus import Milvus
 from store.index.milvus_filters import column, columns_of, presence, quoted
+from store.spec import CollectionSpec
 from store.table.rows import ROW_ID, dense_matrix, ragged
 
 T = TypeVar("T")

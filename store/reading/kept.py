@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from m3.types import Representation
-from store.contract import ChunkKey, StoredChunk
+from store.chunks import ChunkKey, StoredChunk
 from store.reading.row_cache import RowCache
 from store.table.rows import EMBEDDING_COLUMNS
 

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from m3.errors import DeadlineExceeded, M3Error
-from store.contract import MAX_DEPTH, CandidateRows, CollectionSpec, Leg
+from store.candidates import MAX_DEPTH, CandidateRows, Leg, looking
 from store.index.index import Index
 from store.index.milvus_filters import to_milvus
 from store.reading.naming import in_parts, named
 from store.reading.question import Question
 from store.reading.rows import RowReader
 from store.reading.vectors import Vectors, selected
+from store.spec import CollectionSpec
 from store.table.version import Version
 
 _QUICKEST_FIRST: tuple[Leg, ...] = ("sparse", "dense")
@@ -71,7 +72,7 @@ class Legs:
             for leg in lacking:
                 del kept[leg]
             kept.update(self._deeper(lacking, failed))
-        if failed and not self._answering(kept):
+        if failed and not looking(kept, self.question.query):
             raise next(iter(failed.values()))
         wanted = set[int]().union(*kept.values())
         vectors.ask(wanted)
@@ -182,10 +183,6 @@ class Legs:
                 within=question.within(),
             ),
         )
-
-    def _answering(self, legs: Iterable[Leg]) -> bool:
-        """Whether one of these has looked: without terms, sparse has nothing to look for."""
-        return any(leg != "sparse" or len(self.question.query.sparse_ids) for leg in legs)
 
 
 def _union(found: Mapping[Leg, Sequence[int]]) -> list[int]:

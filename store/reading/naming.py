@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from store.contract import CollectionSpec
 from store.index.index import KEY
 from store.reading.question import Question
+from store.spec import CollectionSpec
 from store.table.lance_words import allowed, forbidden, surely_forbidden
 from store.table.rows import ROW_ID, values
 from store.table.sql import literal

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from m3.types import Metadata, Representation
-from store.contract import CollectionSpec
 from store.filters import Filter, field_values, matches
+from store.spec import CollectionSpec
 from store.words import Words
 
 

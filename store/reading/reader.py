@@ -8,15 +8,9 @@ from dataclasses import dataclass
 
 from m3.errors import Overtaken, SnapshotGone, StoredDataError
 from m3.types import DocumentKey
+from store.candidates import CandidateRows, Candidates, Leg, Snapshot
 from store.checks import check_tenants
-from store.contract import (
-    CandidateRows,
-    Candidates,
-    Leg,
-    Snapshot,
-    StoredChunk,
-    StoredDocument,
-)
+from store.chunks import StoredChunk, StoredDocument
 from store.generations.generation import Generations
 from store.generations.publication import READER_SECONDS
 from store.reading.kept import Hot

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from store.contract import CollectionSpec, StoredChunk
+from store.chunks import StoredChunk
 from store.reading.kept import Hot, Text
 from store.reading.question import Question
 from store.reading.vectors import Vectors
+from store.spec import CollectionSpec
 from store.table.rows import ROW_ID, TEXT_COLUMNS, to_chunks, values
 from store.table.version import Version
 

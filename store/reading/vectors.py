@@ -12,9 +12,11 @@ import pyarrow as pa
 from m3 import tracing
 from m3.errors import Corrupt
 from m3.types import EmbeddingBatch, Passages, batch_of
-from store.contract import CandidateRows, ChunkKey, CollectionSpec
+from store.candidates import CandidateRows
+from store.chunks import ChunkKey
 from store.reading.kept import Row
 from store.reading.row_cache import RowCache
+from store.spec import CollectionSpec
 from store.table.rows import (
     CHUNK_COLUMNS,
     FIRST_COLUMNS,

@@ -40,7 +40,8 @@ from m3.types import (
     offsets_of,
     text_hash,
 )
-from store.contract import ChunkKey, CollectionSpec, DocumentRows, StoredChunk
+from store.chunks import ChunkKey, DocumentRows, StoredChunk
+from store.spec import CollectionSpec
 
 ROW_ID = "_rowid"
 KEY_COLUMNS = ("tenant", "source", "document_id")

@@ -21,7 +21,7 @@ from lance.fragment import FragmentMetadata
 from lance.optimize import Compaction, CompactionOptions
 
 from m3.errors import DeadlineExceeded, StoredDataError
-from store.contract import CollectionSpec
+from store.spec import CollectionSpec
 from store.table.failures import lance_errors
 from store.table.rows import ROW_ID, schema, values
 from store.table.sql import quoted

@@ -12,8 +12,8 @@ import pytest
 
 from m3.settings import load_settings
 from m3.types import Codec, DocumentKey
-from store.contract import CollectionSpec
 from store.opening import open_store
+from store.spec import CollectionSpec
 from tests.commands.shell import SAMPLE, Shell, doc, jsonl, letters, stored
 
 

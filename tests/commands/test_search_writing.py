@@ -11,8 +11,8 @@ from commands.search.serving import Writer
 from m3.errors import InvalidInput, M3Error, NotFinite, WorkerLost
 from m3.types import Document
 from search.collections import Collections
-from store.contract import Chunking
 from store.memory import MemoryStore
+from store.spec import Chunking
 from tests.ingest.fakes import CountingClient, spec
 
 

@@ -19,7 +19,9 @@ import orjson
 from m3.errors import M3Error, NotFound, SnapshotGone, Unreachable
 from m3.settings import load_settings
 from m3.types import DEFAULT_TENANT, Codec, DocumentKey, Representation
-from store.contract import MAX_DEPTH, Collection, StoredChunk
+from store.candidates import MAX_DEPTH
+from store.chunks import StoredChunk
+from store.contract import Collection
 from store.opening import open_store
 from tests.drills.versions import seen
 

@@ -17,7 +17,7 @@ from m3.errors import InvalidInput
 from m3.types import Chunk, Codec, Document
 from scoring.fusion import Weights
 from search.service import SearchService
-from store.contract import DocumentRows
+from store.chunks import DocumentRows
 from store.memory import MemoryStore
 from tests.evaluation.drawn import drawn
 from tests.search.library import COLLECTION, KnownQueries, example, spec

@@ -8,8 +8,9 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from ingest.running import packing, passes
-from store.contract import Chunking, Collection
+from store.contract import Collection
 from store.memory import MemoryStore
+from store.spec import Chunking
 from tests.ingest.fakes import CountingClient, spec
 
 

@@ -24,8 +24,9 @@ from m3.types import (
     batch_of,
     text_hash,
 )
-from store.contract import Chunking, Collection, CollectionSpec
+from store.contract import Collection
 from store.filters import FieldType
+from store.spec import Chunking, CollectionSpec
 
 DIMENSION = 8
 MODEL = ModelInfo("fake", "f00d", "fp32", DIMENSION, 512)

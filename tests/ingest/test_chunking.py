@@ -13,7 +13,7 @@ from ingest.cutting.chunking import MIN_TOKENS, Chunker, Passage
 from ingest.cutting.headings import outline
 from m3.errors import InvalidInput
 from m3.types import Context, Document
-from store.contract import Chunking
+from store.spec import Chunking
 
 SENTENCES = "The cat sat on the mat. A dog barked at the moon, twice. Nothing else happened! "
 

@@ -12,9 +12,10 @@ from ingest.pooling import pooled
 from ingest.running.pipeline import Item, survey
 from ingest.sources import Parsed, Place, Reject
 from m3.types import Codec, Document, text_hash
-from store.contract import Chunking, Collection, CollectionSpec
+from store.contract import Collection
 from store.filters import FieldType
 from store.memory import MemoryStore
+from store.spec import Chunking, CollectionSpec
 from tests.ingest.fakes import (
     FORBIDDEN,
     PARAGRAPH,

@@ -27,8 +27,10 @@ from m3.errors import (
     WorkerLost,
 )
 from m3.types import Document, EmbeddingBatch
-from store.contract import Chunking, Collection, CollectionSpec, DocumentRows
+from store.chunks import DocumentRows
+from store.contract import Collection
 from store.memory import MemoryCollection, MemoryStore
+from store.spec import Chunking, CollectionSpec
 from tests.ingest.fakes import PARAGRAPH, CountingClient, counts, docs, run, spec
 from tests.processes import COMMANDS, running, wait_for_server
 

@@ -17,8 +17,10 @@ from ingest.running.report import Report
 from ingest.sources import Parsed, Place, Reject
 from m3.errors import EmbedderUnreachable, InvalidInput, StorageFull
 from m3.types import Document
-from store.contract import Chunking, Collection, CollectionSpec, DocumentRows
+from store.chunks import DocumentRows
+from store.contract import Collection
 from store.memory import MemoryCollection
+from store.spec import Chunking, CollectionSpec
 from tests.ingest.fakes import PARAGRAPH, CountingClient, counts, docs, run, spec
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,10 @@ from ingest import rebuilding
 from ingest.rebuilding import follow
 from ingest.running.report import Report
 from m3.types import Document, DocumentKey
-from store.contract import Chunking, Collection, Snapshot
+from store.candidates import Snapshot
+from store.contract import Collection
 from store.memory import MemoryCollection, MemoryStore
+from store.spec import Chunking
 from tests.ingest.fakes import CountingClient, docs, key, run, spec
 from tests.store.examples import SPEC, document_rows
 

@@ -17,8 +17,8 @@ from ingest.sizing import Load, size
 from m3.codec import encode_tokens
 from m3.errors import InvalidInput
 from m3.types import Codec
-from store.contract import CollectionSpec
 from store.index.index import index_schema
+from store.spec import CollectionSpec
 
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 DENSE_BYTES = {DataType.FLOAT16_VECTOR: 2, DataType.FLOAT_VECTOR: 4}

@@ -14,8 +14,9 @@ from ingest.sources import Parsed, Place, Reject
 from ingest.syncing import MaxDeletes, Reading, Sync
 from m3.errors import InvalidInput, NotSynced
 from m3.types import Document, DocumentKey
-from store.contract import Chunking, Collection
+from store.contract import Collection
 from store.memory import MemoryCollection
+from store.spec import Chunking
 from tests.ingest.fakes import CountingClient, run, spec
 
 pytestmark = pytest.mark.anyio

@@ -18,8 +18,9 @@ from m3.types import Chunk, Codec, Document, EmbeddingBatch, ModelInfo
 from search.app import create
 from search.parts import Parts
 from search.service import SearchService
-from store.contract import CollectionSpec, DocumentRows
+from store.chunks import DocumentRows
 from store.memory import MemoryStore
+from store.spec import CollectionSpec
 from tests.browser import browser, missing, visit
 from tests.search.library import KnownQueries, Notes, example, library, passages_of
 from tests.search.little import LAME, little_app

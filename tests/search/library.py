@@ -23,9 +23,10 @@ from m3.types import (
     batch_of,
 )
 from search.written import Written
-from store.contract import CollectionSpec, DocumentRows
+from store.chunks import DocumentRows
 from store.filters import FieldType
 from store.memory import MemoryStore
+from store.spec import CollectionSpec
 from tests.m3.strategies import VOCABULARY, codecs, representations, unit_vectors
 
 DIMENSION = 64

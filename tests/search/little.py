@@ -30,9 +30,13 @@ from scoring.fusion import Method, Weights
 from search.app import create
 from search.parts import Parts
 from search.service import SearchService
-from store.contract import Candidates, Collection, CollectionSpec, Defaults, DocumentRows
+from store.candidates import Candidates
+from store.chunks import DocumentRows
+from store.contract import Collection
 from store.filters import FieldType
 from store.memory import MemoryCollection, MemoryStore
+from store.reports import Defaults
+from store.spec import CollectionSpec
 from tests.search.library import Notes
 
 DIMENSION = 64

@@ -17,7 +17,8 @@ from search.app import create
 from search.parts import Parts
 from search.service import SearchService
 from search.written import Written
-from store.contract import DocumentRows, Store
+from store.chunks import DocumentRows
+from store.contract import Store
 from store.memory import MemoryStore
 from tests.search.library import COLLECTION, KnownQueries, example, spec
 from tests.serving.keys import keys_file, line

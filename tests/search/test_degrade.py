@@ -33,8 +33,9 @@ from search.paging import Page
 from search.ranking import RRF_K, Rank
 from search.request import SearchRequest
 from search.service import SearchService
-from store.contract import Candidates, Defaults, Leg
+from store.candidates import Candidates, Leg
 from store.memory import MemoryCollection
+from store.reports import Defaults
 from tests.search.library import (
     COLLECTION,
     KnownQueries,

@@ -24,7 +24,7 @@ from search.ranking import RRF_K, Place, Rank
 from search.request import SearchRequest
 from search.response import Explanation
 from search.service import SearchService
-from store.contract import ChunkKey, StoredChunk
+from store.chunks import ChunkKey, StoredChunk
 from tests.m3.strategies import unit_vectors
 from tests.search.library import (
     COLLECTION,

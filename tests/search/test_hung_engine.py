@@ -19,8 +19,8 @@ from m3.types import Codec, DocumentKey
 from search import degrade, looking
 from search.request import SearchRequest
 from search.service import SearchService
+from store.candidates import Candidates
 from store.collection import StoredCollection
-from store.contract import Candidates
 from store.index.engine import Engine
 from store.opening import StoredStore, open_store
 from tests.search.library import COLLECTION, KnownQueries, books, example, spec

@@ -16,9 +16,10 @@ from search.collections import Collections
 from search.request import SearchRequest
 from search.response import SearchResponse
 from search.service import SearchService
-from store.contract import CollectionSpec, Defaults
 from store.filters import FieldType
 from store.memory import MemoryStore
+from store.reports import Defaults
+from store.spec import CollectionSpec
 from tests.search.library import (
     COLLECTION,
     AnyQuery,

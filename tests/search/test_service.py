@@ -21,7 +21,7 @@ from search.request import SearchRequest
 from search.rerank import Stage, score
 from search.response import Hit, SearchResponse, Staged, as_json
 from search.service import SearchService
-from store.contract import Leg
+from store.candidates import Leg
 from tests.search.library import (
     COLLECTION,
     KnownQueries,

@@ -20,7 +20,7 @@ from search.paging import Page
 from search.request import SearchRequest
 from search.response import Hit, Neighbour
 from search.service import SearchService
-from store.contract import DocumentRows
+from store.chunks import DocumentRows
 from store.index.engine import Engine
 from store.memory import MemoryStore
 from store.opening import open_store

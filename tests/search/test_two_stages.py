@@ -13,7 +13,7 @@ from m3.types import Codec, DocumentKey
 from search.request import SearchRequest
 from search.response import SearchResponse, Staged
 from search.service import SearchService
-from store.contract import Candidates
+from store.candidates import Candidates
 from store.memory import MemoryCollection
 from tests.search.library import (
     COLLECTION,

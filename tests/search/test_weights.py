@@ -16,8 +16,8 @@ from search.ranking import Rank
 from search.request import SearchRequest
 from search.response import SearchResponse, Staged
 from search.service import SearchService
-from store.contract import Defaults
 from store.memory import MemoryStore
+from store.reports import Defaults
 from tests.search.library import COLLECTION, KnownQueries, example, library, passages_of, spec
 
 TUNED = Weights(0.1, 0.8, 0.1)

@@ -11,8 +11,9 @@ import pytest
 from m3.errors import AlreadyExists, InvalidInput, NotFound
 from m3.types import Codec, Document, text_hash
 from scoring.definition import dense_score
-from store.contract import Collection, CollectionSpec, Store
+from store.contract import Collection, Store
 from store.filters import FieldType, parse
+from store.spec import CollectionSpec
 from tests.store.examples import (
     FIELDS,
     POOLED,

@@ -10,8 +10,11 @@ import numpy as np
 
 from m3.codec import encode_tokens
 from m3.types import Chunk, Codec, Document, DocumentKey, Representation
-from store.contract import Candidates, Collection, CollectionSpec, DocumentRows, StoredChunk
+from store.candidates import Candidates
+from store.chunks import DocumentRows, StoredChunk
+from store.contract import Collection
 from store.filters import FieldType
+from store.spec import CollectionSpec
 
 DIMENSION = 16
 VOCABULARY = 60

@@ -9,9 +9,10 @@ import pytest
 
 from m3.errors import AlreadyExists, GenerationChanged, InvalidInput, NotFound, SnapshotGone
 from scoring.fusion import Method, Weights
-from store.contract import Collection, Defaults, Store
+from store.contract import Collection, Store
 from store.filters import parse
 from store.generations.erasing import erase
+from store.reports import Defaults
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
 
 OTHER = dataclasses.replace(SPEC, model="other", fingerprint="f1")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from m3.errors import InvalidInput, NotFound
-from store.contract import Counts
 from store.filters import parse
+from store.reports import Counts
 from tests.store.examples import FIELDS, SPEC, document_rows, key, query
 
 

@@ -19,7 +19,8 @@ import pytest
 from m3.errors import DeadlineExceeded, MilvusUnreachable, TablesUnreachable, Unreachable
 from m3.settings import load_settings
 from m3.types import Representation
-from store.contract import Candidates, Collection, Leg, Store
+from store.candidates import Candidates, Leg
+from store.contract import Collection, Store
 from store.filters import Comparison, Not
 from store.index.engine import Engine
 from store.index.index import Index

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from m3.types import Codec
-from store.contract import DocumentRows
+from store.chunks import DocumentRows
 from store.table.rows import to_arrow
 from store.table.table import Table
 from tests.store.examples import SPEC, document_rows, key

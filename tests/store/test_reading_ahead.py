@@ -13,7 +13,8 @@ import pytest
 from m3.errors import Corrupt
 from m3.settings import Settings
 from store import opening
-from store.contract import Collection, Leg
+from store.candidates import Leg
+from store.contract import Collection
 from store.filters import parse
 from store.index.index import Index
 from store.opening import StoredStore, open_store

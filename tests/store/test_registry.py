@@ -9,10 +9,10 @@ import pytest
 
 from m3.errors import Corrupt, InvalidConfiguration, NewerFormat, StorageFull
 from m3.settings import load_settings
-from store.contract import Defaults
 from store.opening import open_store
 from store.places.folder import FolderPlace
 from store.registry import FORMAT, Generation, Registry, new_generation
+from store.reports import Defaults
 from tests.store.examples import SPEC
 
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from m3.settings import Settings
 from m3.types import batch_of
-from store.contract import CandidateRows, ChunkKey, Collection, Leg, StoredChunk
+from store.candidates import CandidateRows, Leg
+from store.chunks import ChunkKey, StoredChunk
+from store.contract import Collection
 from store.index.milvus import Milvus
 from store.opening import StoredStore, open_store, place_of
 from store.reading.kept import Row, Text

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from m3.errors import SnapshotGone
-from store.contract import Candidates, Collection, Snapshot, Store
+from store.candidates import Candidates, Snapshot
+from store.contract import Collection, Store
 from store.memory import MemoryStore
 from tests.store.examples import SPEC, chunks_of, document_rows, key, query
 

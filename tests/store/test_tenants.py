@@ -12,10 +12,11 @@ import pytest
 from pymilvus import MilvusClient
 
 from m3.settings import Settings
-from store.contract import Collection, CollectionSpec, Store
+from store.contract import Collection, Store
 from store.filters import parse
 from store.index.index import index_schema
 from store.memory import MemoryStore
+from store.spec import CollectionSpec
 from tests.store.examples import FIELDS, SPEC, chunks_of, document_rows, key, query
 
 OWN = dataclasses.replace(SPEC, owner="one")

@@ -17,10 +17,11 @@ from m3.errors import InvalidInput
 from m3.settings import Settings
 from m3.types import Codec
 from scoring.fusion import Method, Weights
-from store.contract import Collection, Defaults, Store
+from store.contract import Collection, Store
 from store.copying import Copied, Published
 from store.memory import MemoryStore
 from store.opening import collections_at, copying_to
+from store.reports import Defaults
 from tests.store.copying.copies import answers, copied, numbers, silent
 from tests.store.examples import SPEC, document_rows, embedding, key
 
