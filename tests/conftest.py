@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.processes import COMMANDS, server
 
@@ -15,6 +16,10 @@ DATA = Path(__file__).parents[1] / "../shared/data"
 
 _LONGEST = ("system", "commands", "notebooks", "store", "search")
 """Rooms whose files take minutes. They go first: whoever has the last long one is waited for."""
+
+# How long an example takes is the machine's affair.
+settings.register_profile("any pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any pace")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
