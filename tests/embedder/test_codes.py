@@ -23,7 +23,7 @@ vectors = arrays(
 
 
 @pytest.mark.parametrize("codec", Codec)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(given=vectors)
 def test_bits_are_those_of_the_codec(codec, given):
     with np.errstate(over="ignore", under="ignore"):

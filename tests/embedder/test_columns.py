@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -27,7 +27,6 @@ def by_definition(text: list[tuple[int, float]]) -> dict[int, float]:
     return result
 
 
-@settings(deadline=None)
 @given(texts)
 def test_lexical_terms_are_those_of_the_definition(given_texts):
     token_ids = [[token for token, _ in text] for text in given_texts]
@@ -41,7 +40,6 @@ def test_lexical_terms_are_those_of_the_definition(given_texts):
         assert list(found) == sorted(found)
 
 
-@settings(deadline=None)
 @given(arrays(np.float32, (4, 3), elements=weights), st.sampled_from(list(Codec)))
 def test_converting_keeps_values_within_the_codec(vectors, codec):
     batch = assemble([[0, 5, 6, 2], [0, 2]], INFO, dense=vectors[:2], colbert=vectors)
@@ -52,7 +50,6 @@ def test_converting_keeps_values_within_the_codec(vectors, codec):
     np.testing.assert_allclose(back, vectors, atol=1 / 127, rtol=1 / 127)
 
 
-@settings(deadline=None)
 @given(st.sets(st.sampled_from(OUTPUTS)))
 def test_selecting_empties_the_others(outputs):
     token_ids = [[0, 5, 2]]

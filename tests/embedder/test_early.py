@@ -221,7 +221,7 @@ async def test_who_bears_no_key_learns_nothing_of_the_queue(tmp_path):
         assert (await http.post("/v1/encode", json=PASSAGE)).status_code == 401
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     pieces=st.lists(st.binary(max_size=40), min_size=1, max_size=4),
     media_type=st.sampled_from(["application/json", "application/json; charset=utf-8", "text/csv"]),

@@ -87,14 +87,14 @@ def captured(checkpoint: Checkpoint) -> Transformer:
         return Transformer(checkpoint, FP32, Bus(CPU), graphs=True)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(texts)
 def test_one_call_over_all_texts_gives_what_runs_give(plain, varlen, given_texts):
     with torch.inference_mode():
         torch.testing.assert_close(varlen(given_texts), plain(given_texts), atol=2e-5, rtol=0)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(texts)
 def test_a_graph_gives_what_runs_give(plain, captured, given_texts):
     with torch.inference_mode():
@@ -167,7 +167,7 @@ def test_graphs_without_their_attention_are_off(checkpoint):
     assert "CUDA graphs off" in PackedEncoder(checkpoint, "fp32", CPU, graphs=True).engine
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(texts, st.integers(0, 20), st.integers(1, 5))
 def test_padding_is_a_text_of_its_own(given_texts, more, empty):
     architecture = Architecture("xlm-roberta", 32, 2, 4, 64, 1e-5, 66, 1)

@@ -57,7 +57,7 @@ def assert_close(found: Tensor, expected: F32) -> None:
 
 
 @needs_avx2
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     tokens=st.one_of(st.integers(1, 9), st.sampled_from([CHUNK - 1, CHUNK, CHUNK + 3])),
     groups=st.sampled_from([1, 3, DEPTH, DEPTH + 1]),
@@ -100,7 +100,7 @@ def test_gelu_is_torchs():
 
 
 @needs_avx2
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     place=st.integers(0, 2 * GROUP - 1),
     spoilt=st.sampled_from([float("nan"), float("inf"), float("-inf")]),

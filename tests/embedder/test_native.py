@@ -129,7 +129,7 @@ def assert_faithful_at(length: int, long: Checkpoint, engine: Engine, folder: Pa
 
 
 @every_engine
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(lengths=st.lists(st.integers(1, 150), min_size=1, max_size=6), seed=st.integers(0, 99))
 def test_neither_batch_mates_nor_threads_change_a_bit(checkpoint, folder, engine, lengths, seed):
     rng = np.random.default_rng(seed)

@@ -119,7 +119,7 @@ def test_a_text_has_the_same_bits_in_any_batch(packed):
         assert np.array_equal(together.codes, alone.codes)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from([*WORDS, "<pad>", "<unk>", "</s>", "other"]), max_size=70).map(

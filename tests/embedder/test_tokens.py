@@ -35,7 +35,7 @@ def whole(stand_in: Path) -> Tokenizer:
     return Tokenizer.from_file(str(stand_in / "tokenizer.json"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(long_texts, min_size=1, max_size=3), st.integers(3, 512))
 def test_it_is_the_beginning_of_the_whole(tokenizer, whole, texts, max_length):
     for text, found in zip(texts, tokenizer.tokenize(texts, max_length), strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.scores import files as score_files
@@ -56,7 +56,6 @@ def answered(service: SearchService, request: SearchRequest) -> list[tuple[str, 
 
 
 @given(libraries(), st.sampled_from(Method), weights, st.integers(1, 16), st.booleans())
-@settings(deadline=None)
 def test_rankings_are_the_services(
     world: tuple[Representation, dict[str, Representation], Codec],
     method: Method,

@@ -76,7 +76,7 @@ def token_count(tokenizer: str, text: str) -> int:
     return len(whole.encode(text).ids)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(text=texts, title=titles, chunking=chunkings, markdown=st.booleans())
 def test_chunks_are_spans_that_cover_the_text_and_fit_the_model(
     tokenizer: str, text: str, title: str, chunking: Chunking, markdown: bool
@@ -96,7 +96,7 @@ def test_chunks_are_spans_that_cover_the_text_and_fit_the_model(
     assert starts == sorted(set(starts))
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(text=texts, chunking=chunkings, markdown=st.booleans())
 def test_equal_texts_are_cut_equally(tokenizer: str, text: str, chunking: Chunking, markdown: bool):
     once = cut(tokenizer, text, chunking, markdown=markdown)
@@ -262,7 +262,7 @@ def pages_of(texts: list[str]) -> tuple[str, tuple[int, ...]]:
     return text, tuple(starts)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(pages=st.lists(texts | st.just(""), min_size=1, max_size=6), chunking=chunkings)
 def test_a_chunk_has_the_page_that_its_own_text_begins_on(
     wordpiece: str, pages: list[str], chunking: Chunking

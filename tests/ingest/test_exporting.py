@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.exporting import Format, format_of, write_documents, write_vectors
@@ -45,7 +45,6 @@ _documents = _texts.flatmap(
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-@settings(deadline=None)
 @given(documents=st.lists(_documents, max_size=4, unique_by=lambda document: document.id))
 def test_what_was_exported_is_read_with_equal_hashes(
     tmp_path_factory: pytest.TempPathFactory, form: Format, documents: list[Document]

@@ -57,7 +57,7 @@ def answered(packer: Packer, texts: Sequence[str]) -> list[Embedded]:
 
 
 @given(Sizes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_requests_are_full_and_documents_come_back_whole(sizes: list[list[int]]):
     packer = Packer()
     planned = works(sizes)

@@ -37,7 +37,7 @@ def _by_definition(vectors: F32, by: int) -> list[list[int]]:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 14), st.integers(2, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_groups_are_wards(seed: int, tokens: int, by: int) -> None:
     vectors = unit_vectors(np.random.default_rng(seed), tokens, 16)
     groups = grouped(vectors, by)
@@ -46,7 +46,6 @@ def test_groups_are_wards(seed: int, tokens: int, by: int) -> None:
 
 
 @given(codecs.flatmap(lambda codec: representations(64, codec)), st.integers(1, 4))
-@settings(deadline=None)
 def test_a_vector_is_the_mean_of_its_tokens_and_of_length_1(row: Representation, by: int) -> None:
     found = pooled(row, by)
     if by == 1:

@@ -42,7 +42,6 @@ def test_fp32_is_lossless(values: np.ndarray) -> None:
 
 
 @given(vectors)
-@settings(deadline=None)
 def test_bf16_rounds_to_the_nearest(values: np.ndarray) -> None:
     import torch
 
@@ -77,7 +76,6 @@ def test_zero_and_extreme_vectors(codec: Codec) -> None:
 
 
 @given(some_batches)
-@settings(deadline=None)
 def test_a_batch_survives_the_wire(batch: EmbeddingBatch) -> None:
     read = from_bytes(to_bytes(batch))
     for column in COLUMNS:
@@ -94,7 +92,6 @@ def test_names_survive_the_wire() -> None:
 
 
 @given(some_batches)
-@settings(deadline=None)
 def test_rows_make_the_batch_again(batch: EmbeddingBatch) -> None:
     again = batch_of(list(batch), tokens=batch.tokens, truncated=batch.truncated)
     assert again.codec is batch.codec
@@ -103,7 +100,7 @@ def test_rows_make_the_batch_again(batch: EmbeddingBatch) -> None:
 
 
 @given(some_batches, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damage_is_refused_or_harmless(batch: EmbeddingBatch, data: st.DataObject) -> None:
     """Whatever comes back from damaged bytes, every row of it can be taken."""
     damaged = bytearray(to_bytes(batch))

@@ -30,7 +30,7 @@ def questions(draw: st.DrawFn) -> tuple[Representation, EmbeddingBatch]:
 
 
 @given(questions())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_all_scores_are_the_definition(question: tuple[Representation, EmbeddingBatch]) -> None:
     query, passages = question
     expected = [definition.scores(query, passage) for passage in passages]
@@ -38,7 +38,7 @@ def test_all_scores_are_the_definition(question: tuple[Representation, Embedding
 
 
 @given(questions(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_score_has_the_same_bits_alone_and_among_others(
     question: tuple[Representation, EmbeddingBatch], data: st.DataObject
 ) -> None:
@@ -52,7 +52,7 @@ def test_a_score_has_the_same_bits_alone_and_among_others(
 
 
 @given(questions(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rows_that_lie_apart_score_as_columns_do(
     question: tuple[Representation, EmbeddingBatch], data: st.DataObject
 ) -> None:

@@ -85,7 +85,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_scores_are_the_definition_with_the_same_bits_by_any_instructions(case: Case) -> None:
     scores = [case.scored(one) for one in AVAILABLE]
     np.testing.assert_allclose(scores[0], case.defined(), rtol=2e-6, atol=case.tolerance())
@@ -94,14 +94,14 @@ def test_scores_are_the_definition_with_the_same_bits_by_any_instructions(case: 
 
 
 @given(cases(), st.integers(2, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_threads_change_no_bit(case: Case, threads: int) -> None:
     for one in AVAILABLE:
         assert np.array_equal(case.scored(one, threads), case.scored(one))
 
 
 @given(cases(), st.integers(1, 3))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_where_passages_lie_changes_no_bit(case: Case, threads: int) -> None:
     every = enumerate(Together(case.codes, case.offsets))
     passages = Apart([unaligned(codes, number % 8) for number, codes in every])

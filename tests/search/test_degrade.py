@@ -119,7 +119,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(libraries(), st.sampled_from(Method), st.sets(st.sampled_from(FLAWS)), st.integers(3, 16))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_left_is_ranked_by_renormalised_weights(
     world, method: Method, flaws: set[str], depth: int
 ) -> None:

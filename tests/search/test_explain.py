@@ -108,8 +108,7 @@ def explained(
 @hypothesis.example(title="", text="[SEP]", context="none")
 @settings(
     max_examples=100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_spans_are_the_surface_of_their_tokens(
     kind: str, title: str, text: str, context: Context, request: pytest.FixtureRequest
@@ -162,7 +161,7 @@ def test_a_text_that_was_cut_off_has_spans_as_far_as_it_was_read(word_pieces) ->
 
 
 @given(libraries(), st.sampled_from(Method))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_alignment_makes_the_colbert_score(world, method: Method) -> None:
     query, passages, codec = world
     service = SearchService(library(passages, codec), KnownQueries({"q": query}))
@@ -213,7 +212,7 @@ def test_the_aligned_token_is_the_best_one(codec: Codec) -> None:
 
 
 @given(libraries(), st.sampled_from(Method), st.floats(0.1, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_weights_times_scores_are_the_score(world, method: Method, dense: float) -> None:
     query, passages, codec = world
     service = SearchService(library(passages, codec), KnownQueries({"q": query}))
@@ -228,7 +227,7 @@ def test_weights_times_scores_are_the_score(world, method: Method, dense: float)
 
 
 @given(libraries(), st.sampled_from(Method), st.integers(2, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ranks_make_the_score(world, method: Method, depth: int) -> None:
     query, passages, codec = world
     service = SearchService(library(passages, codec), KnownQueries({"q": query}))

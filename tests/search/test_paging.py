@@ -56,7 +56,7 @@ def change(service: SearchService) -> None:
 
 
 @given(st.lists(st.integers(1, 12), min_size=40, max_size=40), st.booleans())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_pages_by_token_are_the_whole_in_order(sizes: list[int], grouped: bool) -> None:
     service = SearchService(shelf(chapters()), KnownQueries({"q": example(1, Codec.FP32)}))
     options = {"group_by": "document"} if grouped else {}

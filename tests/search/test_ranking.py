@@ -52,7 +52,7 @@ def reciprocal(
 
 
 @given(libraries(), st.sampled_from(Method))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_rrf_is_the_sum_of_reciprocal_ranks(world, method: Method) -> None:
     query, passages, codec = world
     service = SearchService(library(passages, codec), KnownQueries({"q": query}))
@@ -68,7 +68,7 @@ def test_rrf_is_the_sum_of_reciprocal_ranks(world, method: Method) -> None:
 
 
 @given(shelves(), st.sampled_from(Method), st.sampled_from(Rank))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_documents_are_groups_of_the_ranked_chunks(world, method: Method, rank: Rank) -> None:
     query, chapters, codec = world
     service = SearchService(shelf(chapters, codec), KnownQueries({"q": query}))
@@ -88,7 +88,7 @@ def test_documents_are_groups_of_the_ranked_chunks(world, method: Method, rank: 
 
 
 @given(shelves(), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pages_of_documents_have_no_doubles_and_no_gaps(world, size: int) -> None:
     query, chapters, codec = world
     service = SearchService(shelf(chapters, codec), KnownQueries({"q": query}))
@@ -102,7 +102,7 @@ def test_pages_of_documents_have_no_doubles_and_no_gaps(world, size: int) -> Non
 
 
 @given(libraries(), st.sampled_from(Rank), st.floats(-1, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_least_score_leaves_out_what_is_below(world, rank: Rank, least: float) -> None:
     query, passages, codec = world
     service = SearchService(library(passages, codec), KnownQueries({"q": query}))
@@ -114,7 +114,7 @@ def test_a_least_score_leaves_out_what_is_below(world, rank: Rank, least: float)
 
 
 @given(libraries(), st.sampled_from(Rank))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_shares_add_up(world, rank: Rank) -> None:
     query, passages, codec = world
     service = SearchService(library(passages, codec), KnownQueries({"q": query}))

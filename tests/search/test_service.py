@@ -63,7 +63,7 @@ def facts(hit: Hit) -> tuple[str, float, tuple[float, float, float]]:
 
 
 @given(libraries(), st.sampled_from(Method), weights, st.integers(3, 16))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_hits_are_brute_force(world, method: Method, chosen: Weights | None, depth: int) -> None:
     query, passages, codec = world
     request = replace(
@@ -82,7 +82,7 @@ RANKED_BY_COLBERT = st.sampled_from((Method.FUSION, Method.COLBERT))
 
 
 @given(libraries(), RANKED_BY_COLBERT, weights, st.integers(1, 16))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_two_stages_are_brute_force(
     world, method: Method, chosen: Weights | None, depth: int
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_depth_of_reranking_that_says_nothing_is_refused(fields, words: str) -
 
 
 @given(libraries(), st.sampled_from(Method), st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pages_are_slices_of_one_order(world, method: Method, size: int) -> None:
     query, passages, codec = world
     service = SearchService(library(passages, codec), KnownQueries({"q": query}))

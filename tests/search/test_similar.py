@@ -57,7 +57,7 @@ def together(passages: list[Representation]) -> tuple[np.ndarray, dict[int, floa
 
 
 @given(shelves(), st.sampled_from(Method))
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_scores_are_exact_and_the_document_is_left_out(world, method: Method) -> None:
     chapters, codec = world
     service = SearchService(shelf(chapters, codec), KnownQueries({}))

@@ -130,7 +130,7 @@ def _facts(hit: Hit) -> tuple[Any, ...]:
 
 
 @cases
-@settings(max_examples=CASES, deadline=None)
+@settings(max_examples=CASES)
 def test_a_filter_finds_what_the_oracle_finds_and_nothing_of_others(services, **case):
     check(services, **case)
 
@@ -140,7 +140,6 @@ def test_a_filter_finds_what_the_oracle_finds_and_nothing_of_others(services, **
 @cases
 @settings(
     max_examples=DRILL_CASES,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
     database=None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 from structlog.testing import capture_logs
@@ -127,7 +127,6 @@ async def test_nesting_up_to_the_limit_is_accepted(client):
     assert answer.status_code == 200
 
 
-@settings(deadline=None)
 @given(body=st.binary(max_size=200))
 async def test_no_body_makes_it_fail(body):
     async with client_of(make()) as client:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from m3.errors import InvalidInput
@@ -12,7 +12,6 @@ from tests.store.filter_strategies import filters
 
 
 @given(wanted=filters(), values=st.fixed_dictionaries({}, optional={"year": st.integers(-4, 4)}))
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_not_is_the_complement(wanted, values):
     filter_ = parse(wanted, FIELDS)
     negated = parse({"not": wanted}, FIELDS) if _shallow(wanted) else None

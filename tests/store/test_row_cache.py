@@ -128,8 +128,7 @@ def compared(plain: Collection, cached: Collection, rng: np.random.Generator, te
 @given(steps=writes, seed=st.integers(0, 99))
 @settings(
     max_examples=4,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_answers_are_those_of_the_table(
     budget: int, steps: Sequence[Any], seed: int, milvus: Milvus, tmp_path: Path

@@ -6,7 +6,7 @@ import tempfile
 from datetime import timedelta
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.table.rows import schema, to_arrow
@@ -20,7 +20,7 @@ writes = st.tuples(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(history=st.lists(writes, min_size=2, max_size=8))
 def test_over_is_the_difference_of_all_rows(history):
     with tempfile.TemporaryDirectory() as folder:

@@ -55,8 +55,6 @@ def draws(count: int) -> list[str]:
         max_examples=count,
         derandomize=True,
         database=None,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
     )
     @given(texts)
     def note(text: str) -> None:
@@ -88,8 +86,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     wanted=wordings(),

@@ -9,7 +9,7 @@ import unicodedata
 import lance
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from m3.errors import InvalidInput
@@ -53,7 +53,6 @@ def test_words_are_whole_and_folded(text: str, word: str, held: bool) -> None:
 
 
 @given(texts, words)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_word_between_spaces_is_there_in_any_form(text: str, word: str) -> None:
     upper = unicodedata.normalize("NFD", word).upper()
     if fold(upper) == fold(word):
@@ -61,7 +60,6 @@ def test_a_word_between_spaces_is_there_in_any_form(text: str, word: str) -> Non
 
 
 @given(texts, words)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_letter_more_is_another_word(text: str, word: str) -> None:
     del text
     if re.fullmatch(r"[a-z]+", fold(word)):
@@ -70,7 +68,7 @@ def test_a_letter_more_is_another_word(text: str, word: str) -> None:
 
 
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=8), wordings())
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 @example([("", "ΟΔΟΣ"), ("οδος", "")], Words(("οδος",)))
 @example([("", "ſtraſſe K")], Words(("strasse", "k")))
 @example(

@@ -25,7 +25,7 @@ from tests.embedder.batching.fake_runner import (
 pytestmark = pytest.mark.anyio
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     requests=st.lists(
         st.tuples(

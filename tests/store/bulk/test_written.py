@@ -10,7 +10,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow.parquet as pq
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3.types import Codec
@@ -44,7 +44,7 @@ _METADATA = st.fixed_dictionaries(
     ),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 def test_files_equal_the_documents(tmp_path_factory, codec, documents, seed):
     tmp_path = tmp_path_factory.mktemp("bulk")
     store, rng = store_over(FakeClient(), tmp_path / "tables"), np.random.default_rng(seed)

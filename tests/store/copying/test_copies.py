@@ -134,8 +134,7 @@ def test_a_table_of_format_1_is_copied_as_it_is(
 
 @examples(
     max_examples=6,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_any_history_is_copied_as_the_oracle_has_it(store: Store, settings: Settings, data: Any):
