@@ -44,7 +44,7 @@ class TestOnS3(StoreContract, TenancyContract):
 
 @pytest.mark.drill
 class TestGenerationsOnS3(GenerationsContract):
-    """As above; half a minute of it waits for readers to move on."""
+    """As above; half a minute."""
 
 
 def test_nothing_of_a_dropped_collection_stays(store: Store, settings: Settings, s3: Any):
