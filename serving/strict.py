@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from serving.keys.caller import admit, needed_by
+from serving.unreadable import fault
 
 MAX_DEPTH = 64
 """Nested arrays and objects a body may have; JSON is written out again to 254 levels at most."""
@@ -31,14 +32,17 @@ class StrictRequest(Request):
             json.JSONDecodeError: with a reason that can be shown.
         """
         body = await self.body()
-        return await asyncio.to_thread(loads, body) if len(body) > LARGE else loads(body)
+        try:
+            return await asyncio.to_thread(loads, body) if len(body) > LARGE else loads(body)
+        except orjson.JSONDecodeError as error:
+            raise json.JSONDecodeError(fault(body, error), "", 0) from error
 
 
 def loads(body: bytes) -> Any:
     """A body's value.
 
     Raises:
-        json.JSONDecodeError: with a reason that can be shown.
+        json.JSONDecodeError: what is wrong with it.
     """
     value = orjson.loads(body)
     if _deeper_than(MAX_DEPTH, value):

@@ -51,8 +51,8 @@ def message(answer: httpx.Response) -> str:
     [
         (b"null", "should be a valid string|neither a text"),
         (b"1.5", "should be a valid string|neither a text"),
-        (b'"\xff\xfe"', "not JSON we accept"),
-        (b'"\\ud800"', "not JSON we accept"),
+        (b'"\xff\xfe"', "[0] is not Unicode"),
+        (b'"\\ud800"', "[0] is not Unicode"),
         (b"NaN", "not JSON we accept"),
         (b"-Infinity", "not JSON we accept"),
         (b"1e999", "not JSON we accept"),
