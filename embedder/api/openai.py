@@ -136,9 +136,16 @@ def error_shape(problem: Problem) -> dict[str, Any]:
     kind = kinds.get(
         problem.status, "invalid_request_error" if problem.status < 500 else "server_error"
     )
-    param = problem.errors[0]["item"] or None if problem.errors else None
-    fault = OpenAiFault(message=problem.detail, type=kind, param=param, code=problem.code)
+    fault = OpenAiFault(
+        message=problem.detail, type=kind, param=_param(problem.detail), code=problem.code
+    )
     return OpenAiError(error=fault).model_dump()
+
+
+def _param(message: str) -> str | None:
+    """The parameter at fault, as every refusal of one begins with it: `input[3]: …`."""
+    name = message.partition(":")[0].partition("[")[0]
+    return name if name in OpenAiRequest.model_fields else None
 
 
 _ERROR: dict[str, Any] = {"model": OpenAiError, "description": "An error in OpenAI's shape."}

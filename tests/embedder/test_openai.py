@@ -81,6 +81,7 @@ def test_errors_have_openais_shape(http, body, words):
     assert words in error["message"]
     assert error["type"] == "invalid_request_error"
     assert error.keys() == {"message", "type", "param", "code"}
+    assert error["param"] == next((name for name in reversed(body) if name != "input"), "input")
 
 
 def test_long_texts_are_cut_when_told(http):
@@ -118,6 +119,7 @@ def test_openais_client_is_told_that_dimensions_cannot_be_cut(client):
         client.embeddings.create(model="any", input=TEXTS, dimensions=64)
     assert refused.value.type == "invalid_request_error"
     assert refused.value.code == "invalid_input"
+    assert refused.value.param == "dimensions"
     whole = client.embeddings.create(model="any", input=TEXTS, dimensions=384)
     assert len(whole.data[0].embedding) == 384
 
