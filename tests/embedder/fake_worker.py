@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -21,9 +22,19 @@ from m3.settings import Settings
 from m3.types import Codec, EmbeddingBatch, ModelInfo, Output, offsets_of
 
 SPECIAL = SpecialTokens(cls=0, eos=2, pad=1, unk=3)
-FAILS, UNFIT, DEADLY, FINISHES_SLOWLY, BREAKS = 10, 11, 12, 13, 14
+FAILS, UNFIT, DEADLY, FINISHES_LATE, BREAKS, WAITS = 10, 11, 12, 13, 14, 15
 LAYERS = 20
 SECONDS_PER_TOKEN = 0.001
+
+
+class Stopwatch:
+    """Only what the model computes takes time, so that no measure depends on the machine's pace."""
+
+    seconds = 0.0
+
+    @classmethod
+    def read(cls) -> float:
+        return cls.seconds
 
 
 class FakeDevice:
@@ -43,11 +54,19 @@ class FakeDevice:
 
 
 class FakeEncoder:
-    """A text's dense vector holds its length and its process; a token takes a millisecond."""
+    """A text's dense vector holds its length and its process; a token takes a millisecond.
+
+    Files in `home` are what it and a test tell each other: it says by `begun` that it is in the
+    midst of a text that WAITS, and goes on with that, or finishes one that FINISHES_LATE, when
+    there is `go`.
+    """
 
     info = ModelInfo("fake", "f" * 32, "fp32", 2, 8192)
     engine = "fake"
     tokenizer = TextTokenizer(Tokenizer(WordLevel({"a": 0, "?": 3}, unk_token="?")), SPECIAL)
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
 
     def launch(
         self,
@@ -57,11 +76,14 @@ class FakeEncoder:
         pause: Pause | None = None,
     ) -> Launched:
         lengths = [len(ids) for ids in token_ids]
-        for _ in range(LAYERS):
+        marks = {ids[1] for ids in token_ids}
+        for layer in range(LAYERS):
             if pause:
                 pause()
-            time.sleep(sum(lengths) * SECONDS_PER_TOKEN / LAYERS)
-        marks = {ids[1] for ids in token_ids}
+            if WAITS in marks and layer == LAYERS // 2:
+                (self._home / "begun").touch()
+                self._wait(pause)
+            Stopwatch.seconds += sum(lengths) * SECONDS_PER_TOKEN / LAYERS
         if FAILS in marks:
             raise RuntimeError("out of memory")
         if BREAKS in marks:
@@ -70,9 +92,15 @@ class FakeEncoder:
             os.kill(os.getpid(), signal.SIGSEGV)
         return lambda: self._finish(token_ids, codec)
 
+    def _wait(self, pause: Pause | None = None) -> None:
+        while not (self._home / "go").exists():
+            time.sleep(0.001)
+            if pause:
+                pause()
+
     def _finish(self, token_ids: Sequence[Sequence[int]], codec: Codec) -> Encoded:
-        if any(ids[1] == FINISHES_SLOWLY for ids in token_ids):
-            time.sleep(0.5)
+        if any(ids[1] == FINISHES_LATE for ids in token_ids):
+            self._wait()
         n, lengths = len(token_ids), [len(ids) for ids in token_ids]
         batch = EmbeddingBatch(
             dense=np.array([[size, os.getpid()] for size in lengths], np.float32),
@@ -99,10 +127,11 @@ def load(settings: Settings, name: loading.EncoderName, device: int | None) -> F
         raise InvalidConfiguration("the GPU cannot be used")
     if (settings.home / "deadly").exists():
         os._exit(9)
-    return FakeEncoder()
+    return FakeEncoder(settings.home)
 
 
 if __name__ == "__main__":
+    time.perf_counter = Stopwatch.read
     sound = int(os.environ.get("FAKE_DEVICES", "1"))
     unusable = int(os.environ.get("FAKE_UNUSABLE_DEVICES", "0"))
     devices = [*[None] * sound, *range(unusable)]
