@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 import sys
 
 from m3.errors import InvalidCheckpoint, M3Error
@@ -18,7 +19,11 @@ def main() -> int:
 
     @app.get("/slow")
     async def slow() -> str:
-        await asyncio.sleep(0.5)
+        """Is under way, which is printed, until SIGUSR1."""
+        done = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, done.set)
+        print("under way", flush=True)
+        await done.wait()
         return "done"
 
     @app.get("/walked")

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def test_a_file_is_looked_at_once_a_second(file, monkeypatch):
     for _ in range(50):
         ring.find(b"first")
         clock.seconds += 0.1
-    assert 4 <= len(looks) <= 5
+    assert 4 <= looks.count(file) <= 5
 
 
 @pytest.mark.parametrize("harm", ["nonsense", "gone", "bytes", "unreadable"])
@@ -267,7 +267,8 @@ def test_editors_at_once_lose_nothing(file):
         scopes=st.lists(st.sampled_from(SCOPES), min_size=1).map(lambda s: [*s, "admin"]),
         rate=st.none() | st.floats(0.001, 1e6),
         concurrency=st.none() | st.integers(1, 10**6),
-        expires=st.none() | st.dates().map(str),
+        # A key of the first day of all has expired at its first moment.
+        expires=st.none() | st.dates(date(1, 1, 2)).map(str),
     )
 )
 def test_what_is_written_is_read_back(tmp_path_factory, members):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from tests.processes import Running, running, server
+from tests.processes import Running, running, server, wait_until
 
 SMALL = [sys.executable, "-m", "tests.serving.small_server"]
 NO_KEY = "0" * 64
@@ -28,6 +29,10 @@ def small(*arguments: str, **env: str) -> Iterator[tuple[str, Running]]:
 def ended(*arguments: str, **env: str) -> tuple[int, str]:
     with running([*SMALL, *arguments], env) as process:
         return process.wait(), process.output()
+
+
+def get(url: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.get(url, headers=headers, trust_env=False, timeout=60)
 
 
 def test_a_taken_port_is_named_with_what_to_do():
@@ -49,9 +54,8 @@ def test_other_machines_are_not_served_without_keys():
 
 def test_other_machines_are_served_when_told_so():
     with small("0.0.0.0", "0", "--insecure") as (url, _):
-        assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
-        named = {"Host": "search.example"}
-        assert httpx.get(f"{url}/walked", headers=named, trust_env=False).status_code == 200
+        assert get(f"{url}/livez").status_code == 200
+        assert get(f"{url}/walked", {"Host": "search.example"}).status_code == 200
 
 
 def test_this_machine_is_served_under_its_own_names_alone():
@@ -64,16 +68,15 @@ def test_this_machine_is_served_under_its_own_names_alone():
             ("/walked", "internal.rebound.example", 403),
             ("/livez", "rebound.example", 200),
         ):
-            answer = httpx.get(f"{url}{path}", headers={"Host": host}, trust_env=False)
-            assert answer.status_code == status
+            assert get(f"{url}{path}", {"Host": host}).status_code == status
 
 
 def test_other_machines_are_served_with_keys(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text(NO_KEY)
     with small("0.0.0.0", "0", M3_API_KEYS_FILE=str(keys)) as (url, _):
-        assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
-        assert httpx.get(f"{url}/slow", trust_env=False).status_code == 401
+        assert get(f"{url}/livez").status_code == 200
+        assert get(f"{url}/walked").status_code == 401
 
 
 def test_an_unknown_host_is_refused():
@@ -84,36 +87,48 @@ def test_an_unknown_host_is_refused():
 
 def test_collecting_garbage_does_not_walk_through_all_that_was_imported():
     with small("127.0.0.1", "0") as (url, _):
-        walked = httpx.get(f"{url}/walked", trust_env=False).json()
+        walked = get(f"{url}/walked").json()
     assert 0 < walked < 10_000
 
 
 def test_sigterm_finishes_what_is_under_way_and_ends_with_0():
-    with small("127.0.0.1", "0") as (url, process):
-        answers: list[httpx.Response] = []
-        asking = threading.Thread(
-            target=lambda: answers.append(httpx.get(f"{url}/slow", trust_env=False))
-        )
-        asking.start()
-        time.sleep(0.2)
+    with small("127.0.0.1", "0") as (url, process), ThreadPoolExecutor() as threads:
+        asked = threads.submit(get, f"{url}/slow")
+        wait_until(lambda: "yes" if "under way" in process.output() else None, process)
         process.signal(signal.SIGTERM)
-        asking.join()
-        assert answers[0].json() == "done"
+        wait_until(lambda: "yes" if refuses_connections(url) else None, process)
+        # One that waited for nobody would be gone by then.
+        time.sleep(0.5)
+        process.signal(signal.SIGUSR1)
+        assert asked.result().json() == "done"
         assert process.wait() == 0
+
+
+def refuses_connections(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", urlsplit(url).port)) != 0
 
 
 def test_draining_shows_on_readyz_while_requests_are_still_answered():
-    with small("127.0.0.1", "0", M3_DRAIN_SECONDS="2") as (url, process):
+    with small("127.0.0.1", "0", M3_DRAIN_SECONDS="600") as (url, process):
         process.signal(signal.SIGTERM)
-        time.sleep(0.3)
-        ready = httpx.get(f"{url}/readyz", trust_env=False)
-        assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
-        assert httpx.get(f"{url}/slow", trust_env=False).status_code == 200
+        wait_until(lambda: "yes" if get(f"{url}/readyz").status_code == 503 else None, process)
+        assert get(f"{url}/readyz").json()["code"] == "not_ready"
+        assert get(f"{url}/walked").status_code == 200
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0, "who asks twice does not want to wait"
+
+
+def test_draining_ends_after_the_seconds_that_are_set():
+    with small("127.0.0.1", "0", M3_DRAIN_SECONDS="1") as (_, process):
+        began = time.monotonic()
+        process.signal(signal.SIGTERM)
         assert process.wait() == 0
+        assert time.monotonic() - began >= 1
 
 
 def test_probes_are_asked_by_head_as_well():
-    with small("127.0.0.1", "0") as (url, _), httpx.Client(trust_env=False) as client:
+    with small("127.0.0.1", "0") as (url, _), httpx.Client(trust_env=False, timeout=60) as client:
         for path in ("/livez", "/readyz", "/metrics"):
             # On one connection, where a body that nobody expects would be read as an answer.
             told, asked = client.get(url + path), client.head(url + path)
@@ -136,7 +151,7 @@ def test_sigint_is_an_interrupt():
 
 def test_a_failing_lifecycle_ends_the_server_with_its_error():
     with small("127.0.0.1", "0") as (url, process):
-        assert httpx.post(f"{url}/fail", trust_env=False).status_code == 200
+        assert httpx.post(f"{url}/fail", trust_env=False, timeout=60).status_code == 200
         assert process.wait() == 2
         assert "error: the model is gone" in process.output()
 
@@ -144,9 +159,10 @@ def test_a_failing_lifecycle_ends_the_server_with_its_error():
 @pytest.mark.parametrize("fmt", ["json", "console"])
 def test_each_request_is_one_log_line(fmt):
     with small("127.0.0.1", "0", M3_LOG_FORMAT=fmt) as (url, process):
-        httpx.get(f"{url}/slow", trust_env=False, headers={"X-Request-Id": "told-by-caller"})
-        time.sleep(0.1)
+        get(f"{url}/walked", {"X-Request-Id": "told-by-caller"})
+        process.signal(signal.SIGTERM)
+        process.wait()
         lines = [line for line in process.output().splitlines() if "told-by-caller" in line]
     assert len(lines) == 1
-    assert "/slow" in lines[0]
+    assert "/walked" in lines[0]
     assert "200" in lines[0]
