@@ -8,6 +8,12 @@ from pathlib import Path
 
 import pytest
 
+SMALL_PAGES = """
+import ctypes
+# Linux may give 2 MiB at a time, for one byte or many: what was asked for would not be seen.
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE
+"""
+
 SCRIPT = """
 import sys, threading
 from pathlib import Path
@@ -18,6 +24,8 @@ def anonymous():
     return int(line.split()[1]) // 1024
 
 def fill():
+    # Each has an arena of its own, if it may: none has ended when another begins.
+    together.wait()
     # As answers do: megabytes by the dozen, a few small things that outlive them between.
     for size in range(1, 13):
         buffer = bytearray(size << 20)
@@ -27,6 +35,7 @@ def fill():
 if sys.argv[1] == "yes":
     return_large_buffers()
 kept = []
+together = threading.Barrier(8)
 before = anonymous()
 for _ in range(3):
     threads = [threading.Thread(target=fill) for _ in range(8)]
@@ -41,7 +50,10 @@ def figures(script: str) -> dict[str, int]:
     return {
         answer: int(
             subprocess.run(
-                [sys.executable, "-c", script, answer], check=True, capture_output=True, text=True
+                [sys.executable, "-c", SMALL_PAGES + script, answer],
+                check=True,
+                capture_output=True,
+                text=True,
             ).stdout
         )
         for answer in ("yes", "no")
