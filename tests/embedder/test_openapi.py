@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from embedder.api.app import create_node_app
 from m3.settings import Settings
-from tests.processes import COMMANDS, running, wait_for_server
 from tests.schemathesis_runs import SECONDS, assert_keeps_its_word
 
 HOOKS = Path(__file__).with_name("beyond_schemas.py")
 
 
-def document_of(url: str) -> dict[str, Any]:
-    return httpx.get(f"{url}/openapi.json", trust_env=False).json()
+async def document_of(app: FastAPI) -> dict[str, Any]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        return (await client.get("/openapi.json")).json()
 
 
-def test_the_document_has_the_limits_of_the_model_once_it_is_loaded(stand_in):
-    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
-    with running(arguments, {"M3_MAX_REQUEST_TEXTS": "77"}) as process:
-        general = document_of(wait_for_server(process, ready=False))
-        document = document_of(wait_for_server(process))
+@pytest.mark.anyio
+async def test_the_document_has_the_limits_of_the_model_once_it_is_loaded(stand_in: Path):
+    loaded = asyncio.Event()
+    app = create_node_app(
+        Settings(model=str(stand_in), max_request_texts=77), on_loaded=lambda _: loaded.set()
+    )
+    # Asked before the app begins to load, so that it cannot have loaded yet.
+    general = await document_of(app)
+    async with app.router.lifespan_context(app):
+        await asyncio.wait_for(loaded.wait(), 120)
+        document = await document_of(app)
     assert general == create_node_app(Settings()).openapi()
     encode, tokenize, openai, rerank = (
         document["components"]["schemas"][f"{name}Request"]["properties"]

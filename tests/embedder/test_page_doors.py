@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from embedder.page.door import MAX_CALL
-from tests.processes import COMMANDS, server
+from tests.processes import COMMANDS, server, wait_until
 
 pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="not installed: gradio")
 
-LOAD_SECONDS = 90
+LOAD_SECONDS = 200
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +160,14 @@ def test_the_api_is_what_it_was(http):
 
 
 def test_a_node_ends_while_its_page_is_being_made(stand_in, tmp_path):
-    slow = tmp_path / "gradio"
+    slow, begun = tmp_path / "gradio", tmp_path / "begun"
     slow.mkdir()
-    (slow / "__init__.py").write_text("import time\ntime.sleep(60)\n")
+    (slow / "__init__.py").write_text(f"open({str(begun)!r}, 'w')\nimport time\ntime.sleep(600)\n")
     arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
     with server(arguments, {"PYTHONPATH": str(tmp_path)}) as (url, process):
-        assert "The page is loading" in httpx.get(url).text
-        assert httpx.get(f"{url}/readyz").status_code == 200
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            assert "The page is loading" in client.get("/").text
+            wait_until(lambda: "yes" if begun.exists() else None, process)
+            assert client.get("/readyz").status_code == 200
         process.signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait() == 0
