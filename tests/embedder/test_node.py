@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from tokenizers import Tokenizer
 
 from m3.codec import MEDIA_TYPE, decode_tokens, from_bytes
 from m3.types import Codec
-from tests.processes import COMMANDS, running, server, wait_for_server
+from tests.embedder.held_workers import Gate, standing, until_queued, worker_of
+from tests.processes import COMMANDS, Running, running, server, wait_for_server, wait_until
 
 TEXTS = ["What is BGE M3?", "Milvus is a vector database.", "one two two three"]
 
@@ -26,6 +26,15 @@ TEXTS = ["What is BGE M3?", "Milvus is a vector database.", "one two two three"]
 def http(node: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=node, trust_env=False, timeout=60) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def own(stand_in: Path) -> Iterator[tuple[str, Running]]:
+    """A node of this file alone, with a small queue and a log that is structured."""
+    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
+    settings = {"M3_MAX_QUEUE_TOKENS": "8192", "M3_LOG_FORMAT": "json"}
+    with server(arguments, settings) as started:
+        yield started
 
 
 def encode(http: httpx.Client, accept: str | None = None, **body: Any) -> httpx.Response:
@@ -140,29 +149,29 @@ def test_every_answer_has_an_id_and_the_load(http):
         assert answer.headers["x-queue-tokens"].isdigit()
 
 
-def test_the_log_says_how_much_a_request_asked_for_under_the_callers_id(stand_in):
-    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
-    with server(arguments, {"M3_LOG_FORMAT": "json"}) as (url, process):
-        for path, body in (
-            ("encode", {"input": ["a b", "c"]}),
-            ("embeddings", {"input": ["a b", "c"]}),
-            ("rerank", {"query": "a b", "documents": ["c"]}),
-        ):
-            headers = {"X-Request-Id": f"mine-{path}"}
-            httpx.post(f"{url}/v1/{path}", json=body, headers=headers, trust_env=False)
-        lines: list[dict[str, Any]] = []
-        deadline = time.monotonic() + 10
-        # A line is written when its answer has been sent.
-        while len(lines) < 3 and time.monotonic() < deadline:
-            lines = [
-                orjson.loads(each) for each in process.output().splitlines() if "mine-" in each
-            ]
-    told = [(line["request_id"], line["texts"], line["tokens"]) for line in lines]
+def test_the_log_says_how_much_a_request_asked_for_under_the_callers_id(own):
+    url, process = own
+    for path, body in (
+        ("encode", {"input": ["a b", "c"]}),
+        ("embeddings", {"input": ["a b", "c"]}),
+        ("rerank", {"query": "a b", "documents": ["c"]}),
+    ):
+        headers = {"X-Request-Id": f"mine-{path}"}
+        httpx.post(f"{url}/v1/{path}", json=body, headers=headers, trust_env=False, timeout=60)
+
+    def lines() -> list[str]:
+        whole = process.output().rpartition("\n")[0]
+        return [line for line in whole.splitlines() if "mine-" in line]
+
+    # A line is written when its answer has been sent.
+    wait_until(lambda: "all" if len(lines()) >= 3 else None, process)
+    logged = [orjson.loads(line) for line in lines()]
+    told = [(line["request_id"], line["texts"], line["tokens"]) for line in logged]
     assert told == [("mine-encode", 2, 7), ("mine-embeddings", 2, 7), ("mine-rerank", 1, 7)]
 
 
 def test_a_deadline_that_passes_is_504(http):
-    answer = encode(http, input=["word " * 500] * 64, deadline_ms=1)
+    answer = encode(http, input=long_texts(64), deadline_ms=1)
     assert answer.status_code == 504
     assert answer.json()["code"] == "deadline_exceeded"
 
@@ -206,62 +215,63 @@ def test_batch_mates_do_not_change_an_answer_over_http(http):
     np.testing.assert_allclose(alone["colbert"], beside["colbert"], atol=1e-5)
 
 
-@pytest.mark.anyio
-async def test_a_caller_that_hangs_up_frees_the_queue(node):
-    async with httpx.AsyncClient(base_url=node, trust_env=False) as client:
-        body = {"input": long_texts(200), "outputs": ["dense"]}
-        asked = asyncio.create_task(client.post("/v1/encode", json=body, timeout=60))
-        await _until_load(client, lambda tokens: tokens > 20_000)
-        asked.cancel()
-        await _until_load(client, lambda tokens: tokens == 0)
-
-
 def long_texts(count: int, name: int = 0) -> list[str]:
     """No two alike, as texts that are alike are computed once."""
     return [f"{name} {i} " + "word " * 500 for i in range(count)]
 
 
-async def _until_load(client: httpx.AsyncClient, condition) -> None:
-    deadline = time.monotonic() + 8
-    while True:
-        answer = await client.get("/livez", timeout=10)
-        if condition(int(answer.headers["x-queue-tokens"])):
-            return
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+def client_of(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=120)
 
 
-def test_a_full_node_answers_429_with_retry_after(stand_in):
-    settings = {"M3_MAX_QUEUE_TOKENS": "8192"}
-    arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
-    with server(arguments, settings) as (url, _):
-        statuses = asyncio.run(_flood(url))
-    assert set(statuses) == {200, 429}
+@pytest.mark.anyio
+async def test_a_caller_that_hangs_up_frees_the_queue(own):
+    url, process = own
+    async with client_of(url) as client:
+        with standing(worker_of(process)):
+            # The worker has one of them, so the other waits.
+            asked = [
+                asyncio.create_task(client.post("/v1/encode", json={"input": long_texts(6, name)}))
+                for name in (1, 2)
+            ]
+            await until_queued(client, lambda tokens: tokens > 3000)
+            for one in asked:
+                one.cancel()
+            await until_queued(client, lambda tokens: tokens == 0)
 
 
-async def _flood(url: str) -> list[int]:
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
-        bodies = [{"input": long_texts(6, name), "outputs": ["dense"]} for name in range(8)]
-        answers = await asyncio.gather(*(client.post("/v1/encode", json=body) for body in bodies))
+@pytest.mark.anyio
+async def test_a_full_node_answers_429_with_retry_after(own):
+    url, process = own
+    bodies = [{"input": long_texts(6, name), "outputs": ["dense"]} for name in range(3, 11)]
+    async with client_of(url) as client:
+        with standing(worker_of(process)):
+            asked = [asyncio.create_task(client.post("/v1/encode", json=body)) for body in bodies]
+            # Nothing is computed, so whoever is answered was refused.
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        answers = await asyncio.gather(*asked)
+    assert {answer.status_code for answer in answers} == {200, 429}
     for answer in answers:
         if answer.status_code == 429:
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.json()["code"] == "overloaded"
-    return [answer.status_code for answer in answers]
 
 
-def test_a_loading_node_lives_but_is_not_ready(stand_in):
+def test_a_loading_node_lives_but_is_not_ready(stand_in, tmp_path):
     arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
-    with running([*arguments, "--encoder", "reference"]) as process:
-        # The reference takes many seconds to load.
+    gate = Gate(tmp_path)
+    gate.close()
+    with running([*arguments, "--encoder", "reference"], gate.env) as process:
         url = wait_for_server(process, ready=False)
-        ready = httpx.get(f"{url}/readyz", trust_env=False)
-        assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
-        refused = httpx.post(f"{url}/v1/encode", json={"input": ["a"]}, trust_env=False)
-        assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
-        assert "loading" in refused.json()["detail"]
-        wait_for_server(process, seconds=120)
-        item = httpx.post(f"{url}/v1/encode", json={"input": ["a b"]}, trust_env=False).json()
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as http:
+            ready = http.get("/readyz")
+            assert (ready.status_code, ready.json()["code"]) == (503, "not_ready")
+            refused = encode(http)
+            assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
+            assert "loading" in refused.json()["detail"]
+            gate.open()
+            wait_for_server(process)
+            item = encode(http, input=["a b"]).json()
         assert len(item["data"][0]["colbert"]) == 3
 
 

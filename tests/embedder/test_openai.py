@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import openai
 import pytest
 
-from tests.processes import COMMANDS, server
+from tests.embedder.held_workers import standing, worker_of
+from tests.processes import COMMANDS, server, wait_until
 
 TEXTS = ["What is BGE M3?", "Milvus is a vector database.", "one two two three"]
 
@@ -37,7 +39,7 @@ def client(node: str) -> Iterator[openai.OpenAI]:
 
 
 def client_of(url: str, **options: Any) -> openai.OpenAI:
-    http = httpx.Client(trust_env=False)
+    http = httpx.Client(trust_env=False, timeout=120)
     return openai.OpenAI(api_key="any", base_url=f"{url}/v1", http_client=http, **options)
 
 
@@ -138,38 +140,43 @@ def test_openais_client_finds_the_model(client):
 
 
 def test_openais_client_comes_back_after_429(stand_in: Path):
-    """Others keep a small queue full until the client was refused; then it gets its turn."""
+    """Others fill a small queue, until the client was refused; then it gets its turn."""
     arguments = [COMMANDS / "m3-embedder", "serve", "--port", "0", "--model", stand_in]
-    refused = threading.Event()
     statuses: list[int] = []
 
-    def told(answer: httpx.Response) -> None:
-        statuses.append(answer.status_code)
-        if answer.status_code == 429:
-            refused.set()
+    def queued() -> str | None:
+        tokens = httpx.get(f"{url}/livez", trust_env=False, timeout=60).headers["x-queue-tokens"]
+        return tokens if int(tokens) > 5000 else None
 
-    with server(arguments, {"M3_MAX_QUEUE_TOKENS": "8192"}) as (url, _):
-        crowd = [threading.Thread(target=crowding, args=(url, refused, i)) for i in range(4)]
+    with server(arguments, {"M3_MAX_QUEUE_TOKENS": "8192"}) as (url, node), ExitStack() as held:
+        worker = held.enter_context(standing(worker_of(node)))
+        # The worker has one's, three more have room.
+        crowd = [threading.Thread(target=crowd_in, args=(url, name)) for name in range(6)]
         for one in crowd:
             one.start()
+        wait_until(queued, node)
+
+        def told(answer: httpx.Response) -> None:
+            statuses.append(answer.status_code)
+            if answer.status_code == 429:
+                worker.resume()
+
         http = httpx.Client(trust_env=False, event_hooks={"response": [told]})
         with openai.OpenAI(
             api_key="any", base_url=f"{url}/v1", http_client=http, max_retries=20
         ) as client:
-            while not refused.is_set():
-                texts = [f"{len(statuses)} {i} " + "word " * 400 for i in range(8)]
-                answer = client.embeddings.create(model="any", input=texts)
-                assert len(answer.data) == 8
+            answer = client.embeddings.create(
+                model="any", input=[f"{i} " + "word " * 400 for i in range(8)]
+            )
+        assert len(answer.data) == 8
         for one in crowd:
             one.join()
+    assert statuses[0] == 429
     assert statuses[-2:] == [429, 200]
 
 
-def crowding(url: str, stop: threading.Event, name: int) -> None:
-    """Ask for much, over and over, no text twice."""
-    asked = 0
-    while not stop.is_set():
-        asked += 1
-        texts = [f"{name} {asked} {i} " + "word " * 480 for i in range(12)]
-        body = {"input": texts, "outputs": ["dense"]}
-        httpx.post(f"{url}/v1/encode", json=body, trust_env=False, timeout=60)
+def crowd_in(url: str, name: int) -> None:
+    """Ask for much, no text twice."""
+    texts = [f"{name} {i} " + "word " * 480 for i in range(4)]
+    body = {"input": texts, "outputs": ["dense"]}
+    httpx.post(f"{url}/v1/encode", json=body, trust_env=False, timeout=120)
