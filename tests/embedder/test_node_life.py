@@ -23,7 +23,7 @@ from m3.errors import NotReady, WorkerLost
 from m3.settings import load_settings
 from m3.types import OUTPUTS
 from serving.server import GRACE
-from tests.embedder.batching.fake_runner import HandRunner, text, until
+from tests.embedder.batching.fake_runner import HandRunner, text
 from tests.embedder.held_workers import Gate, standing, until_queued, worker_of
 from tests.processes import COMMANDS, server
 
@@ -135,7 +135,9 @@ async def test_those_who_wait_when_a_node_ends_are_told_to_ask_another():
     batcher = node._batcher
     runner.attach(batcher.listener)
     waiting = asyncio.create_task(batcher.submit([text(3)], "passage", OUTPUTS))
-    await until(lambda: runner.given)
+    # It is in the queue once it has run.
+    await asyncio.sleep(0)
+    assert runner.given
     error = WorkerLost("a worker ended with status 9")
     node._fail(error)
     for outcome in (waiting, batcher.submit([text(4)], "passage", OUTPUTS)):
