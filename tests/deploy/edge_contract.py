@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from serving.keys.editing import add_key
 from tests.deploy.fake_nodes import Asked, FakeNode, Request, fake_nodes, fine
 from tests.edges import Changes, Edge
+from tests.pace import until
 
 SHORT, LONG = b"x" * 100, b"x" * 20_000
 PATIENCE = 60
@@ -93,12 +94,17 @@ class Fleet:
         return found
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait for it."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def hanging_up(edge: Edge) -> httpx.Client:
+    """A client that keeps no connection.
+
+    An edge closes idle ones when it reloads, at worst as a request arrives on one.
+    """
+    return httpx.Client(
+        base_url=edge.url,
+        trust_env=False,
+        timeout=PATIENCE,
+        limits=httpx.Limits(max_keepalive_connections=0),
+    )
 
 
 class EdgeContract:

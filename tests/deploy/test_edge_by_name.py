@@ -13,10 +13,11 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.edge_contract import PATIENCE, SHORT, UNHURRIED, Fleet, until
+from tests.deploy.edge_contract import PATIENCE, SHORT, UNHURRIED, Fleet
 from tests.deploy.fake_nodes import FakeNode, Request, fake_nodes
 from tests.deploy.names import Names, names
 from tests.edges import Edge, haproxy_inside
+from tests.pace import until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["edge"]

@@ -10,9 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.deploy.edge_contract import LONG, PATIENCE, SHORT, UNHURRIED, EdgeContract, Fleet, until
+from tests.deploy.edge_contract import (
+    LONG,
+    PATIENCE,
+    SHORT,
+    UNHURRIED,
+    EdgeContract,
+    Fleet,
+    hanging_up,
+)
 from tests.deploy.fake_nodes import FakeNode, Request, fake_nodes, fine
 from tests.edges import haproxy
+from tests.pace import until
 
 
 class TestHaproxy(EdgeContract):
@@ -123,13 +132,7 @@ def test_nodes_come_and_go_by_their_file_and_by_readyz(tmp_path):
     with (
         fake_nodes(*nodes),
         haproxy(tmp_path, [first.address], changes=UNHURRIED) as edge,
-        # It closes idle connections when it reloads, at worst as a request arrives on one.
-        httpx.Client(
-            base_url=edge.url,
-            trust_env=False,
-            timeout=PATIENCE,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        ) as client,
+        hanging_up(edge) as client,
     ):
         fleet = Fleet(edge, nodes, client)
         fleet.until_only(first)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import httpx
 import pytest
 
-from tests.deploy.edge_contract import LONG, PATIENCE, SHORT, EdgeContract, Fleet
+from tests.deploy.edge_contract import LONG, PATIENCE, SHORT, EdgeContract, Fleet, hanging_up
 from tests.deploy.fake_nodes import FakeNode, Request, fake_nodes
 from tests.edges import DEPLOY, free_ports, nginx
 
@@ -87,13 +87,7 @@ def test_a_list_of_nodes_is_followed(tmp_path):
     with (
         fake_nodes(*nodes),
         nginx(tmp_path, [first.address], watched=True) as edge,
-        # nginx closes idle connections when it reloads, at worst as a request arrives on one.
-        httpx.Client(
-            base_url=edge.url,
-            trust_env=False,
-            timeout=PATIENCE,
-            limits=httpx.Limits(max_keepalive_connections=0),
-        ) as client,
+        hanging_up(edge) as client,
     ):
         fleet = Fleet(edge, nodes, client)
         fleet.until_only(first)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from m3.errors import InvalidCheckpoint, M3Error, NotComputed, NotFinite, Worker
 from m3.settings import load_settings
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind
 from tests.embedder.fake_worker import BREAKS, DEADLY, FAILS, FINISHES_LATE, UNFIT, WAITS
+from tests.pace import eventually
 
 pytestmark = pytest.mark.anyio
 COMMAND = (sys.executable, "-m", "tests.embedder.fake_worker")
@@ -85,21 +85,14 @@ async def started(home: Path, **settings: int) -> AsyncIterator[Workers]:
         yield workers
 
 
-async def until(condition) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
 async def given(workers: Workers, lane: Kind) -> None:
     """A worker was given a batch of the lane."""
-    await until(lambda: workers.count("m3_batch_tokens_count", lane=lane) > 0)
+    await eventually(lambda: workers.count("m3_batch_tokens_count", lane=lane) > 0)
 
 
 async def begun(workers: Workers) -> None:
     """A worker is in the midst of a text that waits."""
-    await until((workers.home / "begun").exists)
+    await eventually((workers.home / "begun").exists)
 
 
 def go_on(workers: Workers) -> None:
@@ -224,7 +217,7 @@ async def test_a_worker_that_cannot_be_replaced_is_the_end(tmp_path):
         (tmp_path / "broken").touch()
         workers.batcher.listener.lost(None, "")  # what is not known harms nobody
         os.kill(workers.pool.pids[0], signal.SIGKILL)
-        await until(lambda: workers.failures)
+        await eventually(lambda: workers.failures)
         assert isinstance(workers.failures[0], InvalidCheckpoint)
     assert len((tmp_path / "attempts").read_text().split()) == 1 + 3
 
@@ -240,7 +233,7 @@ async def test_a_query_is_computed_between_a_passages_layers(tmp_path):
         assert query.dense[0, 0] == 400
         go_on(workers)
         assert (await passage).dense[0, 0] == 2000
-        await until(lambda: workers.count("m3_batches_interrupted_total") == 1)
+        await eventually(lambda: workers.count("m3_batches_interrupted_total") == 1)
         # The query's 0.4 s are not taken for the passage's two.
         assert workers.count("m3_tokens_per_second", lane="passage") == pytest.approx(1000)
 
@@ -264,7 +257,7 @@ async def test_queries_leave_a_passage_its_share(tmp_path):
         await begun(workers)
         asking = [asyncio.create_task(ask(30 + i)) for i in range(askers)]
         # None of them is computed any more, though the passage waits, and would for ever.
-        await until(lambda: workers.batcher.queued_tokens == askers * size)
+        await eventually(lambda: workers.batcher.queued_tokens == askers * size)
         go_on(workers)
         # As long as the passage itself each, they may hold it up for four times that; another
         # is begun while what one took is not yet told.
@@ -304,7 +297,7 @@ async def test_a_worker_leaves_signals_to_the_server(tmp_path, number):
 async def test_there_is_a_worker_for_every_device(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_DEVICES", "2")
     async with started(tmp_path) as workers:
-        await until(lambda: workers.batcher.workers == 2)
+        await eventually(lambda: workers.batcher.workers == 2)
         asked = [asyncio.create_task(workers.ask(mark, size=300)) for mark in (20, 21)]
         answers = await asyncio.gather(*asked)
         assert {answer.dense[0, 1] for answer in answers} == set(workers.pool.pids)
@@ -315,7 +308,7 @@ async def test_a_device_that_cannot_be_used_ends_no_other(tmp_path, monkeypatch)
     monkeypatch.setattr(pool, "_ATTEMPTS", 1)
     async with started(tmp_path) as workers:
         # It failed as often as would be the end, were it the only one.
-        await until(lambda: workers.count("m3_worker_restarts_total") == 1)
+        await eventually(lambda: workers.count("m3_worker_restarts_total") == 1)
         assert not workers.failures
         assert len(await workers.ask(20)) == 1
 

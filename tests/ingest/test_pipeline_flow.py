@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -22,16 +22,9 @@ from store.contract import Collection
 from store.memory import MemoryCollection
 from store.spec import Chunking, CollectionSpec
 from tests.ingest.fakes import PARAGRAPH, CountingClient, counts, docs, run, spec
+from tests.pace import until
 
 pytestmark = pytest.mark.anyio
-
-
-def until(condition: Callable[[], object]) -> None:
-    """For threads that read: waits until it is so."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class SlowCollection(MemoryCollection):

@@ -7,7 +7,6 @@ import time
 from collections.abc import Collection as Names
 from collections.abc import Mapping
 from dataclasses import astuple, replace
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -36,6 +35,7 @@ from search.service import SearchService
 from store.candidates import Candidates, Leg
 from store.memory import MemoryCollection
 from store.reports import Defaults
+from tests.pace import Clock
 from tests.search.library import (
     COLLECTION,
     KnownQueries,
@@ -49,15 +49,6 @@ REQUEST = SearchRequest(query="q", collection=COLLECTION)
 BROKEN = MilvusUnreachable("it is broken")
 FLAWS = ("dense", "sparse", "colbert")
 LEGS: tuple[Leg, ...] = ("dense", "sparse")
-
-
-class Clock:
-    """It stands still until it is moved."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Flawed(MemoryCollection):
@@ -250,7 +241,7 @@ def test_colbert_is_given_up_between_passages(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(rerank, "_AT_ONCE", 7)
     monkeypatch.setattr(rerank, "colbert_scores", slow)
-    monkeypatch.setattr(rerank, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(rerank, "time", clock)
     scored = rerank.score(query, found.rows, found.legs, {}, ends=clock.now + 2)
     assert scored.degraded == ("colbert",)
     assert parts == [0, 7]

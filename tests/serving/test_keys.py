@@ -21,15 +21,8 @@ from serving.keys.editing import add_key, remove_key
 from serving.keys.file import KeyLine, key_of, read_keys
 from serving.keys.key import SCOPES, Limits
 from serving.keys.ring import KeyRing
+from tests.pace import Clock
 from tests.serving.keys import digest, keys_file, line
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 @pytest.fixture
@@ -138,9 +131,9 @@ def test_a_file_that_changes_is_read_again_and_not_more_than_once_a_second(file)
     keys_file(file, line("first"))
     ring = KeyRing(file, clock)
     keys_file(file, line("second"))
-    clock.seconds += 0.9
+    clock.now += 0.9
     assert ring.find(b"first").name == "first"
-    clock.seconds += 0.2
+    clock.now += 0.2
     assert refused(ring, "first")
     assert ring.find(b"second").name == "second"
 
@@ -155,7 +148,7 @@ def test_a_file_is_looked_at_once_a_second(file, monkeypatch):
     )
     for _ in range(50):
         ring.find(b"first")
-        clock.seconds += 0.1
+        clock.now += 0.1
     assert 4 <= looks.count(file) <= 5
 
 
@@ -176,7 +169,7 @@ def test_a_file_that_became_unusable_keeps_the_keys_and_says_so_once(file, harm)
             file.mkdir()
     with capture_logs() as logs:
         for _ in range(3):
-            clock.seconds += 2
+            clock.now += 2
             assert ring.find(b"first").name == "first"
             assert refused(ring, "second")
     assert [entry["log_level"] for entry in logs] == ["error"]
@@ -184,7 +177,7 @@ def test_a_file_that_became_unusable_keeps_the_keys_and_says_so_once(file, harm)
     if file.is_dir():
         file.rmdir()
     keys_file(file, line("second"))
-    clock.seconds += 2
+    clock.now += 2
     assert ring.find(b"second").name == "second"
 
 
@@ -193,7 +186,7 @@ def test_a_file_whose_last_key_was_taken_out_opens_nothing(file):
     keys_file(file, line("first"))
     ring = KeyRing(file, clock)
     remove_key(file, "first")
-    clock.seconds += 2
+    clock.now += 2
     assert refused(ring, "first")
     with pytest.raises(InvalidConfiguration, match="holds no key"):
         KeyRing(file)

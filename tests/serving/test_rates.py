@@ -19,17 +19,10 @@ from serving.application import create_app
 from serving.keys.key import Key, Limits
 from serving.keys.rates import Rates
 from serving.strict import router
+from tests.pace import Clock
 from tests.serving.keys import bearing, keys_file, line
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 def key(name: str = "k", **limits: float) -> Key:
@@ -54,9 +47,9 @@ def test_no_window_holds_more_than_burst_and_rate_allow(rate, burst, waits):
     rates = Rates(CollectorRegistry(), clock)
     admitted: list[float] = []
     for wait in waits:
-        clock.seconds += wait
+        clock.now += wait
         if asked(rates, key(rate=rate, burst=burst)):
-            admitted.append(clock.seconds)
+            admitted.append(clock.now)
     for i, began in enumerate(admitted):
         for j, ended in enumerate(admitted[i:], 1):
             assert j <= burst + rate * (ended - began) + 1e-6
@@ -70,7 +63,7 @@ def test_after_the_wait_that_is_told_there_is_room(rate, burst):
     assert [asked(rates, limited) for _ in range(burst + 1)] == [True] * burst + [False]
     with pytest.raises(RateLimited) as caught, rates.within(limited):
         pass
-    clock.seconds += caught.value.retry_after + 1e-6
+    clock.now += caught.value.retry_after + 1e-6
     assert asked(rates, limited)
 
 

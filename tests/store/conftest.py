@@ -11,7 +11,7 @@ from m3.settings import Settings, load_settings
 from store.contract import Store
 from store.index.engine import Engine
 from store.opening import open_store
-from tests.store.pace import Clock
+from tests.pace import Clock
 
 _numbers = itertools.count()
 

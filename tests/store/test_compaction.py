@@ -25,8 +25,8 @@ from store.generations import compaction
 from store.generations.publication import Publisher
 from store.index.engine import Engine
 from store.table import table
+from tests.pace import until
 from tests.store.examples import SPEC, document_rows, key, query
-from tests.store.pace import until
 
 NOW = timedelta(0)
 ROOT = Path(__file__).parents[2]

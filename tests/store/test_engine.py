@@ -18,8 +18,8 @@ from m3.errors import MilvusUnreachable
 from m3.settings import load_settings
 from store.index.engine import Engine
 from store.opening import open_store
+from tests.pace import until
 from tests.store.examples import SPEC, document_rows, query
-from tests.store.pace import until
 
 
 @pytest.fixture

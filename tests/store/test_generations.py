@@ -31,9 +31,9 @@ from store.generations.generation import Generations
 from store.index.index import Index
 from store.memory import MemoryStore
 from store.registry import Generation
+from tests.pace import Clock, until
 from tests.store.examples import SPEC, document_rows, key
 from tests.store.generations_contract import OTHER, GenerationsContract
-from tests.store.pace import Clock, until
 
 
 class TestMemoryGenerations(GenerationsContract):

@@ -18,7 +18,7 @@ from store.places.bucket import LEASE_SECONDS, BucketPlace, _BucketLease
 from store.places.folder import FolderPlace
 from store.places.place import Lease, Place
 from tests.buckets import s3_server
-from tests.store.pace import Clock, until
+from tests.pace import Clock, until
 
 
 class PlaceContract:

@@ -18,8 +18,8 @@ from store.generations.publication import READER_SECONDS
 from store.index.index import Index
 from store.table.rows import corrupt, to_arrow
 from tests.damage import flip_a_bit
+from tests.pace import Clock
 from tests.store.examples import SPEC, chunks_of, document_rows, key, query
-from tests.store.pace import Clock
 
 BOTH = ("dense", "sparse")
 

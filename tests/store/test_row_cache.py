@@ -24,8 +24,8 @@ from store.reading.kept import Row, Text
 from store.reading.row_cache import RowCache
 from store.registry import Registry
 from store.table.version import Version
+from tests.pace import until
 from tests.store.examples import SPEC, document_rows, embedding, key, query
-from tests.store.pace import until
 
 LEGS: tuple[Leg, ...] = ("dense", "sparse")
 _TINY = 3 * 5_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-import time
 from array import array
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from m3.errors import (
     NotComputed,
 )
 from m3.types import OUTPUTS, Codec, EmbeddingBatch, Kind, ModelInfo, Output, offsets_of
+from tests.pace import eventually
 
 INFO = ModelInfo("fake", "f" * 32, "fp32", 2, 8192)
 POISON, UNFIT, DEADLY = 666, 667, 668
@@ -215,12 +215,5 @@ async def blocked(encoder: FakeRunner, batcher: Batcher) -> asyncio.Task[Embeddi
     encoder.open.clear()
     encoder.begun.clear()
     task = asyncio.create_task(batcher.submit([text(1)], "query", OUTPUTS))
-    await until(encoder.begun.is_set)
+    await eventually(encoder.begun.is_set)
     return task
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)

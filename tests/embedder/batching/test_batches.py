@@ -19,8 +19,8 @@ from tests.embedder.batching.fake_runner import (
     batcher_of,
     blocked,
     text,
-    until,
 )
+from tests.pace import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +71,7 @@ async def test_batches_stay_within_the_budget_and_hold_at_least_one_text(encoder
                 [text(i, 200) for i in range(1, 21)] + [text(9, 5000)], "passage", OUTPUTS
             )
         )
-        await until(lambda: batcher.queued_tokens == 9000)
+        await eventually(lambda: batcher.queued_tokens == 9000)
         encoder.open.set()
         answer = await long
         await first
@@ -88,7 +88,7 @@ async def test_texts_of_several_requests_share_a_batch(encoder):
         others = [
             asyncio.create_task(batcher.submit([text(i)], "query", OUTPUTS)) for i in range(2, 12)
         ]
-        await until(lambda: batcher.queued_tokens == 20)
+        await eventually(lambda: batcher.queued_tokens == 20)
         encoder.open.set()
         answers = await asyncio.gather(first, *others)
     assert [answer.dense[0, 0] for answer in answers] == list(range(1, 12))
@@ -100,9 +100,9 @@ async def test_queries_go_before_passages_that_came_first(encoder):
         first = await blocked(encoder, batcher)
         many = [text(10 + i, 500) for i in range(20)]
         passages = asyncio.create_task(batcher.submit(many, "passage", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 10_000)
+        await eventually(lambda: batcher.queued_tokens == 10_000)
         query = asyncio.create_task(batcher.submit([text(5)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 10_002)
+        await eventually(lambda: batcher.queued_tokens == 10_002)
         encoder.open.set()
         await asyncio.gather(first, query, passages)
     assert encoder.batches[1] == [[5, 0]]
@@ -120,7 +120,7 @@ async def test_passages_do_not_starve_under_queries(encoder):
         askers = [asyncio.create_task(ask(2 + i)) for i in range(8)]
         many = [text(10 + i, 200) for i in range(4)]
         passages = asyncio.create_task(batcher.submit(many, "passage", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 12 * 200)
+        await eventually(lambda: batcher.queued_tokens == 12 * 200)
         encoder.open.set()
         await asyncio.gather(first, passages, *askers)
     turns = [index for index, (first,) in enumerate(encoder.firsts) if first >= 10]

@@ -25,8 +25,8 @@ from tests.embedder.batching.fake_runner import (
     batcher_of,
     blocked,
     text,
-    until,
 )
+from tests.pace import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +38,7 @@ async def test_a_failing_text_fails_its_request_by_name_and_no_other(encoder):
             batcher.submit([text(3, 200), text(POISON, 200)], "passage", OUTPUTS)
         )
         sound = asyncio.create_task(batcher.submit([text(6, 200)], "passage", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 600)
+        await eventually(lambda: batcher.queued_tokens == 600)
         encoder.open.set()
         with pytest.raises(NotComputed, match=r"input\[1\]: out of memory"):
             await failing
@@ -57,7 +57,7 @@ async def test_a_failing_batch_is_logged_with_the_requests_it_held(encoder):
                 # The same text, which is one job for both.
                 submitted = batcher.submit([text(POISON, 200)], "passage", OUTPUTS)
                 failing.append(asyncio.create_task(submitted))
-        await until(lambda: batcher.queued_tokens == 200)
+        await eventually(lambda: batcher.queued_tokens == 200)
         with capture_logs() as lines:
             encoder.open.set()
             outcomes = await asyncio.gather(*failing, return_exceptions=True)
@@ -73,12 +73,12 @@ async def test_what_is_left_of_a_failed_request_is_not_computed(encoder):
         failing = asyncio.create_task(
             batcher.submit([text(POISON, 500), text(3, 500)], "passage", OUTPUTS)
         )
-        await until(lambda: batcher.queued_tokens == 1000)
+        await eventually(lambda: batcher.queued_tokens == 1000)
         encoder.open.set()
         with pytest.raises(NotComputed):
             await failing
         await first
-        await until(lambda: batcher.queued_tokens == 0)
+        await eventually(lambda: batcher.queued_tokens == 0)
         assert len(await batcher.submit([text(6, 500)], "passage", OUTPUTS)) == 1
     assert [3] not in encoder.firsts[3:]
 
@@ -88,7 +88,7 @@ async def test_values_that_are_not_finite_are_an_error_of_their_item(encoder):
         first = await blocked(encoder, batcher)
         unfit = asyncio.create_task(batcher.submit([text(3), text(UNFIT)], "query", OUTPUTS))
         sound = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 6)
+        await eventually(lambda: batcher.queued_tokens == 6)
         encoder.open.set()
         with pytest.raises(NotFinite, match=r"input\[1\]: the model computed values"):
             await unfit
@@ -102,7 +102,7 @@ async def test_a_lost_runner_costs_a_retry(encoder):
     async with batcher_of(encoder) as batcher:
         running = await blocked(encoder, batcher)
         waiting = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 2)
+        await eventually(lambda: batcher.queued_tokens == 2)
         encoder.kill()
         assert batcher.workers == 0
         successor.attach(batcher.listener)
@@ -118,11 +118,11 @@ async def test_a_text_that_ends_runners_fails_alone(encoder):
         first = await blocked(encoder, batcher)
         deadly = asyncio.create_task(batcher.submit([text(5), text(DEADLY)], "query", OUTPUTS))
         sound = asyncio.create_task(batcher.submit([text(6)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 6)
+        await eventually(lambda: batcher.queued_tokens == 6)
         encoder.open.set()
         await first
         for successor in successors:
-            await until(lambda: batcher.workers == 0)
+            await eventually(lambda: batcher.workers == 0)
             successor.attach(batcher.listener)
         with pytest.raises(WorkerLost, match=r"input\[1\]: .* died, twice"):
             await deadly

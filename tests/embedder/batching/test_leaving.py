@@ -11,7 +11,8 @@ from m3.errors import (
     DeadlineExceeded,
 )
 from m3.types import OUTPUTS
-from tests.embedder.batching.fake_runner import HandRunner, batcher_of, blocked, text, until
+from tests.embedder.batching.fake_runner import HandRunner, batcher_of, blocked, text
+from tests.pace import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -35,9 +36,9 @@ async def test_a_cancelled_request_is_not_computed(encoder):
         first = await blocked(encoder, batcher)
         gone = asyncio.create_task(batcher.submit([text(4, 500)], "query", OUTPUTS))
         kept = asyncio.create_task(batcher.submit([text(5, 500)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 1000)
+        await eventually(lambda: batcher.queued_tokens == 1000)
         gone.cancel()
-        await until(lambda: batcher.queued_tokens == 500)
+        await eventually(lambda: batcher.queued_tokens == 500)
         encoder.open.set()
         await asyncio.gather(first, kept)
     assert all(ids[0] != 4 for batch in encoder.batches for ids in batch)
@@ -56,7 +57,7 @@ async def test_a_batch_nobody_waits_for_is_given_up(encoder):
     async with batcher_of(encoder) as batcher:
         gone = await blocked(encoder, batcher)
         gone.cancel()
-        await until(lambda: encoder.dropped)
+        await eventually(lambda: encoder.dropped)
         # One like it is not taken for the one that was given up.
         again = asyncio.create_task(batcher.submit([text(1)], "query", OUTPUTS))
         await asyncio.sleep(0)

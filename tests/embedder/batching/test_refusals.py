@@ -12,7 +12,8 @@ from m3.errors import (
     PayloadTooLarge,
 )
 from m3.types import OUTPUTS
-from tests.embedder.batching.fake_runner import batcher_of, blocked, text, until
+from tests.embedder.batching.fake_runner import batcher_of, blocked, text
+from tests.pace import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,7 @@ async def test_a_full_queue_refuses_with_when_to_come_back_and_recovers(encoder)
     async with batcher_of(encoder, queue=8192) as batcher:
         first = await blocked(encoder, batcher)
         waiting = asyncio.create_task(batcher.submit([text(3, 6000)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 6000)
+        await eventually(lambda: batcher.queued_tokens == 6000)
         with pytest.raises(Overloaded) as refused:
             await batcher.submit([text(4, 3000)], "query", OUTPUTS)
         assert refused.value.retry_after > 0
@@ -34,11 +35,11 @@ async def test_a_flood_of_passages_leaves_room_for_queries(encoder):
     async with batcher_of(encoder, queue=8000) as batcher:
         first = await blocked(encoder, batcher)
         flood = asyncio.create_task(batcher.submit([text(3, 7000)], "passage", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 7000)
+        await eventually(lambda: batcher.queued_tokens == 7000)
         with pytest.raises(Overloaded):
             await batcher.submit([text(4, 100)], "passage", OUTPUTS)
         query = asyncio.create_task(batcher.submit([text(4, 100)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 7100)
+        await eventually(lambda: batcher.queued_tokens == 7100)
         encoder.open.set()
         await asyncio.gather(first, flood, query)
 
@@ -54,7 +55,7 @@ async def test_a_queue_is_full_by_seconds_too(encoder):
         # More than the queue should hold, but it is empty.
         first = await blocked(encoder, batcher)
         waiting = asyncio.create_task(batcher.submit([text(3, 1000)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 1000)
+        await eventually(lambda: batcher.queued_tokens == 1000)
         with pytest.raises(Overloaded, match="100 s of work") as refused:
             await batcher.submit([text(4)], "query", OUTPUTS)
         assert refused.value.retry_after == 60
@@ -69,7 +70,7 @@ async def test_a_deadline_shorter_than_the_wait_is_refused_at_once(encoder):
     async with batcher_of(encoder, rate=60) as batcher:
         first = await blocked(encoder, batcher)
         waiting = asyncio.create_task(batcher.submit([text(3, 3000)], "passage", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 3000)
+        await eventually(lambda: batcher.queued_tokens == 3000)
         assert batcher.queued_seconds == pytest.approx(50)
         with pytest.raises(Overloaded, match=r"50\.\d s") as refused:
             await batcher.submit([text(4)], "passage", OUTPUTS, timeout=30)
@@ -79,7 +80,7 @@ async def test_a_deadline_shorter_than_the_wait_is_refused_at_once(encoder):
             await batcher.submit([text(4)], "passage", OUTPUTS, timeout=60)
         # A query passes the passages by.
         query = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS, timeout=30))
-        await until(lambda: batcher.queued_tokens == 3002)
+        await eventually(lambda: batcher.queued_tokens == 3002)
         encoder.open.set()
         await asyncio.gather(first, waiting, query)
 
@@ -88,9 +89,9 @@ async def test_the_wait_includes_what_is_being_computed(encoder):
     async with batcher_of(encoder, rate=20) as batcher:
         encoder.open.clear()
         long = asyncio.create_task(batcher.submit([text(1, 2000)], "passage", OUTPUTS))
-        await until(encoder.begun.is_set)
+        await eventually(encoder.begun.is_set)
         waiting = asyncio.create_task(batcher.submit([text(3, 100)], "passage", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 100)
+        await eventually(lambda: batcher.queued_tokens == 100)
         with pytest.raises(Overloaded, match=r"the wait is (10|9)\d\.\d s"):
             await batcher.submit([text(4)], "passage", OUTPUTS, timeout=30)
         # A query is computed in between.
@@ -104,7 +105,7 @@ async def test_closing_tells_those_who_still_wait(encoder):
     async with batcher_of(encoder) as batcher:
         computed = await blocked(encoder, batcher)
         waiting = asyncio.create_task(batcher.submit([text(4)], "query", OUTPUTS))
-        await until(lambda: batcher.queued_tokens == 2)
+        await eventually(lambda: batcher.queued_tokens == 2)
         batcher.close()
         for task in (computed, waiting):
             with pytest.raises(NotReady):

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from embedder.metrics import NodeMetrics
 from m3.types import OUTPUTS, Codec
-from tests.embedder.batching.fake_runner import batcher_of, blocked, text, until
+from tests.embedder.batching.fake_runner import batcher_of, blocked, text
+from tests.pace import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +75,7 @@ async def test_a_text_being_computed_serves_those_who_want_no_more(encoder):
     async with batcher_of(encoder) as batcher:
         encoder.open.clear()
         asked = [asyncio.create_task(batcher.submit([text(8)], "query", ["dense"]))]
-        await until(encoder.begun.is_set)
+        await eventually(encoder.begun.is_set)
         asked += [
             asyncio.create_task(batcher.submit([text(8)], "query", outputs, codec))
             for outputs, codec in (
