@@ -24,7 +24,8 @@ from m3.settings import load_settings
 from m3.types import OUTPUTS
 from serving.server import GRACE
 from tests.embedder.batching.fake_runner import HandRunner, text
-from tests.embedder.held_workers import Gate, standing, until_queued, worker_of
+from tests.embedder.held_workers import Gate, has_ended, standing, until_queued, worker_of
+from tests.pace import eventually
 from tests.processes import COMMANDS, server
 
 pytestmark = pytest.mark.anyio
@@ -162,7 +163,7 @@ async def test_a_second_signal_ends_at_once(stand_in):
                 await asyncio.to_thread(node.wait, GRACE * 2 / 3)
                 (outcome,) = await asyncio.gather(asked, return_exceptions=True)
                 assert isinstance(outcome, httpx.TransportError) or outcome.status_code >= 500
-                worker.wait(60)
+                await eventually(lambda: has_ended(worker))
 
 
 async def test_a_worker_ends_with_its_node_however_that_ends(stand_in):
@@ -172,7 +173,7 @@ async def test_a_worker_ends_with_its_node_however_that_ends(stand_in):
             # Not even able to notice.
             worker.suspend()
         node.process.kill()
-        worker.wait(60)
+        await eventually(lambda: has_ended(worker))
 
 
 async def test_overload_is_refused_at_once_while_a_batch_runs(stand_in):
