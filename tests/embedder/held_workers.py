@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.pace import LIMIT
 from tests.processes import Running
 
 # Python imports it before anything else, and the worker's module after it.
@@ -64,5 +66,7 @@ def has_ended(worker: psutil.Process) -> bool:
 
 async def until_queued(client: httpx.AsyncClient, enough: Callable[[int], bool]) -> None:
     """Wait until so many tokens wait at the node."""
+    deadline = time.monotonic() + LIMIT
     while not enough(int((await client.get("/livez")).headers["x-queue-tokens"])):
+        assert time.monotonic() < deadline
         await asyncio.sleep(0.005)
