@@ -127,6 +127,28 @@ def test_a_node_that_ends_finishes_what_it_has(tmp_path):
         assert answer.result().content == b"finished"
 
 
+UNLIMITED = (("rate gt 500", "rate gt 1000000"), ("cur gt 1024", "cur gt 1000000"))
+
+
+def test_callers_that_hang_up_do_it_no_harm(tmp_path):
+    """By the thousand, beside others: the count of work under way is Lua's, in every thread."""
+    with (
+        fake_nodes(FakeNode(), FakeNode()) as addresses,
+        haproxy(tmp_path, addresses, changes=(*UNHURRIED, *UNLIMITED)) as edge,
+    ):
+
+        def call(number: int) -> bytes:
+            host, _, port = edge.address.partition(":")
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+                connection.sendall(b"POST /v1/encode HTTP/1.1\r\nHost: localhost\r\n")
+                connection.sendall(b"Content-Length: 5\r\n\r\nhello")
+                return b"HTTP/1.1 200" if number % 2 else connection.recv(12)
+
+        with ThreadPoolExecutor(16) as callers:
+            assert set(callers.map(call, range(4000))) == {b"HTTP/1.1 200"}
+        assert "runtime error" not in edge.log()
+
+
 def test_nodes_come_and_go_by_their_file_and_by_readyz(tmp_path):
     first, second = nodes = [FakeNode(), FakeNode()]
     with (
