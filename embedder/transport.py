@@ -15,11 +15,12 @@ import httpx
 import structlog
 
 from m3 import tracing
-from m3.calling import bearer, is_address, members, seconds_of
+from m3.calling import bearer, members, refuse_no_address, seconds_of
 from m3.errors import (
     DeadlineExceeded,
     EmbedderUnreachable,
     InvalidConfiguration,
+    InvalidInput,
     M3Error,
     NotFound,
     Overloaded,
@@ -68,11 +69,11 @@ class Transport:
 
     def __init__(self, urls: Sequence[str], *, timeout: float, api_key: str | None) -> None:
         """Raises InvalidConfiguration for what is no URL, InvalidInput for what is no key."""
-        for url in urls:
-            if not is_address(url):
-                raise InvalidConfiguration(
-                    f"M3_EMBEDDER_URL: {url!r} is no address of a node: write http://HOST:PORT"
-                )
+        try:
+            for url in urls:
+                refuse_no_address(url, "a node")
+        except InvalidInput as error:
+            raise InvalidConfiguration(f"M3_EMBEDDER_URL: {error.message}") from error
         self._timeout = timeout
         # The environment's proxies are for the world outside.
         self._client = httpx.AsyncClient(trust_env=False, headers=bearer(api_key))

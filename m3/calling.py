@@ -13,8 +13,14 @@ import orjson
 from m3.errors import InvalidInput
 
 
-def is_address(url: str) -> bool:
-    """Whether it leads to a server: one of HTTP, with a host and a port that there can be."""
+def refuse_no_address(url: str, of: str) -> None:
+    """Raise InvalidInput for what leads to no server; `of` says to which one it should."""
+    if not _is_address(url):
+        raise InvalidInput(f"{url!r} is no address of {of}: write http://HOST:PORT")
+
+
+def _is_address(url: str) -> bool:
+    """One of HTTP, with a host and a port that there can be."""
     try:
         parts = urlsplit(url)
         whole = bool(parts.hostname) and parts.port != 0

@@ -9,7 +9,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from m3.calling import as_sent, is_address
+from m3.calling import as_sent, refuse_no_address
 from m3.errors import InvalidConfiguration, InvalidInput
 from m3.types import Codec
 
@@ -172,9 +172,11 @@ class Settings(BaseSettings):
     @field_validator("embedder_url")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for url in value:
-            if not is_address(url):
-                raise ValueError(f"{url!r} is no address of a node: write http://HOST:PORT")
+        try:
+            for url in value:
+                refuse_no_address(url, "a node")
+        except InvalidInput as error:
+            raise ValueError(error.message) from error
         return value
 
     @field_validator("milvus_uri")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from m3.calling import bearer, is_address
-from m3.errors import InvalidInput
+from m3.calling import bearer, refuse_no_address
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -26,8 +25,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str, api_key: str | None, tenant: str | None) -> Address:
-        if not is_address(url):
-            raise InvalidInput(f"{url!r} is no address of a search API: write http://HOST:PORT")
+        refuse_no_address(url, "a search API")
         headers = bearer(api_key)
         if tenant is not None:
             headers["X-Tenant"] = quote(tenant, safe="")
