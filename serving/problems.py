@@ -132,7 +132,7 @@ def _of_m3_error(error: M3Error, request_id: str) -> Problem:
 
 
 def _of_validation_error(error: RequestValidationError, request_id: str) -> Problem:
-    refused = [_refused(item) for item in error.errors()[:_MAX_ERRORS]]
+    refused = [_refused(each) for each in error.errors()[:_MAX_ERRORS]]
     first = refused[0]
     detail = f"{first['item']}: {first['reason']}" if first["item"] else first["reason"]
     return Problem(InvalidInput.status, InvalidInput.code, detail, request_id, refused)
@@ -145,8 +145,13 @@ def _refused(error: Mapping[str, Any]) -> dict[str, str]:
         return {"item": "", "reason": f"the body is not JSON we accept: {error['ctx']['error']}"}
     if tuple(place) == ("body",) and error["type"] != "value_error":
         return {"item": "", "reason": "the body must be an object, sent as application/json"}
-    item = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place[1:])
-    return {"item": item.removeprefix("."), "reason": error["msg"].removeprefix("Value error, ")}
+    return {"item": item(place[1:]), "reason": error["msg"].removeprefix("Value error, ")}
+
+
+def item(place: Sequence[str | int]) -> str:
+    """A place in a body, as problems name it: `input[3]`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)
+    return "".join(steps).removeprefix(".")
 
 
 def _of_http_exception(request: Request, error: HTTPException, request_id: str) -> Problem:

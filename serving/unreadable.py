@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, cast
 
 import orjson
+
+from serving.problems import item
 
 _LOOKED_THROUGH = 256 * 1024
 """Bytes that are read a second time, for a few milliseconds, to name the string at fault."""
@@ -25,22 +28,32 @@ def _no_unicode(body: bytes) -> str | None:
     """The first string that cannot be written in UTF-8, where nothing else is wrong."""
     try:
         # What is not UTF-8 becomes a lone surrogate, which this parser lets pass.
-        value = json.loads(body.decode("utf-8", "surrogateescape"))
+        steps = _steps(json.loads(body.decode("utf-8", "surrogateescape")))
     except (ValueError, RecursionError):
         return None
-    waiting: list[tuple[str, Any]] = [("", value)]
-    while waiting:
-        place, node = waiting.pop()
-        if isinstance(node, str) and not _is_unicode(node):
-            return place.removeprefix(".")[:_SHOWN] or "the body"
-        if isinstance(node, list):
-            items = enumerate(cast("list[Any]", node))
-            waiting += reversed([(f"{place}[{i}]", item) for i, item in items])
-        if isinstance(node, dict):
-            members = cast("dict[str, Any]", node)
-            if not all(map(_is_unicode, members)):
-                return "a name of a member"
-            waiting += reversed([(f"{place}.{name}", item) for name, item in members.items()])
+    if steps is None:
+        return None
+    if None in steps:
+        return "a name of a member"
+    return item(cast("list[str | int]", steps))[:_SHOWN] or "the body"
+
+
+def _steps(value: Any) -> list[str | int | None] | None:
+    """To the first string that is no Unicode; the last is None where it names a member."""
+    if isinstance(value, str):
+        return None if _is_unicode(value) else []
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        if not all(map(_is_unicode, members)):
+            return [None]
+        children: Iterable[tuple[str | int, Any]] = members.items()
+    elif isinstance(value, list):
+        children = enumerate(cast("list[Any]", value))
+    else:
+        return None
+    for step, child in children:
+        if (rest := _steps(child)) is not None:
+            return [step, *rest]
     return None
 
 
