@@ -13,14 +13,13 @@ from store.chunks import ChunkKey
 
 Leg = Literal["dense", "sparse"]
 
+MAX_DEPTH = 16_384
+"""Results one search may ask of Milvus; the server's limit, held on the embedded engine too."""
+
 
 def looking(legs: Iterable[Leg], query: Representation) -> list[Leg]:
     """Those of the legs that have something to look for: without terms, sparse has not."""
     return [leg for leg in legs if leg != "sparse" or len(query.sparse_ids)]
-
-
-MAX_DEPTH = 16_384
-"""Results one search may ask of Milvus; the server's limit, held on the embedded engine too."""
 
 
 @dataclass(frozen=True, slots=True)

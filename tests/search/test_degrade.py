@@ -32,7 +32,7 @@ from search.paging import Page
 from search.ranking import RRF_K, Rank
 from search.request import SearchRequest
 from search.service import SearchService
-from store.candidates import Candidates, Leg
+from store.candidates import Candidates, Leg, looking
 from store.memory import MemoryCollection
 from store.reports import Defaults
 from tests.pace import Clock
@@ -63,7 +63,7 @@ class Flawed(MemoryCollection):
         self.within = options.get("within")
         left = [leg for leg in legs if leg not in self.broken]
         failed = {leg: self.broken[leg] for leg in legs if leg in self.broken}
-        if failed and not any(leg != "sparse" or len(query.sparse_ids) for leg in left):
+        if failed and not looking(left, query):
             raise next(iter(failed.values()))
         found = super().candidates(query, legs=left, **options)
         return replace(found, failed=failed)
